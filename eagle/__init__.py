@@ -1,0 +1,37 @@
+"""EAGLE: ``B A^+ C`` with a certificate, from matrix products alone."""
+
+from eagle import problems
+from eagle.api import estimate, lstsq, nystrom, pinv, solve
+from eagle.methods import (
+    LSMR,
+    METHODS,
+    ConjugateGradient,
+    Direct,
+    Eagle,
+    GradientDescent,
+    NewtonSchulz,
+)
+from eagle.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LSMR",
+    "METHODS",
+    "ConjugateGradient",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Direct",
+    "Eagle",
+    "GradientDescent",
+    "Iteration",
+    "NewtonSchulz",
+    "Result",
+    "Status",
+    "estimate",
+    "lstsq",
+    "nystrom",
+    "pinv",
+    "problems",
+    "solve",
+]

@@ -1,0 +1,295 @@
+"""The functions people call."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from eagle import driver
+from eagle.methods import Direct
+from eagle.options import Options
+from eagle.plan import plan
+from eagle.problem import Problem, as_block
+from eagle.result import ConvergenceError, ConvergenceWarning, Result, Status
+
+__all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
+
+
+def solve(
+    A: Any,
+    B: Any,
+    C: Any,
+    *,
+    method: Any = "auto",
+    rtol: float | None = None,
+    maxiter: int | None = None,
+    time_limit: float | None = None,
+    rank: int | None = None,
+    cutoff: float | None = None,
+    ridge: float = 0.0,
+    rng: Any = None,
+    callback: Any = None,
+    progress: bool = False,
+    raise_on_failure: bool = False,
+) -> Result:
+    """Compute ``B A^+ C``, the hidden block of ``[[A, C], [B, D]]``, with a certificate.
+
+    Parameters
+    ----------
+    A : array_like (d, n)
+        Real or complex. float32, float64, complex64 and complex128 keep their dtype; integers
+        and bool become float64; float16 computes in float32.
+    B : array_like (d', n)
+    C : array_like (d, n')
+    method : str or instance, optional
+        A key of `eagle.METHODS`, an instance such as ``eagle.Eagle(schedule="paper")``, or
+        ``"auto"``, which chooses and says why in ``result.plan``.
+    rtol : float, optional
+        Wanted relative Frobenius error of the value. None: down to the accuracy floor for
+        eagle, newton-schulz and direct, 1e-8 for the first-order methods.
+    maxiter : int, optional
+        Most iterations.
+    time_limit : float, optional
+        Seconds, checked after each iteration.
+    rank : int, optional
+        Replace A by its best approximation of this rank.
+    cutoff : float, optional
+        Treat singular values of A at or below ``cutoff * ||A||_2`` as zero.
+    ridge : float, optional
+        Tikhonov parameter: the value is ``B A^H (A A^H + ridge I)^-1 C``.
+    rng : int, numpy.random.Generator or None, optional
+        Source of the random probes. Equal seeds give equal results.
+    callback : callable, optional
+        Called as ``callback(state)`` after each iteration; ``state.iteration``, ``state.value``
+        and ``state.change`` tell where things are. Returning True stops.
+    progress : bool, optional
+        Show a progress bar.
+    raise_on_failure : bool, optional
+        Raise `ConvergenceError` where otherwise a `ConvergenceWarning` is given.
+
+    Returns
+    -------
+    Result
+        ``result.value`` is ``(d', n')``; ``result.error_estimate`` says how far to trust it.
+
+    Raises
+    ------
+    TypeError
+        For blocks that are not dense numeric arrays, or options of the wrong type.
+    ValueError
+        For wrong dimensions or sizes, NaN or infinity, options out of range, and options that
+        the method cannot honour. All before any work is done.
+
+    Notes
+    -----
+    The Nyström estimate ``D = B A^+ C`` is the completion of least rank [1]_; it is exact if
+    ``[B D] = W [A C]`` for some W.
+
+    References
+    ----------
+    .. [1] Lutz, Gangrade, Daneshmand, Saligrama, "Linear Transformers Implicitly Discover
+       Unified Numerical Algorithms", arXiv:2509.19702, section 1.
+
+    Examples
+    --------
+    >>> import numpy as np, eagle
+    >>> X = np.outer([1, 2, 3, 4], [1, 10, 100])  # rank one
+    >>> result = eagle.solve(X[:3, :2], X[3:, :2], X[:3, 2:], rng=0)
+    >>> result.value.round(10), result.converged
+    (array([[400.]]), True)
+    """
+    options = Options(rtol, maxiter, time_limit, rank, cutoff, ridge, rng, callback, progress, raise_on_failure)
+    return _solve(as_block("A", A), as_block("B", B), as_block("C", C), method, options)
+
+
+def lstsq(A: Any, b: Any, **options: Any) -> Result:
+    """Minimum-norm least-squares solution ``A^+ b``.
+
+    Parameters
+    ----------
+    A : array_like (d, n)
+    b : array_like (d,) or (d, k)
+    **options
+        As for `solve`.
+
+    Returns
+    -------
+    Result
+        ``result.value`` is ``(n,)`` or ``(n, k)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `solve`.
+
+    Examples
+    --------
+    >>> import eagle
+    >>> eagle.lstsq([[1, 1], [1, 1]], [2, 2], rng=0).value.round(12)
+    array([1., 1.])
+    """
+    settings, method = _split(options)
+    A, b = as_block("A", A), as_block("b", b, vectors=True)
+    if len(b) != len(A):
+        raise ValueError(f"b with shape {b.shape} must have as many rows as A with shape {A.shape}")
+    result = _solve(A, None, b[:, None] if b.ndim == 1 else b, method, settings)
+    return replace(result, value=result.value[:, 0]) if b.ndim == 1 else result
+
+
+def estimate(A: Any, B: Any, **options: Any) -> Result:
+    """The linear map ``W = B A^+`` itself, so that ``W C`` is the hidden block for any C.
+
+    Parameters
+    ----------
+    A : array_like (d, n)
+    B : array_like (d', n)
+    **options
+        As for `solve`.
+
+    Returns
+    -------
+    Result
+        ``result.value`` is ``(d', d)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `solve`.
+
+    Examples
+    --------
+    >>> import numpy as np, eagle
+    >>> A = np.array([[1.0, 0, 2], [0, 1, 1]])
+    >>> eagle.estimate(A, np.array([[3.0, -1]]) @ A, rng=0).value.round(10)
+    array([[ 3., -1.]])
+    """
+    settings, method = _split(options)
+    return _solve(as_block("A", A), as_block("B", B), None, method, settings)
+
+
+def pinv(A: Any, **options: Any) -> np.ndarray:
+    """The Moore-Penrose pseudo-inverse ``A^+``, shape (n, d).
+
+    Multiplying by it costs accuracy like ``eps * condition``: if what you want is ``B A^+ C`` or
+    ``A^+ b``, ask `solve` or `lstsq` for that.
+
+    Parameters
+    ----------
+    A : array_like (d, n)
+    **options
+        As for `solve`.
+
+    Returns
+    -------
+    ndarray (n, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `solve`.
+
+    Examples
+    --------
+    >>> import eagle
+    >>> eagle.pinv([[2, 0], [0, 0], [0, 0]], rng=0).round(12)
+    array([[0.5, 0. , 0. ],
+           [0. , 0. , 0. ]])
+    """
+    settings, method = _split(options)
+    return _solve(as_block("A", A), None, None, method, settings).value
+
+
+def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
+    """Nyström slice of a kernel, ``K_nm K_mm^+ K_mq``.
+
+    Parameters
+    ----------
+    K_mm : array_like (m, m)
+        Kernel among the landmarks.
+    K_nm : array_like (n, m)
+        Kernel between data and landmarks.
+    K_mq : array_like (m, q), optional
+        Kernel between landmarks and queries; ``K_nm^H`` by default, which gives the Nyström
+        approximation of the whole kernel.
+    **options
+        As for `solve`.
+
+    Returns
+    -------
+    Result
+        ``result.value`` is ``(n, q)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `solve`; also if K_mm is not square.
+
+    References
+    ----------
+    .. [1] Williams, Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2000.
+
+    Examples
+    --------
+    >>> import numpy as np, eagle
+    >>> x = np.array([0.0, 1.0, 3.0])
+    >>> K = np.exp(-np.abs(x[:, None] - x))
+    >>> eagle.nystrom(K[:2, :2], K[:, :2], rng=0).value[:2, :2].round(3)
+    array([[1.   , 0.368],
+           [0.368, 1.   ]])
+    """
+    settings, method = _split(options)
+    A, B = as_block("K_mm", K_mm), as_block("K_nm", K_nm)
+    C = B.conj().T if K_mq is None else as_block("K_mq", K_mq)
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"K_mm must be square, got shape {A.shape}")
+    if B.shape[1] != len(A):
+        raise ValueError(f"K_nm with shape {B.shape} must have as many columns as K_mm with shape {A.shape}")
+    if len(C) != len(A):
+        raise ValueError(f"K_mq with shape {C.shape} must have as many rows as K_mm with shape {A.shape}")
+    return _solve(A, B, C, method, settings)
+
+
+def _split(options: dict[str, Any]) -> tuple[Options, Any]:
+    """Options and method out of keyword arguments; a name that nobody knows raises TypeError."""
+    options = dict(options)
+    method = options.pop("method", "auto")
+    return Options(**options), method
+
+
+def _solve(A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, method: Any, options: Options) -> Result:
+    """Problem -> plan -> method -> certificate -> Result."""
+    if options.rank is not None and options.rank > min(A.shape):
+        raise ValueError(f"rank must be at most {min(A.shape)}, the smaller side of A with shape {A.shape}, got {options.rank}")
+    problem = Problem.create(A, B, C, options.ridge)
+    chosen, reason = plan(method, problem, options)
+    result = driver.run(problem, chosen, options, reason)
+    if method == "auto" and not isinstance(chosen, Direct) and _disappoints(result, problem):
+        second = driver.run(problem, Direct(), options, f"{reason}; fell back on LAPACK, as that ended with an error estimate of {result.error_estimate:.1e}")
+        if second.converged or not second.error_estimate > result.error_estimate:
+            result = second
+    if not result.converged:
+        _complain(result, options)
+    return result
+
+
+def _disappoints(result: Result, problem: Problem) -> bool:
+    """Whether auto should try a direct solver after all."""
+    if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
+        return False
+    return not result.converged or not result.error_estimate <= problem.eps**0.5
+
+
+def _complain(result: Result, options: Options) -> None:
+    """Warn or raise, at the caller's line."""
+    message = (
+        f"{type(result.method).__name__} ended with status {result.status.name} after {result.iterations} "
+        f"iterations, error estimate {result.error_estimate:.1e}. {result.status.advice}"
+    )
+    if options.raise_on_failure:
+        raise ConvergenceError(message, result)
+    # A callback that asks to stop gets what it asked for.
+    if result.status is not Status.STOPPED_BY_CALLBACK:
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)

@@ -1,0 +1,170 @@
+"""The certificate: probes that take the same road as the data, and whose answers are known.
+
+A few random rows ``Z^H A`` are appended to B and a few random columns ``A W`` to C before a
+method runs. Their answers do not depend on it:
+
+* the *corner* ``Z^H A W`` is known always;
+* the column ``A w`` has the answer ``B w`` if B is consistent (``B = W* A``), and always if
+  ``w`` lies in the row space of A (a *range* probe, ``w = A^H v``);
+* the row ``z^H A`` has the answer ``z^H C`` if C lies in the range of A, and always if
+  ``z = A v``.
+
+With ``E = value - B A^+ C`` extended by the probes, the errors of rows, columns and corner are
+known and the error of the user's block is the one hidden block of a matrix of errors. Its size
+follows by the formula this library exists for: ``columns @ pinv(corner) @ rows``, and, because
+a matrix of rounding errors has no low rank, also ``|columns| |rows| / |corner|``; the larger
+counts. Both are exact when one direction carries the error, whatever its singular value is:
+the weights with which probes and data see that direction cancel.
+
+*White* probes (``w``, ``z`` Gaussian) see every direction but need consistency; range probes
+need nothing but see small singular directions weakly. Consistency on one side is enough, so
+the better of the two sides is taken. When both sides are inconsistent, white probes cannot tell
+inconsistency from error: then the error of a method that has *resolved* the whole spectrum
+(`resolved`) is bounded by ``10 eps condition``, and that of any other is reported as is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eagle.kernels.blas import norm, product
+from eagle.problem import Problem
+
+__all__ = ["Certificate", "Probes"]
+
+COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the probes say about a value.
+
+    Attributes
+    ----------
+    error_estimate : float
+        Relative Frobenius error of the value.
+    inconsistency : float
+        ``||B - W A|| / ||B||``.
+    """
+
+    error_estimate: float
+    inconsistency: float
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Random rows and columns for one problem, with their known answers.
+
+    Rows and columns come in the order white, range; after the columns of a problem with a ridge
+    follow the ones that measure the inconsistency of the user's own A and B.
+    """
+
+    problem: Problem
+    column_answers: np.ndarray  # (d', 2p [+ p]) B w
+    row_answers: np.ndarray  # (2p, n') z^H C
+    corner: np.ndarray  # (2p, 2p) z^H A w
+
+    @classmethod
+    def draw(cls, problem: Problem, rng: np.random.Generator) -> Probes:
+        """Append probes to `problem` and keep their answers."""
+        A = problem.A
+        d, n = A.shape
+        w = _normal(rng, (n, COUNT), A.dtype)
+        z = _normal(rng, (d, COUNT), A.dtype)
+        w = _unit(np.hstack([w, product(A, _unit(z), adjoint="X")]))
+        z = _unit(np.hstack([z, product(A, w[:, :COUNT])]))
+        columns, rows = product(A, w), product(z, A, adjoint="X")
+        corner = product(rows, w)
+        if problem.extent != A.shape:
+            # A ridge was appended: its own rows and columns say nothing about the user's B.
+            inner = w[:, :COUNT].copy()
+            inner[problem.extent[1] :] = 0
+            outer = product(A, inner)
+            outer[problem.extent[0] :] = 0
+            w, columns = np.hstack([w, inner]), np.hstack([columns, outer])
+        return cls(
+            problem=replace(problem, row_probes=rows, column_probes=columns),
+            column_answers=w if problem.B is None else product(problem.B, w),
+            row_answers=z.conj().T if problem.C is None else product(z, problem.C, adjoint="X"),
+            corner=corner,
+        )
+
+    def certify(self, value: np.ndarray, *, resolved: bool = False, condition: float | None = None) -> Certificate:
+        """Judge an extended value, ``(d' + 2p, n' + 2p [+ p])``.
+
+        Parameters
+        ----------
+        value : ndarray
+            What the method made of ``[B; rows]``, A, ``[C columns]``.
+        resolved : bool
+            Whether the method knows that no direction of A above rounding level is left out.
+        condition : float or None
+            Its estimate of the condition number of A.
+        """
+        d, n = self.problem.shape
+        p = COUNT
+        eps = self.problem.eps
+        hidden = norm(value[:d, :n])
+        column_errors = value[:d, n:] - self.column_answers
+        row_errors = value[d:, :n] - self.row_answers
+        corner_errors = value[d:, n : n + 2 * p] - self.corner
+        if not np.isfinite(value).all():
+            return Certificate(np.inf, np.nan)
+
+        def estimate(row_kind: slice, column_kind: slice) -> float:
+            return _hidden_error(
+                corner_errors[row_kind, column_kind],
+                row_errors[row_kind],
+                column_errors[:, column_kind],
+                eps * norm(self.corner[row_kind, column_kind]),
+                eps * norm(self.row_answers[row_kind]),
+                eps * norm(self.column_answers[:, column_kind]),
+            )
+
+        white, ranged = slice(0, p), slice(p, 2 * p)
+        certain = estimate(ranged, ranged)
+        suspected = min(estimate(ranged, white), estimate(white, ranged))
+        if resolved and condition is not None:
+            suspected = min(suspected, 10 * eps * condition * hidden)
+        error = max(certain, suspected)
+        plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
+        explained = norm(self.column_answers[:, plain])
+        return Certificate(
+            error_estimate=error / hidden if hidden else (np.inf if error > 0 and explained > 0 else 0.0),
+            inconsistency=norm(column_errors[:, plain]) / explained if explained else 0.0,
+        )
+
+
+def _hidden_error(
+    corner: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    corner_floor: float,
+    row_floor: float,
+    column_floor: float,
+) -> float:
+    """Frobenius size of the hidden block of the error matrix; floors are rounding errors."""
+    corner_size = max(norm(corner), corner_floor)
+    if not corner_size:
+        return 0.0
+    row_size, column_size = max(norm(rows), row_floor), max(norm(columns), column_floor)
+    by_size = row_size * column_size / corner_size
+    if norm(corner) <= corner_floor or not norm(rows):
+        return by_size
+    by_completion = columns @ (np.linalg.pinv(corner, rcond=1e-3) @ rows)
+    return max(by_size, norm(by_completion))
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    draw = rng.standard_normal(shape)
+    if dtype.kind == "c":
+        draw = draw + 1j * rng.standard_normal(shape)
+    return draw.astype(dtype)
+
+
+def _unit(columns: np.ndarray) -> np.ndarray:
+    sizes = np.linalg.norm(columns, axis=0)
+    return columns / np.where(sizes > 0, sizes, 1)
+

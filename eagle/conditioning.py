@@ -1,0 +1,98 @@
+"""How EAGLE conditions ``[A; B]``: by a polynomial in the Gram matrix or by its Cholesky factor.
+
+Both multiply from the right by a non-singular Q, lift the small singular values of A and keep
+the largest at 1. Both remember their lifts, so that the condition number of the original A can
+be read off backwards from what is left at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eagle.kernels import blas
+from eagle.schedule import Constant, Minimax, largest, lifted, lowered
+
+__all__ = ["Cholesky", "Polynomial"]
+
+FIRST_ETA = 0.5  # forgives a norm that was under-estimated by 40 %
+SHIFT = 4.0  # Cholesky shift in units of n eps ||G||_F
+
+
+@dataclass
+class Polynomial:
+    """``Q = (I - eta A^H A) / mu``: matrix products alone.
+
+    ``3 d n^2`` flops: half a product for the Gram matrix, one to apply it.
+    """
+
+    schedule: Minimax | Constant
+    done: float = 0.99  # contraction alone now gains two digits a step
+    growth: float = 1.0
+    lifts: list[float] = field(default_factory=list)
+
+    def pair(self, lower: float) -> tuple[float, float]:
+        """Step sizes for singular values in ``[lower, 1]``."""
+        eta, gamma = self.schedule.pair(lower)
+        return (eta if self.lifts else min(eta, FIRST_ETA)), gamma
+
+    def apply(
+        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float, limit: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
+        """``(A Q, B Q)``, the buffer that is free now, and the predicted lower bound."""
+        eta, _ = self.pair(lower)
+        mu = largest(eta)
+        scale = np.sqrt(rho) / mu
+        gram *= A.real.dtype.type(-eta * rho * scale)
+        gram[np.diag_indices_from(gram)] += A.dtype.type(scale)
+        new = blas.times_hermitian(A, gram, out=spare)
+        B = blas.times_hermitian(B, gram, out=np.empty_like(B, order="F"))
+        self.growth /= mu
+        self.lifts.append(eta)
+        return new, B, A, lifted(lower, eta)
+
+    def original(self, lower: float) -> float:
+        """The singular value of the first A that became `lower`."""
+        for eta in reversed(self.lifts):
+            lower = lowered(lower, eta)
+        return lower
+
+
+@dataclass
+class Cholesky:
+    """``Q = R^-1`` with ``R^H R = A^H A + shift I``: ``s -> s / sqrt(s^2 + shift)``.
+
+    ``2 d n^2 + n^3 / 3`` flops. Solving with one triangular factor is backward stable row by
+    row, which is what keeps the invariant; two factors in a row (``Q`` Hermitian) would not be.
+    """
+
+    done: float = 0.9
+    growth: float = 1.0
+    lifts: list[float] = field(default_factory=list)
+
+    def pair(self, lower: float) -> tuple[float, float]:
+        """No eta; all that matters is 1 already."""
+        return 0.0, 1.0
+
+    def apply(
+        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float, limit: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
+        """``(A Q, B Q)``, the buffer, and None: the new lower bound is not known before it is measured."""
+        size = 1 / rho
+        eps = float(np.finfo(A.dtype).eps)
+        # Never lift past `limit` in all: what is that small is rounding noise.
+        shift = max(SHIFT * len(gram) * eps, (self.growth / limit) ** 2) * size
+        R, shift = blas.shifted_cholesky(gram, shift)
+        A = blas.times_inverse(A, R)
+        B = blas.times_inverse(B, R)
+        self.growth /= np.sqrt(shift / size)
+        self.lifts.append(shift / size)
+        return A, B, spare, None
+
+    def original(self, lower: float) -> float:
+        """The singular value of the first A that became `lower`."""
+        for shift in reversed(self.lifts):
+            lower = min(lower, 1 - 1e-12)
+            lower = float(np.sqrt(shift) * lower / np.sqrt(1 - lower**2))
+        return min(lower, 1.0)

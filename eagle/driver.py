@@ -1,0 +1,159 @@
+"""The only loop: steps, history, certificate, callback, progress bar, limits, stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eagle.certificate import Certificate, Probes
+from eagle.methods.base import Method
+from eagle.options import Options
+from eagle.problem import Problem
+from eagle.result import Iteration, Result, Status
+
+__all__ = ["Snapshot", "run"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a callback sees after each iteration.
+
+    Attributes
+    ----------
+    iteration : int
+        Counts from 1.
+    change : float
+        Relative size of the last change of the value.
+    error_estimate : float
+        The certificate's estimate so far.
+    """
+
+    iteration: int
+    change: float
+    error_estimate: float
+    _problem: Problem
+    _extended: np.ndarray
+
+    @property
+    def value(self) -> np.ndarray:
+        """The value so far, a fresh array in the user's units and dtype."""
+        return self._problem.restore(self._extended)
+
+
+def run(problem: Problem, method: Method, options: Options, plan: str) -> Result:
+    """Iterate `method` on `problem` until a stopping rule holds.
+
+    The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
+    below `rtol`; a method that has nothing left to gain (converged if no `rtol` was asked for,
+    stagnated otherwise); `maxiter`; `time_limit`.
+    """
+    start = time.perf_counter()
+    if not problem.A.any() or 0 in problem.shape:
+        return _nothing_to_do(problem, method, plan, start)
+    rtol = method.default_rtol if options.rtol is None else options.rtol
+    maxiter = options.maxiter or method.default_maxiter
+    # Overflow and NaN end in a status of their own; numpy need not repeat it.
+    with np.errstate(all="ignore"), _bar(options.progress, method) as tick:
+        probes = Probes.draw(problem, options.rng)
+        state = method.init(probes.problem, options)
+        history: list[Iteration] = []
+        while True:
+            state = method.step(state)
+            extended = method.output(state)
+            certificate = probes.certify(extended, resolved=state.resolved, condition=state.condition)
+            elapsed = time.perf_counter() - start
+            history.append(
+                Iteration(
+                    len(history) + 1,
+                    state.change,
+                    certificate.error_estimate,
+                    elapsed,
+                    state.matmuls,
+                    state.remaining,
+                )
+            )
+            tick(history[-1])
+            status = _status(extended, state, certificate, rtol, maxiter, len(history))
+            if status is not Status.NONFINITE and options.callback is not None:
+                snapshot = Snapshot(len(history), state.change, certificate.error_estimate, problem, extended)
+                if options.callback(snapshot) is True:
+                    status = Status.STOPPED_BY_CALLBACK
+            if status is None and options.time_limit is not None and elapsed >= options.time_limit:
+                status = Status.TIME_LIMIT
+            if status is not None:
+                break
+    value = problem.restore(extended)
+    if not np.isfinite(value).all():
+        status = Status.NONFINITE
+    return Result(
+        value=value,
+        status=status,
+        iterations=state.iterations or len(history),
+        history=tuple(history),
+        error_estimate=certificate.error_estimate,
+        inconsistency=certificate.inconsistency,
+        rank=state.rank,
+        condition=state.condition,
+        method=method,
+        plan=plan,
+        seconds=time.perf_counter() - start,
+        flops=state.flops,
+    )
+
+
+def _status(
+    extended: np.ndarray, state: Any, certificate: Certificate, rtol: float | None, maxiter: int, steps: int
+) -> Status | None:
+    """The stopping rules that need neither clock nor callback; None to go on."""
+    if not np.isfinite(extended).all():
+        return Status.NONFINITE
+    if rtol is not None and certificate.error_estimate <= rtol:
+        return Status.CONVERGED
+    if state.settled:
+        if rtol is None:
+            return Status.CONVERGED
+        return Status.MAX_ITERATIONS if state.iterations >= maxiter else Status.STAGNATED
+    if steps >= (state.steps or maxiter):
+        return Status.MAX_ITERATIONS
+    return None
+
+
+def _nothing_to_do(problem: Problem, method: Method, plan: str, start: float) -> Result:
+    """Zero A or an empty value: ``A^+`` of zero is zero, as numpy's pinv has it."""
+    unexplained = problem.B is None or bool(problem.B.any())
+    return Result(
+        value=np.zeros(problem.shape, problem.dtype),
+        status=Status.CONVERGED,
+        iterations=0,
+        history=(),
+        error_estimate=0.0,
+        inconsistency=float(unexplained and not problem.A.any() and problem.A.shape[1] > 0),
+        rank=0 if not problem.A.any() else None,
+        condition=None,
+        method=method,
+        plan=plan,
+        seconds=time.perf_counter() - start,
+        flops=0.0,
+    )
+
+
+@contextlib.contextmanager
+def _bar(show: bool, method: Method) -> Iterator[Any]:
+    """A function to call after each iteration; draws a tqdm bar if `show`."""
+    if not show:
+        yield lambda record: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=type(method).__name__, unit=" iterations") as bar:
+
+        def tick(record: Iteration) -> None:
+            bar.set_postfix(error=f"{record.error_estimate:.1e}", change=f"{record.change:.1e}", refresh=False)
+            bar.update()
+
+        yield tick

@@ -1,0 +1,1 @@
+"""Numerical primitives: BLAS calls for large matrices, numba loops for small ones."""

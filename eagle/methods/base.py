@@ -1,0 +1,92 @@
+"""What a method is: init, step, output. The driver owns everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from eagle.kernels.blas import norm
+from eagle.options import Options
+from eagle.problem import Problem
+
+__all__ = ["Method", "State", "change_of"]
+
+
+@dataclass
+class State:
+    """What every method's state has; a method adds its own arrays.
+
+    Attributes
+    ----------
+    problem : Problem
+        With the probes appended; never written to.
+    change : float
+        Relative Frobenius size of the last change of the user's block.
+    settled : bool
+        Nothing is left that further steps would improve.
+    resolved : bool
+        Every singular direction above rounding level has been dealt with.
+    condition, rank : float or None, int or None
+        Estimates for A.
+    remaining : float or None
+        Estimate of the condition number left after this step.
+    iterations : int
+        Inner iterations, for a method whose steps are something else; 0: as many as steps.
+    steps : int
+        Steps that the method takes whatever `maxiter` says; 0: no such number.
+    matmuls : int
+        Products with a factor as large as A.
+    flops : float
+        Real floating-point operations of those products.
+    """
+
+    problem: Problem
+    change: float = np.inf
+    settled: bool = False
+    resolved: bool = False
+    condition: float | None = None
+    rank: int | None = None
+    remaining: float | None = None
+    iterations: int = 0
+    steps: int = 0
+    matmuls: int = 0
+    flops: float = 0.0
+
+    def count(self, m: int, k: int, n: int, *, half: bool = False) -> None:
+        """Count one product ``(m, k) @ (k, n)``; `half` if a triangle is enough."""
+        complex_factor = 4 if self.problem.A.dtype.kind == "c" else 1
+        self.flops += complex_factor * (1 if half else 2) * float(m) * k * n
+        self.matmuls += 1
+
+
+class Method(Protocol):
+    """A frozen dataclass of settings with the three functions of an iteration.
+
+    ``supports`` names the spectral options it can honour besides ridge, ``default_rtol`` is the
+    accuracy for ``rtol=None`` (None: down to the accuracy floor), ``default_maxiter`` the limit
+    for ``maxiter=None``.
+    """
+
+    supports: ClassVar[frozenset[str]]
+    default_rtol: ClassVar[float | None]
+    default_maxiter: ClassVar[int]
+
+    def init(self, problem: Problem, options: Options) -> Any:
+        """The state before the first step."""
+
+    def step(self, state: Any) -> Any:
+        """One iteration."""
+
+    def output(self, state: Any) -> np.ndarray:
+        """The extended value, ``[B; rows] A^+ [C columns]``, as far as it is known."""
+
+
+def change_of(increment: np.ndarray, value: np.ndarray) -> float:
+    """Relative Frobenius size of an increment; 0 if nothing moved."""
+    moved = norm(increment)
+    if not moved:
+        return 0.0
+    size = norm(value)
+    return moved / size if size else np.inf

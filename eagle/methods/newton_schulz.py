@@ -1,0 +1,94 @@
+"""Newton-Schulz (Ben-Israel and Cohen) iteration for the pseudo-inverse, then ``B Y C``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from eagle.kernels.blas import product
+from eagle.methods.base import State, change_of
+from eagle.methods.norms import squared_norm_bound
+from eagle.options import Options
+from eagle.problem import Problem
+
+__all__ = ["NewtonSchulz"]
+
+
+@dataclass(kw_only=True)
+class NewtonSchulzState(State):
+    """The iterate and the value that it gives."""
+
+    Y: np.ndarray  # (n, d)
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class NewtonSchulz:
+    """Pseudo-inverse by matrix products: ``Y <- Y (2 I - A Y)`` from ``Y = A^H / ||A||^2``.
+
+    Converges quadratically to A^+ after about ``2 log2(condition)`` steps of two products. The
+    explicit pseudo-inverse costs accuracy: the error of ``B Y C`` grows like
+    ``eps * condition``.
+
+    References
+    ----------
+    .. [1] Ben-Israel, Cohen, "On iterative computation of generalized inverses and associated
+       projections", SIAM J. Numer. Anal. 3(3), 1966, equation (2).
+    .. [2] Pan, Schreiber, "An improved Newton iteration for the generalized inverse of a matrix,
+       with applications", SIAM J. Sci. Stat. Comput. 12(5), 1991.
+
+    Examples
+    --------
+    >>> import eagle
+    >>> problem = eagle.problems.low_rank(30, 20, condition=10, rng=0)
+    >>> result = eagle.solve(problem.A, problem.B, problem.C, method="newton-schulz", rng=0)
+    >>> bool(problem.error(result.value) < 1e-12)
+    True
+    """
+
+    supports: ClassVar[frozenset[str]] = frozenset()
+    default_rtol: ClassVar[float | None] = None
+    default_maxiter: ClassVar[int] = 200
+
+    def init(self, problem: Problem, options: Options) -> NewtonSchulzState:
+        """``Y_0 = A^H / bound`` with bound in ``[||A||^2, 2 ||A||^2)``."""
+        A = problem.A
+        bound = squared_norm_bound(A)
+        Y = A.conj().T / A.real.dtype.type(bound or 1.0)
+        state = NewtonSchulzState(problem=problem, Y=Y, value=_value(problem, Y))
+        state.count(A.shape[1], A.shape[0], A.shape[1])
+        return state
+
+    def step(self, state: NewtonSchulzState) -> NewtonSchulzState:
+        """``Y <- Y (2 I - A Y)``, the product taken on the shorter side."""
+        A, Y = state.problem.A, state.Y
+        d, n = A.shape
+        inner = product(Y, product(A, Y)) if d <= n else product(product(Y, A), Y)
+        state.count(d, n, min(d, n))
+        state.count(d, n, min(d, n))
+        state.Y = 2 * Y - inner
+        value = _value(state.problem, state.Y)
+        rows, columns = state.problem.shape
+        previous = state.change
+        state.change = change_of((value - state.value)[:rows, :columns], value[:rows, :columns])
+        drift = change_of(state.Y - Y, state.Y)
+        eps = state.problem.eps
+        state.value = value
+        # Y itself is at rest once its change no longer shrinks: below that there is only noise.
+        state.resolved = drift <= np.sqrt(eps)
+        state.settled = state.resolved and (state.change <= eps or state.change >= 0.5 * previous)
+        return state
+
+    def output(self, state: NewtonSchulzState) -> np.ndarray:
+        """``[B; rows] Y [C columns]``."""
+        return state.value
+
+
+def _value(problem: Problem, Y: np.ndarray) -> np.ndarray:
+    rows, columns = problem.shape
+    # Multiply on the thinner side first.
+    if rows <= columns:
+        return problem.times_columns(problem.rows_times(Y))
+    return problem.rows_times(problem.times_columns(Y))

@@ -1,0 +1,34 @@
+"""The spectral norm of A from products with A, for methods that need a step size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eagle.kernels.blas import norm, product
+
+__all__ = ["squared_norm", "squared_norm_bound"]
+
+
+def squared_norm(A: np.ndarray, *, rtol: float = 1e-3, maxiter: int = 100) -> float:
+    """``||A||_2^2`` by power iteration on ``A^H A`` with Rayleigh quotients (a lower bound)."""
+    n = A.shape[1]
+    v = np.random.default_rng(n).standard_normal((n, 1)).astype(A.dtype)
+    value = 0.0
+    for _ in range(maxiter):
+        size = norm(v)
+        if not size:
+            return 0.0
+        u = product(A, v / v.real.dtype.type(size))
+        previous, value = value, float(np.vdot(u, u).real)
+        v = product(A, u, adjoint="X")
+        if value - previous <= rtol * value:
+            break
+    return value
+
+
+def squared_norm_bound(A: np.ndarray) -> float:
+    """An upper bound of ``||A||_2^2``: ``||A||_1 ||A||_inf``, never below, at most ``sqrt(d n)`` times it."""
+    if not A.size:
+        return 0.0
+    magnitude = np.abs(A)
+    return float(magnitude.sum(axis=0).max()) * float(magnitude.sum(axis=1).max())

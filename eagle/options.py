@@ -1,0 +1,97 @@
+"""The two kinds of knobs, convergence and spectrum, checked at the door."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Options", "as_generator", "check_count", "check_number"]
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = 0.0,
+    below: float = math.inf,
+    positive: bool = False,
+) -> float:
+    """`value` as a float, or a sentence that names the argument and what it should be."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    number = float(value)
+    if not math.isfinite(number) or number < minimum or number >= below or (positive and not number):
+        least = "positive" if positive else f"at least {minimum:g}"
+        most = "" if math.isinf(below) else f" and below {below:g}"
+        raise ValueError(f"{name} must be finite, {least}{most}, got {value!r}")
+    return number
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value` as a positive int, or a sentence that names the argument."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """A numpy Generator from an int seed, a Generator or None (fresh entropy)."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, bool | np.bool_) or not isinstance(rng, numbers.Integral):
+        raise TypeError(f"rng must be an int, a numpy Generator or None, got {type(rng).__name__}")
+    if rng < 0:
+        raise ValueError(f"rng must be a non-negative seed, got {rng}")
+    return np.random.default_rng(int(rng))
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every knob of a solve other than the method, validated on construction.
+
+    ``rtol``, ``maxiter`` and ``time_limit`` decide when to stop; ``rank``, ``cutoff`` and
+    ``ridge`` decide which problem is solved. The two are never mixed.
+    """
+
+    rtol: float | None = None
+    maxiter: int | None = None
+    time_limit: float | None = None
+    rank: int | None = None
+    cutoff: float | None = None
+    ridge: float = 0.0
+    rng: Any = None
+    callback: Callable[[Any], Any] | None = None
+    progress: bool = False
+    raise_on_failure: bool = False
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        if self.rtol is not None:
+            put("rtol", check_number("rtol", self.rtol))
+        if self.maxiter is not None:
+            put("maxiter", check_count("maxiter", self.maxiter))
+        if self.time_limit is not None:
+            put("time_limit", check_number("time_limit", self.time_limit, positive=True))
+        if self.rank is not None:
+            put("rank", check_count("rank", self.rank))
+        if self.cutoff is not None:
+            put("cutoff", check_number("cutoff", self.cutoff, below=1.0))
+        put("ridge", check_number("ridge", self.ridge))
+        if self.rank is not None and self.cutoff is not None:
+            raise ValueError("rank and cutoff both truncate the spectrum: give only one of them")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be callable, got {type(self.callback).__name__}")
+        put("rng", as_generator(self.rng))
+
+    def spectral(self) -> set[str]:
+        """The names of the spectral options that are set, other than ridge."""
+        return {name for name in ("rank", "cutoff") if getattr(self, name) is not None}

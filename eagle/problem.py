@@ -1,0 +1,194 @@
+"""The problem: three validated blocks, scaled into a safe range, and its probes' place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from eagle.kernels.blas import product
+
+__all__ = ["Problem", "as_block"]
+
+_FOREIGN = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "dask", "mlx", "sparse", "cupyx")
+
+
+def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = True) -> np.ndarray:
+    """`value` as a finite 2-D (or, with `vectors`, 1-D or 2-D) numeric array; never copied.
+
+    Raises TypeError for what is not a dense numeric array and ValueError for wrong dimensions,
+    NaN or infinity, each naming the argument.
+    """
+    kind = type(value)
+    if kind.__module__.split(".")[0] in _FOREIGN:
+        raise TypeError(f"{name} is a {kind.__module__}.{kind.__name__}; only numpy arrays are supported so far")
+    if kind.__module__.startswith("scipy.sparse"):
+        raise TypeError(f"{name} is a {kind.__name__}; sparse arrays and operators are not supported so far, pass {name}.toarray()")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first, or fill missing entries with eagle.complete")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if array.dtype.kind in "biu":
+        array = array.astype(np.float64)
+    elif array.dtype.kind not in "fc":
+        raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
+    elif array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
+        raise TypeError(f"{name} has dtype {array.dtype}; use float64 or complex128 at most")
+    if array.ndim != 2 and not (vectors and array.ndim == 1):
+        wanted = "1-D or 2-D" if vectors else "2-D"
+        hint = "; batches are not supported so far" if array.ndim > 2 else ""
+        raise ValueError(f"{name} must be {wanted}, got shape {array.shape}{hint}")
+    if finite and not np.isfinite(array).all():
+        raise ValueError(f"{name} with shape {array.shape} contains NaN or infinity")
+    return array
+
+
+def _exponent(array: np.ndarray | None) -> int:
+    """The power of two just above the largest entry; 0 for an empty or zero array."""
+    if array is None or not array.size:
+        return 0
+    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+    top = max(max(float(part.max()), -float(part.min())) for part in parts)
+    return int(np.frexp(top)[1])
+
+
+def _shifted(array: np.ndarray, exponent: int) -> np.ndarray:
+    """``array * 2**exponent`` as a fresh Fortran-ordered copy, exact short of over- and underflow."""
+    out = np.array(array, order="F")
+    # Steps of at most 2**100, which every dtype can hold: the whole factor may not fit.
+    while exponent and out.size:
+        step = max(-100, min(100, exponent))
+        out *= out.real.dtype.type(2.0) ** step
+        exponent -= step
+    return out
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Blocks of ``D = B A^+ C``, in the working dtype and scaled by exact powers of two.
+
+    Attributes
+    ----------
+    A : ndarray (d, n)
+    B : ndarray (d', n) or None
+        None stands for the identity of size n.
+    C : ndarray (d, n') or None
+        None stands for the identity of size d.
+    row_probes : ndarray (p, n)
+        Extra rows of B with known answers, used by the certificate.
+    column_probes : ndarray (d, q)
+        Extra columns of C with known answers.
+    extent : tuple of int
+        Size of the user's A inside `A`; smaller than ``A.shape`` when a ridge was appended.
+    exponent : int
+        The value in the user's units is ``2**exponent`` times the scaled one.
+    dtype : dtype
+        The dtype the user gave and gets back.
+    """
+
+    A: np.ndarray
+    B: np.ndarray | None
+    C: np.ndarray | None
+    row_probes: np.ndarray
+    column_probes: np.ndarray
+    extent: tuple[int, int]
+    exponent: int
+    dtype: np.dtype
+
+    @classmethod
+    def create(cls, A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, ridge: float = 0.0) -> Problem:
+        """Check that the sizes agree, apply the ridge, choose the working dtype, scale."""
+        d, n = A.shape
+        if B is not None and B.shape[1] != n:
+            raise ValueError(f"B with shape {B.shape} must have as many columns as A with shape {A.shape}")
+        if C is not None and C.shape[0] != d:
+            raise ValueError(f"C with shape {C.shape} must have as many rows as A with shape {A.shape}")
+        dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
+        work = np.result_type(dtype, np.float32)
+        A, B, C = (None if block is None else block.astype(work, copy=False) for block in (A, B, C))
+        if ridge:
+            A, B, C = _ridged(A, B, C, ridge)
+        shifts = [_exponent(block) for block in (A, B, C)]
+        A, B, C = (
+            None if block is None else _shifted(block, -shift)
+            for block, shift in zip((A, B, C), shifts, strict=True)
+        )
+        return cls(
+            A=A,
+            B=B,
+            C=C,
+            row_probes=np.zeros((0, A.shape[1]), work),
+            column_probes=np.zeros((A.shape[0], 0), work),
+            extent=(d, n),
+            exponent=shifts[1] + shifts[2] - shifts[0],
+            dtype=dtype,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the value that the user asked for."""
+        d, n = self.A.shape
+        return (n if self.B is None else len(self.B), d if self.C is None else self.C.shape[1])
+
+    @property
+    def eps(self) -> float:
+        """Unit round-off spacing of the working dtype."""
+        return float(np.finfo(self.A.dtype).eps)
+
+    def adjoint(self) -> Problem:
+        """The same problem seen from the other side: ``D^H = C^H (A^H)^+ B^H``."""
+        return replace(
+            self,
+            A=self.A.conj().T,
+            B=None if self.C is None else self.C.conj().T,
+            C=None if self.B is None else self.B.conj().T,
+            row_probes=self.column_probes.conj().T,
+            column_probes=self.row_probes.conj().T,
+            extent=self.extent[::-1],
+        )
+
+    def rows(self) -> np.ndarray:
+        """``[B; row_probes]``, with the identity written out if B is one."""
+        B = np.eye(self.A.shape[1], dtype=self.A.dtype) if self.B is None else self.B
+        return np.asfortranarray(np.concatenate([B, self.row_probes], axis=0))
+
+    def columns(self) -> np.ndarray:
+        """``[C column_probes]``, with the identity written out if C is one."""
+        C = np.eye(self.A.shape[0], dtype=self.A.dtype) if self.C is None else self.C
+        return np.asfortranarray(np.concatenate([C, self.column_probes], axis=1))
+
+    def rows_times(self, X: np.ndarray) -> np.ndarray:
+        """``[B; row_probes] X`` without writing an identity out."""
+        return np.concatenate([X if self.B is None else product(self.B, X), product(self.row_probes, X)], axis=0)
+
+    def times_columns(self, W: np.ndarray) -> np.ndarray:
+        """``W [C column_probes]`` without writing an identity out."""
+        return np.concatenate([W if self.C is None else product(W, self.C), product(W, self.column_probes)], axis=1)
+
+    def restore(self, value: np.ndarray) -> np.ndarray:
+        """The user's part of a scaled value with probes, in the user's units and dtype."""
+        rows, columns = self.shape
+        out = np.array(value[:rows, :columns], order="C")
+        parts = out.view(out.real.dtype)  # ldexp knows real numbers only
+        with np.errstate(over="ignore", under="ignore"):
+            np.ldexp(parts, self.exponent, out=parts)
+            return out.astype(self.dtype, copy=False)
+
+
+def _ridged(
+    A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, ridge: float
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Blocks with ``B A^H (A A^H + ridge I)^-1 C`` as their plain ``B A^+ C``.
+
+    ``[B 0] [A  mu I]^+ C`` and ``B [A; mu I]^+ [C; 0]`` both are, with ``mu = sqrt(ridge)``; the
+    shorter side grows, unless an implicit identity has to keep its size.
+    """
+    d, n = A.shape
+    mu = A.dtype.type(np.sqrt(ridge))
+    if C is None or (d <= n and B is not None):
+        B = np.eye(n, dtype=A.dtype) if B is None else B
+        return np.hstack([A, mu * np.eye(d, dtype=A.dtype)]), np.hstack([B, np.zeros((len(B), d), A.dtype)]), C
+    return np.vstack([A, mu * np.eye(n, dtype=A.dtype)]), B, np.vstack([C, np.zeros((n, C.shape[1]), A.dtype)])
