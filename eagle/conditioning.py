@@ -17,6 +17,7 @@ from eagle.schedule import Constant, Minimax, largest, lifted, lowered
 __all__ = ["Cholesky", "Polynomial"]
 
 FIRST_ETA = 0.5  # forgives a norm that was under-estimated by 40 %
+LIFT = 1e-3  # Ritz values may over-estimate the smallest singular value by this much
 SHIFT = 4.0  # Cholesky shift in units of n eps ||G||_F
 
 
@@ -38,7 +39,7 @@ class Polynomial:
         return (eta if self.lifts else min(eta, FIRST_ETA)), gamma
 
     def apply(
-        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float, limit: float
+        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
         """``(A Q, B Q)``, the buffer that is free now, and the predicted lower bound."""
         eta, _ = self.pair(lower)
@@ -51,6 +52,11 @@ class Polynomial:
         self.growth /= mu
         self.lifts.append(eta)
         return new, B, A, lifted(lower, eta)
+
+    @property
+    def last_lift(self) -> float:
+        """Factor of the smallest singular values in the last step."""
+        return 1 / largest(self.lifts[-1]) if self.lifts else 1.0
 
     def original(self, lower: float) -> float:
         """The singular value of the first A that became `lower`."""
@@ -76,19 +82,26 @@ class Cholesky:
         return 0.0, 1.0
 
     def apply(
-        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float, limit: float
+        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
         """``(A Q, B Q)``, the buffer, and None: the new lower bound is not known before it is measured."""
         size = 1 / rho
         eps = float(np.finfo(A.dtype).eps)
-        # Never lift past `limit` in all: what is that small is rounding noise.
-        shift = max(SHIFT * len(gram) * eps, (self.growth / limit) ** 2) * size
+        # The first shift is as small as rounding allows; later ones no smaller than they need be,
+        # because they lift the rounding noise of A as well.
+        needed = (LIFT * lower) ** 2 if self.lifts else 0.0
+        shift = max(SHIFT * len(gram) * eps, needed) * size
         R, shift = blas.shifted_cholesky(gram, shift)
         A = blas.times_inverse(A, R)
         B = blas.times_inverse(B, R)
         self.growth /= np.sqrt(shift / size)
         self.lifts.append(shift / size)
         return A, B, spare, None
+
+    @property
+    def last_lift(self) -> float:
+        """Factor of the smallest singular values in the last step."""
+        return float(1 / np.sqrt(self.lifts[-1])) if self.lifts else 1.0
 
     def original(self, lower: float) -> float:
         """The singular value of the first A that became `lower`."""

@@ -54,9 +54,9 @@ class EagleState(State):
     contracted: float = np.inf  # ||C|| relative to its start
 
     @property
-    def limit(self) -> float:
-        """The largest lift: singular values below its inverse are rounding noise of A."""
-        return 0.05 / (self.problem.eps * np.sqrt(max(self.A.shape)))
+    def noise(self) -> float:
+        """Where the rounding noise of the first A, ``||A|| = 1``, has been lifted to by now."""
+        return 10 * self.problem.eps * float(np.sqrt(max(self.A.shape))) * self.conditioner.growth
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,7 @@ class Eagle:
         if measured and not state.frozen:
             _condition(state)
         _judge(state, previous, certain)
-        used_up = state.contracted <= 30 * state.problem.eps
-        if (state.frozen or state.settled) and not (used_up or state.restarted) and _leaks(state):
+        if (state.frozen or state.settled) and not state.restarted and _leaks(state):
             self._restart(state)
         return state
 
@@ -230,10 +229,11 @@ def _measure(state: EagleState, pull: np.ndarray) -> None:
     top = float(values.max(initial=0.0))
     if not state.rho:
         state.rho = 1 / (NORM_MARGIN**2 * top) if top > 0 else 1.0
-    # Nothing to see means nothing to lift: A is zero, or not finite and the driver will say so.
-    smallest = float(values.min(initial=top)) * state.rho if top > 0 else 1.0
-    state.lower = float(np.sqrt(min(max(smallest, 0.0), 1.0)))
-    state.frozen = state.lower >= state.conditioner.done or state.conditioner.growth >= 0.9 * state.limit
+    singular = np.sqrt(np.clip(values * state.rho, 0.0, 1.0))
+    # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
+    # zero, or not finite and the driver will say so.
+    state.lower = float(singular[singular > state.noise].min(initial=1.0))
+    state.frozen = state.lower >= state.conditioner.done or state.noise >= 0.5
 
 
 def _contract(state: EagleState, pull: np.ndarray, gamma: float) -> None:
@@ -259,7 +259,7 @@ def _condition(state: EagleState) -> None:
     """``[A; B] <- [A; B] Q``."""
     d, n = state.A.shape
     state.A, state.B, state.spare, state.lower = state.conditioner.apply(
-        state.A, state.B, state.gram, state.spare, state.lower or 0.0, state.rho, state.limit
+        state.A, state.B, state.gram, state.spare, state.lower or 0.0, state.rho
     )
     state.count(d + len(state.B), n, n, half=isinstance(state.conditioner, Cholesky))
     state.rho, state.signal = 1.0, np.inf
@@ -272,45 +272,48 @@ def _judge(state: EagleState, previous: float, certain: bool) -> None:
     conditioned (`certain`), or C (for ``C = I`` the residual ``B - W A``) is used up.
     """
     eps = state.problem.eps
+    if certain and state.lower and not state.restarted:
+        state.condition = 1 / max(state.conditioner.original(state.lower), eps * eps)
     ratio = min(1.0, state.change / previous) if previous > 0 else 0.0
-    if state.lower is not None and not (state.frozen and state.lower < 0.5):
+    stalled = state.frozen and ratio > 0.5 and state.change <= 100 * eps * (state.condition or 1.0)
+    if state.lower is not None:
+        state.remaining = 1 / state.lower if state.lower else np.inf
         gamma = state.conditioner.pair(state.lower)[1]
         ratio = min(ratio, max(1 - gamma * state.lower**2, gamma - 1))
     used_up = state.contracted <= 30 * eps
     state.resolved = certain or used_up
-    state.settled = state.resolved and state.change * ratio <= (10 * eps if used_up else eps)
-    if state.lower is not None:
-        state.remaining = 1 / state.lower if state.lower else np.inf
+    state.settled = stalled or (state.resolved and state.change * ratio <= (10 * eps if used_up else eps))
     if state.settled:
         state.rank = round(norm(state.A) ** 2 * state.rho)
-    if certain and state.condition is None and state.lower:
-        state.condition = 1 / max(state.conditioner.original(state.lower), eps * eps)
 
 
 def _leaks(state: EagleState) -> bool:
-    """Whether the part of B outside the row space of A is reaching D through noise in A.
+    """Whether the part of B outside the row space of A spoils D.
 
-    With A a partial isometry up to noise, ``F = B (I - A^H A)`` is that part, amplified like the
-    noise, and ``F A^H C`` is what a step adds to D from it. Four random combinations of rows
-    are enough to measure that.
+    With A a partial isometry up to noise, ``F = B (I - A^H A)`` is that part, lifted as much as
+    the noise of A. It spoils D by ``F A^H C``, through that noise, and by the rounding errors
+    of the last lift, ``eps |F| lift |C|``. Both are harmless up to ``eps condition |D|``. Four
+    random combinations of rows are enough to measure them.
     """
     A, (rows, columns) = state.A, state.user
     if norm(A) ** 2 * state.rho > A.shape[1] - 0.5:
         return False  # full column rank: nothing is outside
+    lift = state.conditioner.last_lift
+    # Without an estimate: the last lift was needed, so the condition was above those before it.
+    allowed = max(10.0, state.condition or state.conditioner.growth / lift)
     mix = np.random.default_rng(rows).standard_normal((4, rows)) / 2
     mix = mix.astype(A.dtype)
     outside, size = product(mix, state.B[:rows]), np.inf
     whole = norm(product(mix, state.D[:rows, :columns]))
-    for _ in range(40):
+    for passes in range(40):
         noise = product(outside, A, adjoint="Y")
         outside = outside - product(noise, A)
         added = noise if state.C is None else product(noise, state.C[:, :columns])
         last, size = size, norm(added)
-        if size <= 10 * state.problem.eps * whole:
-            return False
-        if size > 0.9 * last:
+        if passes >= 3 and (size <= state.problem.eps * allowed * whole or size > 0.9 * last):
             break
-    return True
+    spoilt = norm(outside) * lift * (1.0 if state.C is None else state.start)
+    return size > state.problem.eps * allowed * whole or spoilt > 10 * allowed * whole
 
 
 def _relative(part: np.ndarray, whole: float) -> float:
