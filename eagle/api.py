@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,18 @@ def solve(
     >>> result.value.round(10), result.converged
     (array([[400.]]), True)
     """
-    options = Options(rtol, maxiter, time_limit, rank, cutoff, ridge, rng, callback, progress, raise_on_failure)
+    options = Options(
+        rtol=rtol,
+        maxiter=maxiter,
+        time_limit=time_limit,
+        rank=rank,
+        cutoff=cutoff,
+        ridge=ridge,
+        rng=rng,
+        callback=callback,
+        progress=progress,
+        raise_on_failure=raise_on_failure,
+    )
     return _solve(as_block("A", A), as_block("B", B), as_block("C", C), method, options)
 
 
@@ -131,12 +143,11 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
     >>> eagle.lstsq([[1, 1], [1, 1]], [2, 2], rng=0).value.round(12)
     array([1., 1.])
     """
-    settings, method = _split(options)
+    method, settings = _split("lstsq", options)
     A, b = as_block("A", A), as_block("b", b, vectors=True)
     if len(b) != len(A):
         raise ValueError(f"b with shape {b.shape} must have as many rows as A with shape {A.shape}")
-    result = _solve(A, None, b[:, None] if b.ndim == 1 else b, method, settings)
-    return replace(result, value=result.value[:, 0]) if b.ndim == 1 else result
+    return _solve(A, None, b, method, settings)
 
 
 def estimate(A: Any, B: Any, **options: Any) -> Result:
@@ -166,7 +177,7 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     >>> eagle.estimate(A, np.array([[3.0, -1]]) @ A, rng=0).value.round(10)
     array([[ 3., -1.]])
     """
-    settings, method = _split(options)
+    method, settings = _split("estimate", options)
     return _solve(as_block("A", A), as_block("B", B), None, method, settings)
 
 
@@ -198,7 +209,7 @@ def pinv(A: Any, **options: Any) -> np.ndarray:
     array([[0.5, 0. , 0. ],
            [0. , 0. , 0. ]])
     """
-    settings, method = _split(options)
+    method, settings = _split("pinv", options)
     return _solve(as_block("A", A), None, None, method, settings).value
 
 
@@ -240,56 +251,81 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
-    settings, method = _split(options)
+    method, settings = _split("nystrom", options)
     A, B = as_block("K_mm", K_mm), as_block("K_nm", K_nm)
     C = B.conj().T if K_mq is None else as_block("K_mq", K_mq)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"K_mm must be square, got shape {A.shape}")
     if B.shape[1] != len(A):
-        raise ValueError(f"K_nm with shape {B.shape} must have as many columns as K_mm with shape {A.shape}")
+        raise ValueError(
+            f"K_nm with shape {B.shape} must have as many columns as K_mm with shape {A.shape}"
+        )
     if len(C) != len(A):
-        raise ValueError(f"K_mq with shape {C.shape} must have as many rows as K_mm with shape {A.shape}")
+        raise ValueError(
+            f"K_mq with shape {C.shape} must have as many rows as K_mm with shape {A.shape}"
+        )
     return _solve(A, B, C, method, settings)
 
 
-def _split(options: dict[str, Any]) -> tuple[Options, Any]:
-    """Options and method out of keyword arguments; a name that nobody knows raises TypeError."""
-    options = dict(options)
+def _split(function: str, options: dict[str, Any]) -> tuple[Any, Options]:
+    """Method and options out of keyword arguments; a name that nobody knows raises TypeError."""
     method = options.pop("method", "auto")
-    return Options(**options), method
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, "method"], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+    return method, Options(**options)
 
 
-def _solve(A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, method: Any, options: Options) -> Result:
+def _solve(
+    A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, method: Any, options: Options
+) -> Result:
     """Problem -> plan -> method -> certificate -> Result."""
     if options.rank is not None and options.rank > min(A.shape):
-        raise ValueError(f"rank must be at most {min(A.shape)}, the smaller side of A with shape {A.shape}, got {options.rank}")
-    problem = Problem.create(A, B, C, options.ridge)
+        raise ValueError(
+            f"rank must be at most {min(A.shape)}, the smaller side of A with shape {A.shape}, "
+            f"got {options.rank}"
+        )
+    problem = Problem.create(A, B, C)
     chosen, reason = plan(method, problem, options)
+    problem = problem.truncated(options.rank, options.cutoff).ridged(options.ridge)
     result = driver.run(problem, chosen, options, reason)
-    if method == "auto" and not isinstance(chosen, Direct) and _disappoints(result, problem):
-        second = driver.run(problem, Direct(), options, f"{reason}; fell back on LAPACK, as that ended with an error estimate of {result.error_estimate:.1e}")
-        if second.converged or not second.error_estimate > result.error_estimate:
-            result = second
-    if not result.converged:
+    if isinstance(method, str) and method == "auto" and _disappoints(result, problem):
+        regret = f"fell back on LAPACK at an error estimate of {result.error_estimate:.1e}"
+        result = _better(result, driver.run(problem, Direct(), options, f"{reason}; {regret}"))
+    # A callback that asks to stop gets what it asked for.
+    if not result.converged and result.status is not Status.STOPPED_BY_CALLBACK:
         _complain(result, options)
     return result
 
 
 def _disappoints(result: Result, problem: Problem) -> bool:
     """Whether auto should try a direct solver after all."""
+    if isinstance(result.method, Direct):
+        return False
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
     return not result.converged or not result.error_estimate <= problem.eps**0.5
 
 
+def _better(first: Result, second: Result) -> Result:
+    """The more trustworthy of two results, with the time that both took."""
+    if first.converged != second.converged:
+        best = first if first.converged else second
+    else:
+        best = first if first.error_estimate < second.error_estimate else second
+    return replace(best, seconds=first.seconds + second.seconds)
+
+
 def _complain(result: Result, options: Options) -> None:
     """Warn or raise, at the caller's line."""
     message = (
-        f"{type(result.method).__name__} ended with status {result.status.name} after {result.iterations} "
-        f"iterations, error estimate {result.error_estimate:.1e}. {result.status.advice}"
+        f"{type(result.method).__name__} ended with status {result.status.name} after "
+        f"{result.iterations} iterations, error estimate {result.error_estimate:.1e}. "
+        f"{result.status.advice}"
     )
     if options.raise_on_failure:
         raise ConvergenceError(message, result)
-    # A callback that asks to stop gets what it asked for.
-    if result.status is not Status.STOPPED_BY_CALLBACK:
-        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)

@@ -112,7 +112,7 @@ def _status(
     """The stopping rules that need neither clock nor callback; None to go on."""
     if not np.isfinite(extended).all():
         return Status.NONFINITE
-    if rtol is not None and certificate.error_estimate <= rtol:
+    if rtol is not None and certificate.error_estimate <= rtol and steps >= state.steps:
         return Status.CONVERGED
     if state.settled:
         if rtol is None:
@@ -127,7 +127,7 @@ def _nothing_to_do(problem: Problem, method: Method, plan: str, start: float) ->
     """Zero A or an empty value: ``A^+`` of zero is zero, as numpy's pinv has it."""
     unexplained = problem.B is None or bool(problem.B.any())
     return Result(
-        value=np.zeros(problem.shape, problem.dtype),
+        value=problem.restore(np.zeros(problem.shape, problem.A.dtype)),
         status=Status.CONVERGED,
         iterations=0,
         history=(),

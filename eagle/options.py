@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Options", "as_generator", "check_count", "check_number"]
+__all__ = ["Options", "as_generator", "check_count", "check_flag", "check_number"]
 
 
 def check_number(
@@ -25,7 +25,8 @@ def check_number(
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     number = float(value)
-    if not math.isfinite(number) or number < minimum or number >= below or (positive and not number):
+    inside = minimum <= number < below and not (positive and number == 0)
+    if not math.isfinite(number) or not inside:
         least = "positive" if positive else f"at least {minimum:g}"
         most = "" if math.isinf(below) else f" and below {below:g}"
         raise ValueError(f"{name} must be finite, {least}{most}, got {value!r}")
@@ -39,6 +40,13 @@ def check_count(name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """`value` as a bool, or a sentence that names the argument."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def as_generator(rng: Any) -> np.random.Generator:
@@ -90,6 +98,8 @@ class Options:
             raise ValueError("rank and cutoff both truncate the spectrum: give only one of them")
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {type(self.callback).__name__}")
+        put("progress", check_flag("progress", self.progress))
+        put("raise_on_failure", check_flag("raise_on_failure", self.raise_on_failure))
         put("rng", as_generator(self.rng))
 
     def spectral(self) -> set[str]:

@@ -26,14 +26,17 @@ def plan(method: Any, problem: Problem, options: Options) -> tuple[Method, str]:
     wanted = options.spectral()
     if chosen is None:
         if wanted:
-            return Direct(), f"auto: {' and '.join(sorted(wanted))} truncates the spectrum, which takes an SVD"
-        if min(problem.A.shape) == 0:
+            names = " and ".join(sorted(wanted))
+            return Direct(), f"auto: {names} truncates the spectrum, which takes an SVD"
+        if not problem.A.size:
             return Direct(), "auto: nothing to compute"
         return Eagle(schedule="cholesky"), (
-            "auto: Cholesky-conditioned EAGLE needs the fewest flops of the methods that are as accurate as a direct solver"
+            "auto: Cholesky-conditioned EAGLE needs the fewest flops of the methods that are as "
+            "accurate as a direct solver"
         )
     for option in sorted(wanted - chosen.supports):
         able = [name for name, kind in METHODS.items() if option in kind().supports]
-        raise ValueError(f"{option} cannot be honoured by {chosen!r}; use method={' or '.join(map(repr, able))}")
+        raise ValueError(
+            f"{option} cannot be honoured by {chosen!r}; use method={' or '.join(map(repr, able))}"
+        )
     return chosen, f"asked for: {type(chosen).__name__}"
-

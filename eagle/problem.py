@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from eagle.kernels.blas import product
 
@@ -22,11 +24,16 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
     """
     kind = type(value)
     if kind.__module__.split(".")[0] in _FOREIGN:
-        raise TypeError(f"{name} is a {kind.__module__}.{kind.__name__}; only numpy arrays are supported so far")
+        raise TypeError(
+            f"{name} is a {kind.__module__}.{kind.__name__}; only numpy arrays are supported so far"
+        )
     if kind.__module__.startswith("scipy.sparse"):
-        raise TypeError(f"{name} is a {kind.__name__}; sparse arrays and operators are not supported so far, pass {name}.toarray()")
+        raise TypeError(
+            f"{name} is a {kind.__name__}; sparse arrays and operators are not supported so far, "
+            "pass a dense array"
+        )
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; fill it first, or fill missing entries with eagle.complete")
+        raise TypeError(f"{name} is a masked array; fill in the missing entries first")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -56,7 +63,7 @@ def _exponent(array: np.ndarray | None) -> int:
 
 
 def _shifted(array: np.ndarray, exponent: int) -> np.ndarray:
-    """``array * 2**exponent`` as a fresh Fortran-ordered copy, exact short of over- and underflow."""
+    """``array * 2**exponent`` as a Fortran-ordered copy, exact short of over- and underflow."""
     out = np.array(array, order="F")
     # Steps of at most 2**100, which every dtype can hold: the whole factor may not fit.
     while exponent and out.size:
@@ -66,7 +73,7 @@ def _shifted(array: np.ndarray, exponent: int) -> np.ndarray:
     return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Blocks of ``D = B A^+ C``, in the working dtype and scaled by exact powers of two.
 
@@ -83,10 +90,16 @@ class Problem:
         Extra columns of C with known answers.
     extent : tuple of int
         Size of the user's A inside `A`; smaller than ``A.shape`` when a ridge was appended.
+    factors : tuple of ndarray or None
+        ``U, s, V^H`` with ``A = U s V^H``, if A was truncated.
+    scale : int
+        The user's A is ``2**scale`` times `A`.
     exponent : int
         The value in the user's units is ``2**exponent`` times the scaled one.
     dtype : dtype
         The dtype the user gave and gets back.
+    vector : bool
+        Whether the user gave C as a vector, and gets a vector back.
     """
 
     A: np.ndarray
@@ -95,37 +108,83 @@ class Problem:
     row_probes: np.ndarray
     column_probes: np.ndarray
     extent: tuple[int, int]
+    factors: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    scale: int
     exponent: int
     dtype: np.dtype
+    vector: bool
 
     @classmethod
-    def create(cls, A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, ridge: float = 0.0) -> Problem:
-        """Check that the sizes agree, apply the ridge, choose the working dtype, scale."""
+    def create(cls, A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None) -> Problem:
+        """Check that the sizes agree, choose the working dtype, scale."""
         d, n = A.shape
         if B is not None and B.shape[1] != n:
-            raise ValueError(f"B with shape {B.shape} must have as many columns as A with shape {A.shape}")
+            raise ValueError(
+                f"B with shape {B.shape} must have as many columns as A with shape {A.shape}"
+            )
         if C is not None and C.shape[0] != d:
-            raise ValueError(f"C with shape {C.shape} must have as many rows as A with shape {A.shape}")
-        dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
+            raise ValueError(
+                f"C with shape {C.shape} must have as many rows as A with shape {A.shape}"
+            )
+        vector = C is not None and C.ndim == 1
+        blocks = (A, B, C[:, None] if vector else C)
+        dtype = np.result_type(*(block for block in blocks if block is not None)).newbyteorder("=")
         work = np.result_type(dtype, np.float32)
-        A, B, C = (None if block is None else block.astype(work, copy=False) for block in (A, B, C))
-        if ridge:
-            A, B, C = _ridged(A, B, C, ridge)
-        shifts = [_exponent(block) for block in (A, B, C)]
+        shifts = [_exponent(block) for block in blocks]
         A, B, C = (
-            None if block is None else _shifted(block, -shift)
-            for block, shift in zip((A, B, C), shifts, strict=True)
+            None if block is None else _shifted(block.astype(work, copy=False), -shift)
+            for block, shift in zip(blocks, shifts, strict=True)
         )
         return cls(
             A=A,
             B=B,
             C=C,
-            row_probes=np.zeros((0, A.shape[1]), work),
-            column_probes=np.zeros((A.shape[0], 0), work),
+            row_probes=np.zeros((0, n), work),
+            column_probes=np.zeros((d, 0), work),
             extent=(d, n),
+            factors=None,
+            scale=shifts[0],
             exponent=shifts[1] + shifts[2] - shifts[0],
             dtype=dtype,
+            vector=vector,
         )
+
+    def truncated(self, rank: int | None, cutoff: float | None) -> Problem:
+        """The same with A replaced by its best approximation of a rank, or above a cutoff.
+
+        A `rank` beyond the numerical rank of A keeps what is above rounding level.
+        """
+        if (rank is None and cutoff is None) or not self.A.any():
+            return self
+        U, s, Vh = scipy.linalg.svd(self.A, full_matrices=False, check_finite=False)
+        noise = max(self.A.shape) * self.eps
+        kept = int(np.count_nonzero(s > (noise if cutoff is None else cutoff) * s[0]))
+        kept = kept if rank is None else min(rank, kept)
+        U, s, Vh = U[:, :kept], s[:kept], Vh[:kept]
+        return replace(self, A=np.asfortranarray(product(U * s, Vh)), factors=(U, s, Vh))
+
+    def ridged(self, ridge: float) -> Problem:
+        """The problem whose ``B A^+ C`` is ``B A^H (A A^H + ridge I)^-1 C`` of this one.
+
+        ``[B 0] [A  mu I]^+ C`` and ``B [A; mu I]^+ [C; 0]`` both are, with ``mu = sqrt(ridge)``;
+        the shorter side grows, unless an implicit identity has to keep its size.
+        """
+        if not ridge or not self.A.any():
+            return self
+        # A and mu share one scale, so that neither can overflow.
+        mantissa, exponent = math.frexp(math.sqrt(ridge))
+        shift = max(0, exponent - self.scale)
+        mu, A = math.ldexp(mantissa, exponent - self.scale - shift), _shifted(self.A, -shift)
+        scales = {"scale": self.scale + shift, "exponent": self.exponent - shift, "factors": None}
+        (d, n), dtype = A.shape, A.dtype
+        if self.C is None or (d <= n and self.B is not None):
+            B = np.eye(n, dtype=dtype) if self.B is None else self.B
+            A = np.hstack([A, mu * np.eye(d, dtype=dtype)])
+            B = np.hstack([B, np.zeros((len(B), d), dtype)])
+            return replace(self, A=A, B=B, row_probes=np.zeros((0, n + d), dtype), **scales)
+        A = np.vstack([A, mu * np.eye(n, dtype=dtype)])
+        C = np.vstack([self.C, np.zeros((n, self.C.shape[1]), dtype)])
+        return replace(self, A=A, C=C, column_probes=np.zeros((d + n, 0), dtype), **scales)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,6 +207,7 @@ class Problem:
             row_probes=self.column_probes.conj().T,
             column_probes=self.row_probes.conj().T,
             extent=self.extent[::-1],
+            factors=self.factors and tuple(factor.conj().T for factor in reversed(self.factors)),
         )
 
     def rows(self) -> np.ndarray:
@@ -162,33 +222,20 @@ class Problem:
 
     def rows_times(self, X: np.ndarray) -> np.ndarray:
         """``[B; row_probes] X`` without writing an identity out."""
-        return np.concatenate([X if self.B is None else product(self.B, X), product(self.row_probes, X)], axis=0)
+        top = X if self.B is None else product(self.B, X)
+        return np.concatenate([top, product(self.row_probes, X)], axis=0)
 
     def times_columns(self, W: np.ndarray) -> np.ndarray:
         """``W [C column_probes]`` without writing an identity out."""
-        return np.concatenate([W if self.C is None else product(W, self.C), product(W, self.column_probes)], axis=1)
+        left = W if self.C is None else product(W, self.C)
+        return np.concatenate([left, product(W, self.column_probes)], axis=1)
 
     def restore(self, value: np.ndarray) -> np.ndarray:
-        """The user's part of a scaled value with probes, in the user's units and dtype."""
+        """The user's part of a scaled value with probes, in the user's units, shape and dtype."""
         rows, columns = self.shape
         out = np.array(value[:rows, :columns], order="C")
         parts = out.view(out.real.dtype)  # ldexp knows real numbers only
         with np.errstate(over="ignore", under="ignore"):
             np.ldexp(parts, self.exponent, out=parts)
-            return out.astype(self.dtype, copy=False)
-
-
-def _ridged(
-    A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, ridge: float
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Blocks with ``B A^H (A A^H + ridge I)^-1 C`` as their plain ``B A^+ C``.
-
-    ``[B 0] [A  mu I]^+ C`` and ``B [A; mu I]^+ [C; 0]`` both are, with ``mu = sqrt(ridge)``; the
-    shorter side grows, unless an implicit identity has to keep its size.
-    """
-    d, n = A.shape
-    mu = A.dtype.type(np.sqrt(ridge))
-    if C is None or (d <= n and B is not None):
-        B = np.eye(n, dtype=A.dtype) if B is None else B
-        return np.hstack([A, mu * np.eye(d, dtype=A.dtype)]), np.hstack([B, np.zeros((len(B), d), A.dtype)]), C
-    return np.vstack([A, mu * np.eye(n, dtype=A.dtype)]), B, np.vstack([C, np.zeros((n, C.shape[1]), A.dtype)])
+            out = out.astype(self.dtype, copy=False)
+        return out[:, 0] if self.vector else out

@@ -18,7 +18,7 @@ __all__ = ["SPECTRA", "Blocks", "low_rank", "spectrum"]
 SPECTRA = ("log", "linear", "cluster", "spike", "cliff", "inverse")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blocks:
     """A block problem with its answer.
 
@@ -123,15 +123,18 @@ def low_rank(
     >>> int(np.linalg.matrix_rank(blocks.A)), bool(blocks.error(blocks.D) == 0)
     (3, True)
     """
-    d, n, rows, columns = (
-        check_count(name, size) for name, size in zip(("d", "n", "rows", "columns"), (d, n, rows, columns), strict=True)
-    )
+    sizes = {"d": d, "n": n, "rows": rows, "columns": columns}
+    d, n, rows, columns = (check_count(name, size) for name, size in sizes.items())
     rank = min(d, n) if rank is None else check_count("rank", rank)
     if rank > min(d, n):
         raise ValueError(f"rank must be at most {min(d, n)}, got {rank}")
     check_number("condition", condition, minimum=1.0)
+    check_number("noise", noise)
+    s = spectrum(rank, condition, kind)
     rng = as_generator(rng)
     dtype = np.dtype(dtype)
+    if dtype.char not in "fdFD":
+        raise TypeError(f"dtype must be float32, float64, complex64 or complex128, got {dtype}")
 
     def normal(*shape: int) -> np.ndarray:
         draw = rng.standard_normal(shape)
@@ -140,7 +143,6 @@ def low_rank(
     U = np.linalg.qr(normal(d, rank))[0]
     V = np.linalg.qr(normal(n, rank))[0]
     G, H = normal(rows, rank), normal(rank, columns)
-    s = spectrum(rank, condition, kind)
     A, B, C = (U * s) @ V.conj().T, (G * s) @ V.conj().T, (U * s) @ H
     D = (G * s) @ H
     if noise:

@@ -87,7 +87,7 @@ class Iteration:
     condition: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """The value of ``B A^+ C`` with its certificate.
 
@@ -108,7 +108,8 @@ class Result:
         ``||B - W A|| / ||B||`` with ``W = B A^+``: the part of B that A does not explain, 0 when
         ``rank [A; B] = rank A``; estimated from the same probes.
     rank, condition : int or None, float or None
-        Estimates of the numerical rank and condition number of A, where the method has them.
+        Estimates of the numerical rank and condition number of A, where the method has them;
+        with a ridge, of ``[A  sqrt(ridge) I]``.
     method : object
         The exact settings used.
     plan : str

@@ -69,9 +69,12 @@ class Method(Protocol):
     for ``maxiter=None``.
     """
 
-    supports: ClassVar[frozenset[str]]
     default_rtol: ClassVar[float | None]
     default_maxiter: ClassVar[int]
+
+    @property
+    def supports(self) -> frozenset[str]:
+        """Names of the spectral options other than ridge."""
 
     def init(self, problem: Problem, options: Options) -> Any:
         """The state before the first step."""

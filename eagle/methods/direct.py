@@ -19,9 +19,8 @@ DRIVERS = ("gelsd", "gelsy", "qr", "svd")
 
 @dataclass(kw_only=True)
 class DirectState(State):
-    """The options it needs, and the value after its single step."""
+    """The value after its single step."""
 
-    options: Options
     value: np.ndarray | None = None
 
 
@@ -34,13 +33,13 @@ class Direct:
     driver : {"gelsd", "gelsy", "qr", "svd"}
         ``"gelsd"`` (scipy's default least squares, divide-and-conquer SVD), ``"gelsy"`` (QR with
         column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"qr"``
-        (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors). With
-        `rank` given, gelsd and svd are the same computation.
+        (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
 
     Notes
     -----
-    Singular values at or below ``cutoff * ||A||`` are zero; without a cutoff or rank,
-    ``cutoff = max(d, n) eps``, as in `numpy.linalg.lstsq`.
+    Singular values at or below ``max(d, n) eps ||A||`` are zero, as in `numpy.linalg.lstsq`.
+    With `rank` or `cutoff`, which only gelsd and svd honour, both reuse the decomposition that
+    truncated A.
 
     Raises
     ------
@@ -63,21 +62,17 @@ class Direct:
 
     def __post_init__(self) -> None:
         if self.driver not in DRIVERS:
-            raise ValueError(f"driver must be one of {', '.join(map(repr, DRIVERS))}, got {self.driver!r}")
+            names = ", ".join(map(repr, DRIVERS))
+            raise ValueError(f"driver must be one of {names}, got {self.driver!r}")
 
     @property
     def supports(self) -> frozenset[str]:
         """Spectral options that the driver can honour."""
-        return {
-            "gelsd": frozenset({"rank", "cutoff"}),
-            "svd": frozenset({"rank", "cutoff"}),
-            "gelsy": frozenset({"cutoff"}),
-            "qr": frozenset(),
-        }[self.driver]
+        return frozenset({"rank", "cutoff"} if self.driver in ("gelsd", "svd") else ())
 
     def init(self, problem: Problem, options: Options) -> DirectState:
         """Nothing yet."""
-        return DirectState(problem=problem, options=options, steps=1)
+        return DirectState(problem=problem, steps=1)
 
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
@@ -86,7 +81,7 @@ class Direct:
         flipped = problem.C is None or (problem.B is not None and rows < columns)
         work = problem.adjoint() if flipped else problem
         A = work.A
-        X = self._least_squares(state, A, work.columns())
+        X = self._least_squares(state, work)
         value = work.rows_times(X)
         state.value = value.conj().T if flipped else value
         d, n = A.shape
@@ -103,22 +98,24 @@ class Direct:
         assert state.value is not None
         return state.value
 
-    def _least_squares(self, state: DirectState, A: np.ndarray, C: np.ndarray) -> np.ndarray:
+    def _least_squares(self, state: DirectState, work: Problem) -> np.ndarray:
         """``A^+ C``, with rank and condition of A noted."""
-        options, eps = state.options, state.problem.eps
-        cutoff = max(A.shape) * eps if options.cutoff is None else options.cutoff
+        A, C = work.A, work.columns()
+        cutoff = max(A.shape) * work.eps
         if self.driver == "qr":
             return self._by_qr(state, A, C, cutoff)
-        if self.driver == "svd" or options.rank is not None:
-            U, s, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
-            kept = int(np.count_nonzero(s > cutoff * s[0])) if options.rank is None else options.rank
-            kept = min(kept, int(np.count_nonzero(s)))
-            state.rank, state.condition = kept, float(s[0] / s[kept - 1]) if kept else None
-            return Vh[:kept].conj().T @ ((U[:, :kept].conj().T @ C) / s[:kept, None])
-        X, _, rank, s = scipy.linalg.lstsq(A, C, cond=cutoff, lapack_driver=self.driver, check_finite=False)
-        state.rank = int(rank)
-        if s is not None and rank:
-            state.condition = float(s[0] / s[rank - 1])
+        if self.driver == "svd" or work.factors is not None:
+            U, s, Vh = work.factors or scipy.linalg.svd(A, full_matrices=False, check_finite=False)
+            state.rank = int(np.count_nonzero(s > (0 if work.factors else cutoff * s[0])))
+            U, s, Vh = U[:, : state.rank], s[: state.rank], Vh[: state.rank]
+            X = Vh.conj().T @ ((U.conj().T @ C) / s[:, None])
+        else:
+            X, _, rank, s = scipy.linalg.lstsq(
+                A, C, cond=cutoff, lapack_driver=self.driver, check_finite=False
+            )
+            state.rank = int(rank)
+        if s is not None and state.rank:
+            state.condition = float(s[0] / s[state.rank - 1])
         return X
 
     def _by_qr(self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float) -> np.ndarray:
@@ -126,7 +123,9 @@ class Direct:
         Q, R = scipy.linalg.qr(A if tall else A.conj().T, mode="economic", check_finite=False)
         diagonal = np.abs(np.diagonal(R))
         if not diagonal.size or diagonal.min() <= cutoff * diagonal.max():
-            raise np.linalg.LinAlgError("A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'")
+            raise np.linalg.LinAlgError(
+                "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
+            )
         state.rank = len(diagonal)
         if tall:
             return scipy.linalg.solve_triangular(R, Q.conj().T @ C, check_finite=False)
