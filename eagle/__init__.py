@@ -2,6 +2,7 @@
 
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
+from eagle.completion import Completion, complete
 from eagle.methods import (
     LSMR,
     METHODS,
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LSMR",
     "METHODS",
+    "Completion",
     "ConjugateGradient",
     "ConvergenceError",
     "ConvergenceWarning",
@@ -28,6 +30,7 @@ __all__ = [
     "NewtonSchulz",
     "Result",
     "Status",
+    "complete",
     "estimate",
     "lstsq",
     "nystrom",
