@@ -16,11 +16,13 @@ a matrix of rounding errors has no low rank, also ``|columns| |rows| / |corner|`
 counts. Both are exact when one direction carries the error, whatever its singular value is:
 the weights with which probes and data see that direction cancel.
 
-*White* probes (``w``, ``z`` Gaussian) see every direction but need consistency; range probes
-need nothing but see small singular directions weakly. Consistency on one side is enough, so
-the better of the two sides is taken. When both sides are inconsistent, white probes cannot tell
-inconsistency from error: then the error of a method that has *resolved* the whole spectrum
-(`resolved`) is bounded by ``10 eps condition``, and that of any other is reported as is.
+*White* probes (``w``, ``z`` Gaussian) see every direction but need consistency on their side;
+range probes need nothing but see small singular directions weakly. White columns with range
+rows, and the other way round, give two estimates. A method that treats the rows of B (or the
+columns of C) each by themselves is judged by the one that sees the user's own. Otherwise the
+larger counts, unless one side misfits grossly: that is inconsistency, and the other side
+counts. A method that has *resolved* the whole spectrum of A, so that only rounding errors are
+left, is not charged with more than ``10 eps condition``: what exceeds that is inconsistency.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from eagle.problem import Problem
 __all__ = ["Certificate", "Probes"]
 
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
+GROSS = 1e-2  # a relative misfit beyond this is taken for inconsistency, not error
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,14 @@ class Probes:
             corner=corner,
         )
 
-    def certify(self, value: np.ndarray, *, resolved: bool = False, condition: float | None = None) -> Certificate:
+    def certify(
+        self,
+        value: np.ndarray,
+        *,
+        resolved: bool = False,
+        condition: float | None = None,
+        own: str | None = None,
+    ) -> Certificate:
         """Judge an extended value, ``(d' + 2p, n' + 2p [+ p])``.
 
         Parameters
@@ -102,6 +112,8 @@ class Probes:
             Whether the method knows that no direction of A above rounding level is left out.
         condition : float or None
             Its estimate of the condition number of A.
+        own : {"rows", "columns", None}
+            The side on which the method treats every right-hand side by itself.
         """
         d, n = self.problem.shape
         p = COUNT
@@ -125,15 +137,22 @@ class Probes:
 
         white, ranged = slice(0, p), slice(p, 2 * p)
         certain = estimate(ranged, ranged)
-        suspected = min(estimate(ranged, white), estimate(white, ranged))
+        by_columns, by_rows = estimate(ranged, white), estimate(white, ranged)
+        plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
+        gaps = [_ratio(column_errors[:, white], self.column_answers[:, white]), _ratio(row_errors[white], self.row_answers[white])]
+        if own is not None:
+            suspected = by_columns if own == "rows" else by_rows
+        elif max(gaps) > GROSS:
+            suspected = min(by_columns, by_rows)
+        else:
+            suspected = max(by_columns, by_rows)
         if resolved and condition is not None:
             suspected = min(suspected, 10 * eps * condition * hidden)
         error = max(certain, suspected)
-        plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
         explained = norm(self.column_answers[:, plain])
         return Certificate(
             error_estimate=error / hidden if hidden else (np.inf if error > 0 and explained > 0 else 0.0),
-            inconsistency=norm(column_errors[:, plain]) / explained if explained else 0.0,
+            inconsistency=_ratio(column_errors[:, plain], self.column_answers[:, plain]),
         )
 
 
@@ -155,6 +174,11 @@ def _hidden_error(
         return by_size
     by_completion = columns @ (np.linalg.pinv(corner, rcond=1e-3) @ rows)
     return max(by_size, norm(by_completion))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
+    size = norm(whole)
+    return norm(part) / size if size else 0.0
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:

@@ -159,10 +159,11 @@ def complete(X: Any, *, mask: Any = None, rank: Any = "cv", **options: Any) -> C
         used, loss = _choose(losses, rank, A.shape)
         result = solve(A, B, C, rank=used, rng=generator, **options)
         columns = np.flatnonzero(hidden)
+        directions = used if result.rank is None else result.rank
         filled[np.ix_(rows, columns)] = result.value
         curve = np.array([_relative(each, size) for each in losses])
         results.append(result)
-        groups.append(Group(rows, columns, used or result.rank, _relative(loss, size), curve))
+        groups.append(Group(rows, columns, directions, _relative(loss, size), curve))
         lost, whole = lost + len(rows) * loss, whole + len(rows) * size
     return Completion(
         X=filled,

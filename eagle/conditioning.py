@@ -73,7 +73,7 @@ class Cholesky:
     row, which is what keeps the invariant; two factors in a row (``Q`` Hermitian) would not be.
     """
 
-    done: float = 0.9
+    done: float = 0.99
     growth: float = 1.0
     lifts: list[float] = field(default_factory=list)
 

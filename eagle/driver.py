@@ -55,7 +55,9 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
     start = time.perf_counter()
     if not problem.A.any() or 0 in problem.shape:
         return _nothing_to_do(problem, method, plan, start)
-    rtol = method.default_rtol if options.rtol is None else options.rtol
+    rtol = options.rtol
+    if rtol is None and method.default_rtol is not None:
+        rtol = max(method.default_rtol, 10 * problem.eps)  # no default asks for the impossible
     maxiter = options.maxiter or method.default_maxiter
     # Overflow and NaN end in a status of their own; numpy need not repeat it.
     with np.errstate(all="ignore"), _bar(options.progress, method) as tick:
@@ -65,7 +67,7 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         while True:
             state = method.step(state)
             extended = method.output(state)
-            certificate = probes.certify(extended, resolved=state.resolved, condition=state.condition)
+            certificate = probes.certify(extended, resolved=state.resolved, condition=state.condition, own=state.own)
             elapsed = time.perf_counter() - start
             history.append(
                 Iteration(

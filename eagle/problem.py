@@ -13,7 +13,7 @@ from eagle.kernels.blas import product
 
 __all__ = ["Problem", "as_block"]
 
-_FOREIGN = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "dask", "mlx", "sparse", "cupyx")
+_FOREIGN = {"torch", "jax", "jaxlib", "cupy", "cupyx", "tensorflow", "dask", "mlx", "sparse"}
 
 
 def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = True) -> np.ndarray:
@@ -23,11 +23,12 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
     NaN or infinity, each naming the argument.
     """
     kind = type(value)
-    if kind.__module__.split(".")[0] in _FOREIGN:
+    packages = {base.__module__.split(".")[0] for base in kind.__mro__}
+    if packages & _FOREIGN:
         raise TypeError(
             f"{name} is a {kind.__module__}.{kind.__name__}; only numpy arrays are supported so far"
         )
-    if kind.__module__.startswith("scipy.sparse"):
+    if "scipy" in packages:
         raise TypeError(
             f"{name} is a {kind.__name__}; sparse arrays and operators are not supported so far, "
             "pass a dense array"
@@ -62,9 +63,9 @@ def _exponent(array: np.ndarray | None) -> int:
     return int(np.frexp(top)[1])
 
 
-def _shifted(array: np.ndarray, exponent: int) -> np.ndarray:
+def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:
     """``array * 2**exponent`` as a Fortran-ordered copy, exact short of over- and underflow."""
-    out = np.array(array, order="F")
+    out = np.array(array, dtype, order="F")
     # Steps of at most 2**100, which every dtype can hold: the whole factor may not fit.
     while exponent and out.size:
         step = max(-100, min(100, exponent))
@@ -127,25 +128,22 @@ class Problem:
                 f"C with shape {C.shape} must have as many rows as A with shape {A.shape}"
             )
         vector = C is not None and C.ndim == 1
-        blocks = (A, B, C[:, None] if vector else C)
-        dtype = np.result_type(*(block for block in blocks if block is not None)).newbyteorder("=")
+        if C is not None and vector:
+            C = C[:, None]
+        dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
         work = np.result_type(dtype, np.float32)
-        shifts = [_exponent(block) for block in blocks]
-        A, B, C = (
-            None if block is None else _shifted(block.astype(work, copy=False), -shift)
-            for block, shift in zip(blocks, shifts, strict=True)
-        )
+        a, b, c = (_exponent(block) for block in (A, B, C))
         return cls(
-            A=A,
-            B=B,
-            C=C,
+            A=_shifted(A, -a, work),
+            B=None if B is None else _shifted(B, -b, work),
+            C=None if C is None else _shifted(C, -c, work),
             row_probes=np.zeros((0, n), work),
             column_probes=np.zeros((d, 0), work),
             extent=(d, n),
             factors=None,
-            scale=shifts[0],
-            exponent=shifts[1] + shifts[2] - shifts[0],
-            dtype=dtype,
+            scale=a,
+            exponent=b + c - a,
+            dtype=dtype.newbyteorder("="),
             vector=vector,
         )
 
@@ -175,16 +173,26 @@ class Problem:
         mantissa, exponent = math.frexp(math.sqrt(ridge))
         shift = max(0, exponent - self.scale)
         mu, A = math.ldexp(mantissa, exponent - self.scale - shift), _shifted(self.A, -shift)
-        scales = {"scale": self.scale + shift, "exponent": self.exponent - shift, "factors": None}
         (d, n), dtype = A.shape, A.dtype
-        if self.C is None or (d <= n and self.B is not None):
-            B = np.eye(n, dtype=dtype) if self.B is None else self.B
+        B, C = self.B, self.C
+        if C is None or (d <= n and B is not None):
+            B = np.eye(n, dtype=dtype) if B is None else B
             A = np.hstack([A, mu * np.eye(d, dtype=dtype)])
             B = np.hstack([B, np.zeros((len(B), d), dtype)])
-            return replace(self, A=A, B=B, row_probes=np.zeros((0, n + d), dtype), **scales)
-        A = np.vstack([A, mu * np.eye(n, dtype=dtype)])
-        C = np.vstack([self.C, np.zeros((n, self.C.shape[1]), dtype)])
-        return replace(self, A=A, C=C, column_probes=np.zeros((d + n, 0), dtype), **scales)
+        else:
+            A = np.vstack([A, mu * np.eye(n, dtype=dtype)])
+            C = np.vstack([C, np.zeros((n, C.shape[1]), dtype)])
+        return replace(
+            self,
+            A=A,
+            B=B,
+            C=C,
+            row_probes=np.zeros((0, A.shape[1]), dtype),
+            column_probes=np.zeros((A.shape[0], 0), dtype),
+            factors=None,
+            scale=self.scale + shift,
+            exponent=self.exponent - shift,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

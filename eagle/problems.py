@@ -150,4 +150,5 @@ def low_rank(
         perturbation *= noise * np.linalg.norm(B) / np.linalg.norm(perturbation)
         B = B + perturbation
         D = D + (perturbation @ V) @ H
-    return Blocks(*(block.astype(dtype) for block in (A, B, C, D)), singular_values=s)
+    A, B, C, D = (block.astype(dtype) for block in (A, B, C, D))
+    return Blocks(A, B, C, D, singular_values=s)

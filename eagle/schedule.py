@@ -79,7 +79,7 @@ class Constant:
 # "paper": Theorem 1 of arXiv:2509.19702, with A rescaled by 3/2 after each step. "trained": the
 # constants (1, 1.9) that training finds, relative to a norm over-estimated by sqrt(1.9); with
 # the exact norm eta = 1 would annihilate the top direction.
-NAMED = {
+NAMED: dict[str, Minimax | Constant] = {
     "minimax": Minimax(),
     "paper": Constant(1 / 3, 1.0),
     "trained": Constant(1 / 1.9, 1.0),

@@ -11,7 +11,7 @@ from eagle.kernels.blas import norm
 from eagle.options import Options
 from eagle.problem import Problem
 
-__all__ = ["Method", "State", "change_of"]
+__all__ = ["Method", "State", "change_of", "solve_columns"]
 
 
 @dataclass
@@ -30,6 +30,8 @@ class State:
         Every singular direction above rounding level has been dealt with.
     condition, rank : float or None, int or None
         Estimates for A.
+    own : {"rows", "columns", None}
+        The side on which every right-hand side is treated by itself.
     remaining : float or None
         Estimate of the condition number left after this step.
     iterations : int
@@ -48,6 +50,7 @@ class State:
     resolved: bool = False
     condition: float | None = None
     rank: int | None = None
+    own: str | None = None
     remaining: float | None = None
     iterations: int = 0
     steps: int = 0
@@ -93,3 +96,14 @@ def change_of(increment: np.ndarray, value: np.ndarray) -> float:
         return 0.0
     size = norm(value)
     return moved / size if size else np.inf
+
+
+def solve_columns(problem: Problem) -> bool:
+    """Whether ``A X = C`` is solved for the columns of C rather than ``W A = B`` for rows of B.
+
+    An identity has the most right-hand sides. Otherwise the side that is consistent if A has
+    full rank is taken: only there do white probes tell error from inconsistency.
+    """
+    if problem.B is None or problem.C is None:
+        return problem.C is not None
+    return problem.A.shape[0] < problem.A.shape[1]

@@ -55,7 +55,7 @@ class ConjugateGradient:
     def init(self, problem: Problem, options: Options) -> ConjugateState:
         """``W = 0``, ``direction = B A^H``."""
         fields = _setup(problem)
-        B, A = fields["B"], fields["work"].A  # type: ignore[attr-defined]
+        B, A = fields["B"], fields["work"].A
         gradient = product(B, A, adjoint="Y")
         state = ConjugateState(
             **fields, step_size=0.0, residual=B.copy(), direction=gradient, energy=_row_energy(gradient)

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from eagle.certificate import COUNT
 from eagle.conditioning import Cholesky, Polynomial
 from eagle.kernels import blas
 from eagle.kernels.blas import norm, product
@@ -29,6 +30,7 @@ __all__ = ["Eagle", "EagleState"]
 
 LANCZOS_STEPS = 6
 RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding noise
+USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
 NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
 
 
@@ -45,18 +47,32 @@ class EagleState(State):
     flipped: bool  # these are the blocks of the adjoint problem
     user: tuple[int, int]  # rows and columns of D that the user asked for
     conditioner: Polynomial | Cholesky
-    start: float  # ||C|| at the start, user's columns
+    start: tuple[float, float]  # ||C|| at the start, the user's columns and the white probes
     rho: float = 0.0  # 1 / ||A||^2; 0 until it is measured
     lower: float | None = None  # smallest relevant singular value of A, the largest being 1
-    frozen: bool = False
+    seen: bool = False  # every Ritz value of this A or the last lies above 1/2, or noise does
+    frozen: bool = False  # A and B are not worth conditioning further, as far as is known
     restarted: bool = False
-    signal: float = np.inf  # ||A^H C|| at the last contraction with this A
-    contracted: float = np.inf  # ||C|| relative to its start
+    left: float = np.inf  # ||C|| relative to its start, white probe columns
+    left_before: float = np.inf  # the same one contraction earlier, if A was the same
+    user_left: float = np.inf  # the same for the user's columns
 
     @property
     def noise(self) -> float:
         """Where the rounding noise of the first A, ``||A|| = 1``, has been lifted to by now."""
         return 10 * self.problem.eps * float(np.sqrt(max(self.A.shape))) * self.conditioner.growth
+
+
+    @property
+    def tolerance(self) -> float:
+        """Where probes count as used up; a residual of the conditioned A has its noise in it."""
+        used_up = USED_UP * self.problem.eps
+        return used_up if self.C is not None else max(used_up, self.noise)
+
+    @property
+    def complete(self) -> bool:
+        """No direction of A above rounding level is left out: the probes are used up."""
+        return self.left <= self.tolerance or self.noise >= 0.5
 
 
 @dataclass(frozen=True)
@@ -137,25 +153,35 @@ class Eagle:
             "flipped": flipped,
             "user": user,
             "conditioner": conditioner,
-            "start": norm(B[: user[0]] if C is None else C[:, : user[1]]),
+            "start": (0.0, 0.0) if C is None else (norm(C[:, : user[1]]), norm(_white(C.T, user[1]))),
         }
 
     def step(self, state: EagleState) -> EagleState:
         """One update: contract with A as it is, then condition it."""
-        previous = state.change
-        pull = _pull(state)
-        measured = _must_measure(state, pull)
+        before = state.change
+        pull, push = _pull(state)
+        measured = self._is_due(state)
         if measured:
-            _measure(state, pull)
-        gamma = state.conditioner.pair(state.lower or 0.0)[1]
-        _contract(state, pull, gamma)
-        certain = state.frozen or (measured and state.lower is not None and state.lower > 0.5)
+            _measure(state, pull, push)
+        _contract(state, pull, push, state.conditioner.pair(state.lower or 0.0)[1])
         if measured and not state.frozen:
             _condition(state)
-        _judge(state, previous, certain)
-        if (state.frozen or state.settled) and not state.restarted and _leaks(state):
+        _judge(state, before)
+        if state.complete and (state.frozen or state.settled) and not state.restarted and _leaks(state):
             self._restart(state)
         return state
+
+    def _is_due(self, state: EagleState) -> bool:
+        """Whether to look at the spectrum of A, which costs a Gram matrix, and condition it."""
+        polynomial = isinstance(state.conditioner, Polynomial)
+        if not state.rho or (polynomial and not state.frozen):
+            return True
+        if state.noise >= 0.5:
+            return False
+        # Contraction tells by its own speed whether a direction is still out of reach.
+        slow = not state.complete and (0.5 if polynomial else 0.1) * state.left_before < state.left < np.inf
+        unseen = not state.seen and state.complete and state.user_left > USED_UP * state.problem.eps
+        return slow or unseen
 
     def output(self, state: EagleState) -> np.ndarray:
         """D, turned back if the adjoint problem was solved."""
@@ -181,78 +207,92 @@ class Eagle:
         d, n = basis.shape
         state.count(n, d, n)
         state.count(len(columns), d, n)
-        state.rho, state.lower, state.frozen, state.restarted = 0.0, None, False, True
-        state.settled, state.signal, state.change, state.contracted = False, np.inf, np.inf, np.inf
+        state.rho, state.lower, state.seen, state.frozen, state.restarted = 0.0, None, False, False, True
+        state.settled, state.change = False, np.inf
+        state.left = state.left_before = state.user_left = np.inf
 
 
-def _pull(state: EagleState) -> np.ndarray:
-    """What the next contraction moves: ``A^H C``, or ``(B - W A) A^H`` if ``C = I``."""
+def _white(rows: np.ndarray, user: int) -> np.ndarray:
+    """The white probes among extended rows; they come right after the user's."""
+    return rows[user : user + COUNT]
+
+
+def _pull(state: EagleState) -> tuple[np.ndarray, np.ndarray]:
+    """What the next contraction moves, before and after its last product.
+
+    ``A^H C`` and ``A A^H C``; for ``C = I`` the residual ``B - W A`` and that times ``A^H``.
+    """
     A, B, C, D = state.A, state.B, state.C, state.D
     d, n = A.shape
     if C is not None:
+        pull = product(A, C, adjoint="X")
         state.count(n, d, C.shape[1])
-        return product(A, C, adjoint="X")
+        state.count(d, n, C.shape[1])
+        return pull, product(A, pull)
     residual = B - product(D, A)
     state.count(len(B), d, n)
     state.count(len(B), n, d)
-    state.contracted = _relative(residual[: state.user[0]], state.start)
-    return product(residual, A, adjoint="Y")
+    return residual, product(residual, A, adjoint="Y")
 
 
-def _must_measure(state: EagleState, pull: np.ndarray) -> bool:
-    """Whether the spectrum of A has to be looked at, which costs a Gram matrix."""
-    if state.frozen:
-        return False
-    if isinstance(state.conditioner, Polynomial) or not state.conditioner.lifts:
-        return True
-    # After a Cholesky step, contraction shows by its own speed whether another is needed.
-    fast = np.isinf(state.signal) or norm(pull) <= 0.1 * state.signal
-    return not fast or state.change <= state.problem.eps
-
-
-def _measure(state: EagleState, pull: np.ndarray) -> None:
-    """Form the Gram matrix and read the relevant ends of its spectrum.
+def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
+    """Form the Gram matrix and read the relevant ends of the spectrum of A.
 
     One Lanczos run starts from a probe row ``z^H A``, which sees every direction of A with its
-    singular value as weight; another from what is left to contract, so that a small direction
-    that the value still needs cannot hide behind large ones.
+    singular value as weight; another from what is left to contract. A direction that hides from
+    both shows as a probe column that no longer contracts: then the Rayleigh quotient of what is
+    left of that column is its singular value.
     """
     A = state.A
     d, n = A.shape
     state.gram = blas.gram(A, out=state.gram)
     state.count(n, d, n, half=True)
-    left = pull if state.C is not None else product(pull, A).conj().T
-    sizes = np.linalg.norm(left, axis=0)
-    mix = (left / np.where(sizes > 0, sizes, np.inf)).sum(axis=1)
+    if state.C is not None:
+        left, moved = pull.T, push.T
+        mix = _unit_sum(pull.T)
+    else:
+        left, moved = pull, push
+        mix = product(_unit_sum(push)[None], A)[0].conj()
     starts = (state.B[state.user[0]].conj(), mix)
-    values = np.concatenate([blas.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT) for start in starts])
-    top = float(values.max(initial=0.0))
+    ritz = np.concatenate([blas.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT) for start in starts])
+    top = float(ritz.max(initial=0.0))
     if not state.rho:
         state.rho = 1 / (NORM_MARGIN**2 * top) if top > 0 else 1.0
-    singular = np.sqrt(np.clip(values * state.rho, 0.0, 1.0))
+    user = state.user[1] if state.C is not None else state.user[0]
+    sizes = np.linalg.norm(_white(left, user), axis=1)
+    quotients = np.linalg.norm(_white(moved, user), axis=1)[sizes > 0] / sizes[sizes > 0]
+    singular = np.sqrt(state.rho) * np.concatenate([np.sqrt(np.maximum(ritz, 0)), quotients])
     # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
     # zero, or not finite and the driver will say so.
-    state.lower = float(singular[singular > state.noise].min(initial=1.0))
+    state.lower = min(1.0, float(singular[singular > state.noise].min(initial=1.0)))
+    state.seen = state.lower > 0.5 or state.noise >= 0.5
     state.frozen = state.lower >= state.conditioner.done or state.noise >= 0.5
 
 
-def _contract(state: EagleState, pull: np.ndarray, gamma: float) -> None:
+def _unit_sum(rows: np.ndarray) -> np.ndarray:
+    """Sum of the rows, each scaled to length one."""
+    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(sizes > 0, sizes, np.inf)).sum(axis=0)
+
+
+def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: float) -> None:
     """``D += gamma B A^H C``, ``C -= gamma A A^H C``."""
-    A, B, C = state.A, state.B, state.C
-    d, n = A.shape
-    step = A.real.dtype.type(gamma * (state.rho or 1.0))
+    B, C = state.B, state.C
+    rows, columns = state.user
+    step = B.real.dtype.type(gamma * (state.rho or 1.0))
+    state.left_before = state.left
     if C is not None:
         increment = product(B, pull, scale=step)
-        state.C = product(A, pull, scale=-step, add_to=C)
-        state.count(len(B), n, C.shape[1])
-        state.count(d, n, C.shape[1])
-        state.contracted = _relative(state.C[:, : state.user[1]], state.start)
+        state.count(len(B), *pull.shape)
+        C -= step * push
+        state.user_left = _relative(C[:, :columns], state.start[0])
+        state.left = _relative(_white(C.T, columns), state.start[1])
     else:
-        increment = step * pull
+        increment = step * push
+        state.user_left = _relative(pull[:rows], norm(B[:rows]))
+        state.left = _relative(_white(pull, rows), norm(_white(B, rows)))
     state.D += increment
-    rows, columns = state.user
     state.change = change_of(increment[:rows, :columns], state.D[:rows, :columns])
-    state.signal = norm(pull)
 
 
 def _condition(state: EagleState) -> None:
@@ -262,27 +302,32 @@ def _condition(state: EagleState) -> None:
         state.A, state.B, state.gram, state.spare, state.lower or 0.0, state.rho
     )
     state.count(d + len(state.B), n, n, half=isinstance(state.conditioner, Cholesky))
-    state.rho, state.signal = 1.0, np.inf
+    state.rho = 1.0
+    if isinstance(state.conditioner, Cholesky):
+        state.seen, state.left = False, np.inf
 
 
-def _judge(state: EagleState, previous: float, certain: bool) -> None:
+def _judge(state: EagleState, before: float) -> None:
     """Decide whether anything is left to gain.
 
-    A small change alone is not convergence: besides, either every direction of A that matters is
-    conditioned (`certain`), or C (for ``C = I`` the residual ``B - W A``) is used up.
+    A small change is not convergence. Besides, the white probe columns, which lie in the range of
+    A whatever the user's do, must be used up: no direction of A above rounding level is left
+    out. And either the user's columns are used up too, or what is left of them is in no
+    direction that was not seen.
     """
     eps = state.problem.eps
-    if certain and state.lower and not state.restarted:
+    if state.seen and state.lower and not state.restarted:
         state.condition = 1 / max(state.conditioner.original(state.lower), eps * eps)
-    ratio = min(1.0, state.change / previous) if previous > 0 else 0.0
+    ratio = min(1.0, state.change / before) if 0 < before < np.inf else 1.0
     stalled = state.frozen and ratio > 0.5 and state.change <= 100 * eps * (state.condition or 1.0)
     if state.lower is not None:
         state.remaining = 1 / state.lower if state.lower else np.inf
         gamma = state.conditioner.pair(state.lower)[1]
         ratio = min(ratio, max(1 - gamma * state.lower**2, gamma - 1))
-    used_up = state.contracted <= 30 * eps
-    state.resolved = certain or used_up
-    state.settled = stalled or (state.resolved and state.change * ratio <= (10 * eps if used_up else eps))
+    used_up = state.user_left <= USED_UP * eps
+    state.resolved = state.complete and (state.seen or used_up)
+    done = stalled or state.change * ratio <= (10 * eps if used_up else eps)
+    state.settled = state.resolved and done
     if state.settled:
         state.rank = round(norm(state.A) ** 2 * state.rho)
 
@@ -312,7 +357,7 @@ def _leaks(state: EagleState) -> bool:
         last, size = size, norm(added)
         if passes >= 3 and (size <= state.problem.eps * allowed * whole or size > 0.9 * last):
             break
-    spoilt = norm(outside) * lift * (1.0 if state.C is None else state.start)
+    spoilt = norm(outside) * lift * (1.0 if state.C is None else state.start[0])
     return size > state.problem.eps * allowed * whole or spoilt > 10 * allowed * whole
 
 

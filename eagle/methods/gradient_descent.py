@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eagle.kernels.blas import norm, product
-from eagle.methods.base import State, change_of
+from eagle.methods.base import State, change_of, solve_columns
 from eagle.methods.norms import squared_norm
 from eagle.options import Options
 from eagle.problem import Problem
@@ -76,13 +76,20 @@ class GradientDescent:
 
 
 def _setup(problem: Problem) -> dict[str, object]:
-    """Common fields of the row-wise methods: work on the side with fewer right-hand sides."""
-    rows, columns = problem.shape
-    flipped = columns < rows
+    """Common fields of the row-wise methods."""
+    flipped = solve_columns(problem)
     work = problem.adjoint() if flipped else problem
     B = work.rows()
     W = np.zeros((len(B), work.A.shape[0]), work.A.dtype)
-    return {"problem": problem, "work": work, "flipped": flipped, "B": B, "W": W, "value": work.times_columns(W)}
+    return {
+        "problem": problem,
+        "work": work,
+        "flipped": flipped,
+        "own": "columns" if flipped else "rows",
+        "B": B,
+        "W": W,
+        "value": work.times_columns(W),
+    }
 
 
 def _update_value(state: GradientState, move: np.ndarray) -> None:

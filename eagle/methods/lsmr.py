@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.methods.base import State
+from eagle.methods.base import State, solve_columns
 from eagle.options import Options
 from eagle.problem import Problem
 
@@ -53,9 +53,8 @@ class LSMR:
     default_maxiter: ClassVar[int] = 10_000
 
     def init(self, problem: Problem, options: Options) -> LSMRState:
-        """The side with fewer right-hand sides."""
-        rows, columns = problem.shape
-        flipped = columns < rows
+        """Nothing solved yet."""
+        flipped = solve_columns(problem)
         work = problem.adjoint() if flipped else problem
         B = work.rows()
         rtol = self.default_rtol if options.rtol is None else options.rtol
@@ -64,6 +63,7 @@ class LSMR:
             problem=problem,
             work=work,
             flipped=flipped,
+            own="columns" if flipped else "rows",
             rows=B,
             value=value,
             # scipy's tolerances bound a residual; the error is larger by up to the condition.

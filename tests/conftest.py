@@ -1,0 +1,16 @@
+"""Settings and fixtures that all tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("eagle", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("eagle")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20250919)

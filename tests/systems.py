@@ -1,0 +1,73 @@
+"""Block problems with a known answer, consistent or not, for the tests."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import eagle
+
+SHAPES = {"tall": (17, 11), "wide": (11, 17), "square": (13, 13)}
+DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
+KINDS = ("consistent", "inconsistent B", "inconsistent C", "both inconsistent")
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """``value = B A^+ C`` from the singular vectors that A was made of."""
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    pinv: np.ndarray
+    value: np.ndarray
+    W: np.ndarray
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Gaussian numbers, complex ones for a complex dtype, in double precision."""
+    draw = rng.standard_normal(shape)
+    return draw + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else draw
+
+
+def orthonormal(rng: np.random.Generator, d: int, rank: int, dtype: Any) -> np.ndarray:
+    """``(d, rank)`` with orthonormal columns."""
+    return np.linalg.qr(normal(rng, (d, rank), dtype))[0]
+
+
+def system(
+    shape: str | tuple[int, int] = "tall",
+    *,
+    rank: int | None = None,
+    condition: float = 10.0,
+    dtype: Any = np.float64,
+    kind: str = "consistent",
+    rows: int = 3,
+    columns: int = 2,
+    seed: int = 0,
+) -> System:
+    """A system with the given rank and condition, singular values in equal ratios."""
+    rng = np.random.default_rng(seed)
+    d, n = SHAPES[shape] if isinstance(shape, str) else shape
+    rank = min(d, n) if rank is None else rank
+    s = eagle.problems.spectrum(rank, condition)
+    U, V = orthonormal(rng, d, rank, dtype), orthonormal(rng, n, rank, dtype)
+    A = (U * s) @ V.conj().T
+    B, C = normal(rng, (rows, n), dtype), normal(rng, (d, columns), dtype)
+    if kind in ("consistent", "inconsistent C"):
+        B = normal(rng, (rows, d), dtype) @ A
+    if kind in ("consistent", "inconsistent B"):
+        C = A @ normal(rng, (n, columns), dtype)
+    pinv = (V / s) @ U.conj().T
+    value, W = (B @ V / s) @ (U.conj().T @ C), (B @ V / s) @ U.conj().T
+    return System(*(block.astype(dtype) for block in (A, B, C, pinv, value, W)))
+
+
+def quietly(function: Any, *arguments: Any, **options: Any) -> Any:
+    """Call a solver whose failure to converge the test looks at itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eagle.ConvergenceWarning)
+        return function(*arguments, **options)
