@@ -1,0 +1,136 @@
+"""What comes back from a solve, apart from the numbers."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+import eagle
+from eagle import ConvergenceError, ConvergenceWarning, Result, Status
+from tests.systems import quietly, system
+
+
+@pytest.fixture
+def result() -> Result:
+    problem = system("tall", kind="inconsistent B")
+    return eagle.solve(problem.A, problem.B, problem.C, rng=0)
+
+
+@pytest.fixture
+def failure() -> Result:
+    problem = system("tall")
+    return quietly(eagle.solve, problem.A, problem.B, problem.C, method="gd", maxiter=3, rng=0)
+
+
+def test_a_result_is_frozen(result):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.value = np.zeros(3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.history[0].change = 0.0
+
+
+def test_results_compare_by_identity_and_can_be_collected(result):
+    assert result == result
+    assert result != copy.copy(result)
+    assert len({result, result}) == 1
+
+
+def test_converged_means_the_status_says_so(result, failure):
+    assert result.converged
+    assert result.status is Status.CONVERGED
+    assert not failure.converged
+    assert failure.status is Status.MAX_ITERATIONS
+
+
+def test_printing_shows_everything_on_one_screen(result, failure):
+    for each in (result, failure):
+        text = str(each)
+        lines = text.splitlines()
+        assert len(lines) <= 12
+        for part in (
+            "3 x 2 float64",
+            each.status.name,
+            each.status.advice,
+            repr(each.method),
+            each.plan,
+            f"{each.iterations} in",
+            f"{each.error_estimate:.2g} (relative)",
+            f"{each.inconsistency:.2g} (part of B",
+        ):
+            assert part in text
+    assert "rank of A       11" in str(result)
+    assert "unknown" in str(failure)
+
+
+def test_repr_leaves_the_history_out(result):
+    assert "history" not in repr(result)
+    assert "status=<Status.CONVERGED" in repr(result)
+
+
+def test_every_status_says_what_to_do():
+    names = {status.name for status in Status}
+    assert names == {
+        "CONVERGED",
+        "MAX_ITERATIONS",
+        "TIME_LIMIT",
+        "STOPPED_BY_CALLBACK",
+        "STAGNATED",
+        "NONFINITE",
+    }
+    assert len({status.advice for status in Status}) == len(names)
+    for status in Status:
+        assert status.advice == status.value
+        assert status.advice.endswith(".")
+    assert "`maxiter`" in Status.MAX_ITERATIONS.advice
+    assert "`time_limit`" in Status.TIME_LIMIT.advice
+    assert "`rtol`" in Status.STAGNATED.advice
+
+
+def test_advice_names_only_methods_that_exist():
+    for status in Status:
+        quoted = status.advice.split("'")[1::2]
+        assert set(quoted) <= set(eagle.METHODS)
+
+
+def test_a_convergence_error_carries_the_result():
+    problem = system("tall")
+    with pytest.raises(
+        ConvergenceError, match="GradientDescent ended with status MAX_ITERATIONS"
+    ) as caught:
+        eagle.solve(
+            problem.A, problem.B, problem.C, method="gd", maxiter=3, rng=0, raise_on_failure=True
+        )
+    assert caught.value.result.iterations == 3
+    assert caught.value.result.status.advice in str(caught.value)
+
+
+def test_a_convergence_error_of_a_vector_problem_carries_a_vector():
+    problem = system("tall")
+    with pytest.raises(ConvergenceError) as caught:
+        eagle.lstsq(problem.A, problem.C[:, 0], method="gd", maxiter=3, raise_on_failure=True)
+    assert caught.value.result.value.shape == (11,)
+
+
+def test_errors_and_results_survive_pickling(failure):
+    error = pickle.loads(pickle.dumps(ConvergenceError("it failed", failure)))
+    assert str(error) == "it failed"
+    assert error.result.status is Status.MAX_ITERATIONS
+    assert error.result.method == failure.method
+    assert error.result.history == failure.history
+    assert np.array_equal(error.result.value, failure.value)
+
+
+def test_warnings_and_errors_are_of_kinds_that_can_be_caught_by_their_base():
+    assert issubclass(ConvergenceWarning, UserWarning)
+    assert issubclass(ConvergenceError, RuntimeError)
+
+
+def test_the_value_belongs_to_the_caller(result):
+    result.value[0, 0] = 5.0
+    assert result.value[0, 0] == 5.0
+    assert result.value.flags.c_contiguous
+    assert result.value.base is None or result.value.base.flags.owndata
