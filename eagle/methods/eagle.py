@@ -258,10 +258,14 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     top = float(ritz.max(initial=0.0))
     if not state.rho:
         state.rho = 1 / (NORM_MARGIN**2 * top) if top > 0 else 1.0
-    user = state.user[1] if state.C is not None else state.user[0]
-    sizes = np.linalg.norm(_white(left, user), axis=1)
-    quotients = np.linalg.norm(_white(moved, user), axis=1)[sizes > 0] / sizes[sizes > 0]
-    singular = np.sqrt(state.rho) * np.concatenate([np.sqrt(np.maximum(ritz, 0)), quotients])
+    singular = np.sqrt(np.maximum(ritz, 0) * state.rho)
+    # Rounding errors of the Gram matrix hide what is smaller.
+    singular = singular[singular > np.sqrt(4 * n * state.problem.eps)]
+    if not state.complete:
+        user = state.user[1] if state.C is not None else state.user[0]
+        sizes = np.linalg.norm(_white(left, user), axis=1)
+        quotients = np.linalg.norm(_white(moved, user), axis=1)[sizes > 0] / sizes[sizes > 0]
+        singular = np.concatenate([singular, np.sqrt(state.rho) * quotients])
     # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
     # zero, or not finite and the driver will say so.
     state.lower = min(1.0, float(singular[singular > state.noise].min(initial=1.0)))
