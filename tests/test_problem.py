@@ -1,0 +1,247 @@
+"""The scaled problem: exact scaling, truncation, ridge, and what comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eagle
+from eagle.problem import Problem, as_block
+from tests.systems import DTYPES, SHAPES, System, system
+from tests.tolerances import relative_error, tolerance
+
+
+def whole(problem: Problem) -> np.ndarray:
+    """``B A^+ C`` of a scaled problem, in the user's units."""
+    d, n = problem.A.shape
+    B = np.eye(n, dtype=problem.A.dtype) if problem.B is None else problem.B
+    C = np.eye(d, dtype=problem.A.dtype) if problem.C is None else problem.C
+    return problem.restore(B @ np.linalg.pinv(problem.A) @ C)
+
+
+def create(problem: System, which: str = "ABC") -> Problem:
+    return Problem.create(
+        problem.A, problem.B if "B" in which else None, problem.C if "C" in which else None
+    )
+
+
+def reference(problem: System, which: str, inverse: np.ndarray) -> np.ndarray:
+    """``B inverse C`` with identities for the blocks that are not given."""
+    left = problem.B @ inverse if "B" in which else inverse
+    return left @ problem.C if "C" in which else left
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factor", [1e-30, 1.0, 1e30])
+def test_scaling_is_exact_and_brings_the_largest_entry_near_one(dtype, factor):
+    given = system("tall", dtype=dtype)
+    factor = np.dtype(dtype).type(factor)
+    problem = Problem.create(given.A * factor, given.B, given.C / factor)
+    for block, original in [(problem.A, given.A * factor), (problem.C, given.C / factor)]:
+        parts = np.abs([block.real, block.imag])
+        assert 0.5 <= parts.max() < 1
+        ratio = original.real[0, 0] / block.real[0, 0]
+        assert np.frexp(ratio)[0] == 0.5  # a power of two
+        assert np.array_equal(block * ratio, original)
+
+
+@given(st.integers(-1000, 1000), st.integers(-600, 600), st.integers(-600, 600))
+def test_scaling_by_powers_of_two_does_not_change_a_bit_of_the_scaled_blocks(a, b, c):
+    given = system((4, 3))
+    plain = Problem.create(given.A, given.B, given.C)
+    shifted = Problem.create(np.ldexp(given.A, a), np.ldexp(given.B, b), np.ldexp(given.C, c))
+    assert np.array_equal(shifted.A, plain.A)
+    assert np.array_equal(shifted.B, plain.B)
+    assert np.array_equal(shifted.C, plain.C)
+    assert shifted.exponent == plain.exponent + b + c - a
+    assert shifted.scale == plain.scale + a
+
+
+@pytest.mark.parametrize("which", ["ABC", "AB", "AC", "A"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_blocks_that_are_not_given_stand_for_identities(shape, which):
+    given = system(shape, kind="both inconsistent")
+    problem = create(given, which)
+    assert relative_error(whole(problem), reference(given, which, given.pinv)) <= tolerance(
+        float, 10
+    )
+    assert problem.shape == reference(given, which, given.pinv).shape
+
+
+@pytest.mark.parametrize("which", ["ABC", "AB", "AC", "A"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_adjoint_problem_has_the_adjoint_value(shape, which):
+    given = system(shape, dtype=np.complex128, kind="both inconsistent")
+    problem = create(given, which)
+    adjoint = problem.adjoint()
+    assert relative_error(whole(adjoint), whole(problem).conj().T) <= tolerance(float, 10)
+    assert adjoint.extent == problem.extent[::-1]
+    twice = adjoint.adjoint()
+    assert np.array_equal(twice.A, problem.A)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("which", ["ABC", "AB", "AC", "A"])
+@pytest.mark.parametrize("rank", [None, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_ridge_is_an_appended_identity(shape, rank, which, dtype):
+    given = system(shape, rank=rank, dtype=dtype, kind="both inconsistent")
+    A, ridge = given.A.astype(complex), 0.3
+    inverse = A.conj().T @ np.linalg.inv(A @ A.conj().T + ridge * np.eye(len(A)))
+    problem = create(given, which).ridged(ridge)
+    assert relative_error(whole(problem), reference(given, which, inverse)) <= tolerance(dtype, 10)
+    assert problem.A.dtype == np.dtype(dtype)
+    assert problem.extent == given.A.shape
+    assert sum(problem.A.shape) == sum(given.A.shape) + max(
+        problem.A.shape[0] - given.A.shape[0], problem.A.shape[1] - given.A.shape[1]
+    )
+
+
+@pytest.mark.parametrize("which", ["ABC", "A"])
+@pytest.mark.parametrize("ridge", [1e-300, 1e300])
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_ridge_overflows(ridge, size, dtype, which):
+    if dtype == np.float32:
+        size = size ** (1 / 6)
+    given = system("tall", dtype=dtype)
+    problem = Problem.create(
+        given.A * dtype(size), *((given.B, given.C) if "B" in which else (None, None))
+    ).ridged(ridge)
+    for block in (problem.A, problem.B, problem.C):
+        assert block is None or (np.isfinite(block).all() and np.abs(block).max() <= 1)
+    assert problem.A.any()
+
+
+def test_a_ridge_of_zero_and_a_zero_matrix_leave_the_problem_alone():
+    given = system("tall")
+    problem = create(given)
+    assert problem.ridged(0.0) is problem
+    zero = Problem.create(0 * given.A, given.B, given.C)
+    assert zero.ridged(1.0) is zero
+    assert zero.truncated(2, None) is zero
+    assert problem.truncated(None, None) is problem
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_truncation_keeps_the_best_approximation(shape, dtype):
+    given = system(shape, dtype=dtype)
+    U, s, Vh = np.linalg.svd(given.A.astype(complex), full_matrices=False)
+    best = (U[:, :4] * s[:4]) @ Vh[:4]
+    for truncated in (
+        create(given).truncated(4, None),
+        create(given).truncated(None, (s[4] + s[3]) / 2 / s[0]),
+    ):
+        assert relative_error(np.ldexp(1.0, truncated.scale) * truncated.A, best) <= tolerance(
+            dtype
+        )
+        U4, s4, V4 = truncated.factors
+        assert relative_error((U4 * s4) @ V4, truncated.A) <= tolerance(dtype)
+        assert s4.shape == (4,)
+        turned = truncated.adjoint()
+        U4, s4, V4 = turned.factors
+        assert relative_error((U4 * s4) @ V4, turned.A) <= tolerance(dtype)
+
+
+def test_a_cutoff_drops_singular_values_at_it_and_keeps_those_above():
+    problem = Problem.create(np.diag([4.0, 2.0, 1.0]), None, None)
+    assert len(problem.truncated(None, 0.25).factors[1]) == 2
+    assert len(problem.truncated(None, 0.2499).factors[1]) == 3
+    assert len(problem.truncated(None, 0.0).factors[1]) == 3
+
+
+def test_a_rank_beyond_the_numerical_rank_inverts_no_rounding_noise():
+    given = system("tall", rank=5)
+    truncated = create(given).truncated(9, None)
+    assert len(truncated.factors[1]) == 5
+
+
+def test_a_vector_comes_back_as_a_vector():
+    given = system("tall")
+    problem = Problem.create(given.A, None, given.C[:, 0])
+    assert problem.shape == (11, 1)
+    assert whole(problem).shape == (11,)
+    assert relative_error(whole(problem), given.pinv @ given.C[:, 0]) <= tolerance(float, 10)
+    assert whole(problem.ridged(1e-30)).shape == (11,)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_empty_values_are_restored(shape, dtype):
+    problem = Problem.create(np.ones((3, 3), dtype), np.ones((shape[0], 3)), np.ones((3, shape[1])))
+    assert problem.restore(np.zeros(shape, problem.A.dtype)).shape == shape
+
+
+def test_restoring_copies():
+    problem = Problem.create(np.eye(2), None, None)
+    value = np.eye(2)
+    assert not np.shares_memory(problem.restore(value), value)
+
+
+def test_working_copies_share_nothing_with_the_input():
+    given = system("square")
+    problem = create(given)
+    for mine, yours in [(problem.A, given.A), (problem.B, given.B), (problem.C, given.C)]:
+        assert not np.shares_memory(mine, yours)
+        assert mine.flags.f_contiguous
+
+
+def test_as_block_does_not_copy_what_is_fine():
+    A = np.eye(3, dtype=np.float32)
+    assert as_block("A", A) is A
+    assert as_block("b", A[0], vectors=True).shape == (3,)
+    holes = np.array([[1.0, np.nan]])
+    assert as_block("X", holes, finite=False) is holes
+
+
+# --- the gallery --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
+@pytest.mark.parametrize(("shape", "rank"), [((9, 7), None), ((7, 9), 4), ((8, 8), 1)])
+def test_gallery_problems_have_the_spectrum_and_the_value_they_claim(shape, rank, kind, dtype):
+    blocks = eagle.problems.low_rank(
+        *shape, 3, 2, rank=rank, condition=50, kind=kind, dtype=dtype, rng=1
+    )
+    rank = rank or min(shape)
+    s = np.linalg.svd(blocks.A, compute_uv=False)
+    assert np.abs(s[:rank] - blocks.singular_values).max() <= tolerance(dtype)
+    assert s[rank:].max(initial=0.0) <= tolerance(dtype)
+    assert blocks.singular_values[0] == 1.0
+    assert rank == 1 or blocks.singular_values[-1] == pytest.approx(1 / 50)
+    assert (np.diff(blocks.singular_values) <= 0).all()
+    reference = blocks.B @ np.linalg.pinv(blocks.A, rcond=1e-3) @ blocks.C
+    assert blocks.error(reference) <= tolerance(dtype, 50)
+    X = np.block([[blocks.A, blocks.C], [blocks.B, blocks.D]])
+    assert np.linalg.matrix_rank(X, tol=1e-4) == rank
+    assert {block.dtype for block in (blocks.A, blocks.B, blocks.C, blocks.D)} == {np.dtype(dtype)}
+
+
+def test_noise_makes_b_inconsistent_by_its_size_and_the_value_follows():
+    noisy = eagle.problems.low_rank(30, 20, 5, 4, rank=6, condition=10, noise=0.1, rng=2)
+    clean = eagle.problems.low_rank(30, 20, 5, 4, rank=6, condition=10, rng=2)
+    assert relative_error(noisy.B, clean.B) == pytest.approx(0.1)
+    inverse = np.linalg.pinv(noisy.A, rcond=1e-6)
+    assert noisy.error(noisy.B @ inverse @ noisy.C) <= tolerance(float, 10)
+    assert relative_error(noisy.B @ inverse @ noisy.A, noisy.B) > 0.05
+
+
+def test_the_gallery_is_reproducible_and_checks_its_arguments():
+    make = eagle.problems.low_rank
+    assert np.array_equal(make(5, 4, rng=3).A, make(5, 4, rng=3).A)
+    assert not np.array_equal(make(5, 4, rng=3).A, make(5, 4, rng=4).A)
+    for error, options, message in [
+        (ValueError, {"rank": 5}, "^rank must be at most 4"),
+        (ValueError, {"condition": 0.5}, "^condition must be finite, at least 1"),
+        (ValueError, {"kind": "steep"}, "^kind must be one of 'log', .* got 'steep'"),
+        (ValueError, {"noise": -1.0}, "^noise must be"),
+        (ValueError, {"rows": 0}, "^rows must be at least 1"),
+        (TypeError, {"columns": 2.0}, "^columns must be an integer"),
+        (TypeError, {"dtype": int}, "^dtype must be float32, .* got int64"),
+    ]:
+        with pytest.raises(error, match=message):
+            make(5, 4, **options)
