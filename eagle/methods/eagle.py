@@ -51,6 +51,7 @@ class EagleState(State):
     rho: float = 0.0  # 1 / ||A||^2; 0 until it is measured
     lower: float | None = None  # smallest relevant singular value of A, the largest being 1
     seen: bool = False  # every Ritz value of this A or the last lies above 1/2, or noise does
+    ratio: float = 1.0  # of the last two changes
     frozen: bool = False  # A and B are not worth conditioning further, as far as is known
     restarted: bool = False
     left: float = np.inf  # ||C|| relative to its start, white probe columns
@@ -71,8 +72,12 @@ class EagleState(State):
 
     @property
     def complete(self) -> bool:
-        """No direction of A above rounding level is left out: the probes are used up."""
-        return self.left <= self.tolerance or self.noise >= 0.5
+        """No direction of A above rounding level is left out.
+
+        The probes are used up, or what is left of them is in directions as small as the noise.
+        """
+        exhausted = self.noise >= 0.5 and 0.5 * self.left_before <= self.left < np.inf
+        return self.left <= self.tolerance or exhausted
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class Eagle:
             return False
         # Contraction tells by its own speed whether a direction is still out of reach.
         slow = not state.complete and (0.5 if polynomial else 0.1) * state.left_before < state.left < np.inf
-        unseen = not state.seen and state.complete and state.user_left > USED_UP * state.problem.eps
+        unseen = not state.seen and state.complete and state.ratio > 0.5
         return slow or unseen
 
     def output(self, state: EagleState) -> np.ndarray:
@@ -269,8 +274,8 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
     # zero, or not finite and the driver will say so.
     state.lower = min(1.0, float(singular[singular > state.noise].min(initial=1.0)))
-    state.seen = state.lower > 0.5 or state.noise >= 0.5
-    state.frozen = state.lower >= state.conditioner.done or state.noise >= 0.5
+    state.seen = state.lower > 0.5
+    state.frozen = state.lower >= state.conditioner.done
 
 
 def _unit_sum(rows: np.ndarray) -> np.ndarray:
@@ -323,6 +328,9 @@ def _judge(state: EagleState, before: float) -> None:
     if state.seen and state.lower and not state.restarted:
         state.condition = 1 / max(state.conditioner.original(state.lower), eps * eps)
     ratio = min(1.0, state.change / before) if 0 < before < np.inf else 1.0
+    state.ratio = ratio
+    if state.noise >= 0.5:
+        state.seen = state.frozen = True
     stalled = state.frozen and ratio > 0.5 and state.change <= 100 * eps * (state.condition or 1.0)
     if state.lower is not None:
         state.remaining = 1 / state.lower if state.lower else np.inf
