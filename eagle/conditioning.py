@@ -8,6 +8,7 @@ be read off backwards from what is left at the end.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,8 +31,8 @@ class Polynomial:
 
     schedule: Minimax | Constant
     done: float = 0.99  # contraction alone now gains two digits a step
-    growth: float = 1.0
-    lifts: list[float] = field(default_factory=list)
+    growth: float = 1.0  # of the smallest singular values, so far
+    lifts: list[float] = field(default_factory=list)  # eta by step
 
     def pair(self, lower: float) -> tuple[float, float]:
         """Step sizes for singular values in ``[lower, 1]``."""
@@ -39,9 +40,12 @@ class Polynomial:
         return (eta if self.lifts else min(eta, FIRST_ETA)), gamma
 
     def apply(
-        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float
+        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, probe: int, lower: float, rho: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
-        """``(A Q, B Q)``, the buffer that is free now, and the predicted lower bound."""
+        """``(A Q, B Q)``, the buffer that is free now, and the lower bound to expect.
+
+        Row `probe` of B is random in the row space of A.
+        """
         eta, _ = self.pair(lower)
         mu = largest(eta)
         scale = np.sqrt(rho) / mu
@@ -57,6 +61,12 @@ class Polynomial:
     def last_lift(self) -> float:
         """Factor of the smallest singular values in the last step."""
         return 1 / largest(self.lifts[-1]) if self.lifts else 1.0
+
+    @property
+    def top(self) -> float:
+        """Where the singular values gather: the fixed point of the map that ends the schedule."""
+        eta = self.pair(1.0)[0]
+        return 1.0 if eta <= 1 / 3 else float(np.sqrt((1 - largest(eta)) / eta))
 
     def original(self, lower: float) -> float:
         """The singular value of the first A that became `lower`."""
@@ -75,27 +85,31 @@ class Cholesky:
 
     done: float = 0.99
     growth: float = 1.0
-    lifts: list[float] = field(default_factory=list)
+    lifts: list[float] = field(default_factory=list)  # shift relative to ||A||^2 by step
+    seen: float | None = None  # smallest singular value of the first A, relative
+    top: ClassVar[float] = 1.0
 
     def pair(self, lower: float) -> tuple[float, float]:
-        """No eta; all that matters is 1 already."""
+        """No eta; gamma is 1 as every singular value that matters is 1 already."""
         return 0.0, 1.0
 
     def apply(
-        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, lower: float, rho: float
+        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, probe: int, lower: float, rho: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
-        """``(A Q, B Q)``, the buffer, and None: the new lower bound is not known before it is measured."""
-        size = 1 / rho
+        """``(A Q, B Q)``, the buffer, and None: the new lower bound has to be measured."""
         eps = float(np.finfo(A.dtype).eps)
         # The first shift is as small as rounding allows; later ones no smaller than they need be,
         # because they lift the rounding noise of A as well.
         needed = (LIFT * lower) ** 2 if self.lifts else 0.0
-        shift = max(SHIFT * len(gram) * eps, needed) * size
-        R, shift = blas.shifted_cholesky(gram, shift)
+        R, shift = blas.shifted_cholesky(gram, max(SHIFT * len(gram) * eps, needed) / rho)
+        # One inverse iteration; where the shift drowns the answer, the next step will know it.
+        smallest = blas.inverse_quotient(R, B[probe].conj()) - shift
+        if smallest > 0.01 * shift:
+            self.seen = self.original(float(np.sqrt(min(1.0, smallest * rho))))
         A = blas.times_inverse(A, R)
         B = blas.times_inverse(B, R)
-        self.growth /= np.sqrt(shift / size)
-        self.lifts.append(shift / size)
+        self.lifts.append(shift * rho)
+        self.growth *= self.last_lift
         return A, B, spare, None
 
     @property
@@ -106,6 +120,7 @@ class Cholesky:
     def original(self, lower: float) -> float:
         """The singular value of the first A that became `lower`."""
         for shift in reversed(self.lifts):
-            lower = min(lower, 1 - 1e-12)
+            # Above the middle of the map rounding decides what `lower` was.
+            lower = min(lower, 0.5**0.5)
             lower = float(np.sqrt(shift) * lower / np.sqrt(1 - lower**2))
         return min(lower, 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh_tridiagonal, get_blas_funcs, get_lapack_funcs
 
-__all__ = ["gram", "norm", "product", "ritz_values", "shifted_cholesky", "times_hermitian", "times_inverse"]
+__all__ = ["gram", "inverse_quotient", "norm", "product", "ritz_values", "shifted_cholesky", "times_hermitian", "times_inverse"]
 
 
 @cache
@@ -23,6 +23,7 @@ def _blas(char: str) -> dict[str, Callable[..., Any]]:
     routines = dict(zip(("syrk", "symm", "symv"), get_blas_funcs(names, dtype=dtype), strict=True))
     routines["nrm2"] = get_blas_funcs("nrm2", dtype=dtype)
     routines["gemm"] = get_blas_funcs("gemm", dtype=dtype)
+    routines["trsv"] = get_blas_funcs("trsv", dtype=dtype)
     routines["trsm"] = get_blas_funcs("trsm", dtype=dtype)
     routines["potrf"] = get_lapack_funcs("potrf", dtype=dtype)
     return routines
@@ -84,6 +85,14 @@ def shifted_cholesky(G: np.ndarray, shift: float) -> tuple[np.ndarray, float]:
 def times_inverse(A: np.ndarray, R: np.ndarray) -> np.ndarray:
     """``A R^-1`` over A, for upper triangular R: ``d n^2`` flops."""
     return _blas(A.dtype.char)["trsm"](1.0, R, A, side=1, lower=0, overwrite_b=1)
+
+
+def inverse_quotient(R: np.ndarray, start: np.ndarray) -> float:
+    """Rayleigh quotient of ``R^H R`` after one inverse iteration: near its smallest eigenvalue."""
+    trsv = _blas(R.dtype.char)["trsv"]
+    x = trsv(R, trsv(R, start, trans=2 if R.dtype.kind == "c" else 1))
+    size = norm(x) ** 2
+    return float(np.vdot(x, start).real) / size if size else 0.0
 
 
 def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> np.ndarray:

@@ -274,6 +274,8 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
     # zero, or not finite and the driver will say so.
     state.lower = min(1.0, float(singular[singular > state.noise].min(initial=1.0)))
+    if state.lower > 0.5 and not state.seen and not state.restarted:
+        state.condition = 1 / max(state.conditioner.original(state.lower), state.problem.eps**2)
     state.seen = state.lower > 0.5
     state.frozen = state.lower >= state.conditioner.done
 
@@ -308,12 +310,14 @@ def _condition(state: EagleState) -> None:
     """``[A; B] <- [A; B] Q``."""
     d, n = state.A.shape
     state.A, state.B, state.spare, state.lower = state.conditioner.apply(
-        state.A, state.B, state.gram, state.spare, state.lower or 0.0, state.rho
+        state.A, state.B, state.gram, state.spare, state.user[0], state.lower or 0.0, state.rho
     )
     state.count(d + len(state.B), n, n, half=isinstance(state.conditioner, Cholesky))
     state.rho = 1.0
     if isinstance(state.conditioner, Cholesky):
         state.seen, state.left = False, np.inf
+        if state.conditioner.seen and not state.restarted:
+            state.condition = 1 / state.conditioner.seen
 
 
 def _judge(state: EagleState, before: float) -> None:
@@ -325,8 +329,6 @@ def _judge(state: EagleState, before: float) -> None:
     direction that was not seen.
     """
     eps = state.problem.eps
-    if state.seen and state.lower and not state.restarted:
-        state.condition = 1 / max(state.conditioner.original(state.lower), eps * eps)
     ratio = min(1.0, state.change / before) if 0 < before < np.inf else 1.0
     state.ratio = ratio
     if state.noise >= 0.5:
@@ -341,7 +343,7 @@ def _judge(state: EagleState, before: float) -> None:
     done = stalled or state.change * ratio <= (10 * eps if used_up else eps)
     state.settled = state.resolved and done
     if state.settled:
-        state.rank = round(norm(state.A) ** 2 * state.rho)
+        state.rank = round(norm(state.A) ** 2 * state.rho / state.conditioner.top**2)
 
 
 def _leaks(state: EagleState) -> bool:
