@@ -57,7 +57,7 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         return _nothing_to_do(problem, method, plan, start)
     rtol = options.rtol
     if rtol is None and method.default_rtol is not None:
-        rtol = max(method.default_rtol, 10 * problem.eps)  # no default asks for the impossible
+        rtol = max(method.default_rtol, 100 * problem.eps)  # no default asks for the impossible
     maxiter = options.maxiter or method.default_maxiter
     # Overflow and NaN end in a status of their own; numpy need not repeat it.
     with np.errstate(all="ignore"), _bar(options.progress, method) as tick:
@@ -67,7 +67,15 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         while True:
             state = method.step(state)
             extended = method.output(state)
-            certificate = probes.certify(extended, resolved=state.resolved, condition=state.condition, own=state.own)
+
+            def certify(quick: bool, state: Any = state, extended: np.ndarray = extended) -> Certificate:
+                return probes.certify(
+                    extended, resolved=state.resolved, condition=state.condition, own=state.own, quick=quick
+                )
+
+            certificate = certify(quick=True)
+            if state.settled or (rtol is not None and certificate.error_estimate <= rtol):
+                certificate = certify(quick=False)
             elapsed = time.perf_counter() - start
             history.append(
                 Iteration(

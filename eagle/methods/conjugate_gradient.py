@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import product
+from eagle.kernels.blas import norm, product
 from eagle.methods.gradient_descent import GradientState, _setup, _update_value
 from eagle.options import Options
 from eagle.problem import Problem
@@ -21,7 +21,8 @@ class ConjugateState(GradientState):
 
     residual: np.ndarray  # B - W A, (m, n)
     direction: np.ndarray  # (m, d)
-    energy: np.ndarray  # |residual A^H|^2 by row, (m,)
+    energy: np.ndarray  # |residual A^H|^2 by row, (m,); 0 once it is rounding noise
+    noise: float  # eps ||A||, what rounding leaves of a residual's product with A^H
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,14 @@ class ConjugateGradient:
         fields = _setup(problem)
         B, A = fields["B"], fields["work"].A
         gradient = product(B, A, adjoint="Y")
+        noise = problem.eps * norm(A)
         state = ConjugateState(
-            **fields, step_size=0.0, residual=B.copy(), direction=gradient, energy=_row_energy(gradient)
+            **fields,
+            step_size=0.0,
+            residual=B.copy(),
+            direction=gradient,
+            energy=_signal(gradient, B, noise),
+            noise=noise,
         )
         state.count(len(B), A.shape[1], A.shape[0])
         return state
@@ -73,7 +80,7 @@ class ConjugateGradient:
         state.W += move
         state.residual -= alpha * image
         gradient = product(state.residual, A, adjoint="Y")
-        energy = _row_energy(gradient)
+        energy = _signal(gradient, state.residual, state.noise)
         state.direction = gradient + _ratio(energy, state.energy) * direction
         state.energy = energy
         state.count(len(direction), d, n)
@@ -88,6 +95,12 @@ class ConjugateGradient:
 
 def _row_energy(rows: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", rows, rows.conj()).real
+
+
+def _signal(gradient: np.ndarray, residual: np.ndarray, noise: float) -> np.ndarray:
+    """Energy of the gradient by row; 0 at rounding level, where a step would go anywhere."""
+    energy = _row_energy(gradient)
+    return np.where(energy > noise**2 * _row_energy(residual), energy, 0)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

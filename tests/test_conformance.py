@@ -1,0 +1,267 @@
+"""What every method promises; a new line in the registry is tested from here by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+import eagle
+from eagle.methods import as_method
+from eagle.methods.base import State
+from eagle.methods.direct import DRIVERS
+from eagle.options import Options
+from eagle.problem import Problem
+from eagle.schedule import NAMED
+from tests.systems import DTYPES, KINDS, SHAPES, quietly, system
+from tests.tolerances import relative_error, tolerance
+
+INSTANCES = {name: kind() for name, kind in eagle.METHODS.items()}
+INSTANCES |= {f"eagle {name}": eagle.Eagle(name) for name in (*NAMED, "cholesky")}
+INSTANCES |= {"eagle pair": eagle.Eagle((0.8, 1.2))}
+INSTANCES |= {f"direct {driver}": eagle.Direct(driver) for driver in DRIVERS if driver != "qr"}
+FULL_RANK = INSTANCES | {"direct qr": eagle.Direct("qr")}
+SLOW = 2000  # iterations that a first-order method gets before it has to say that it failed
+
+over_instances = pytest.mark.parametrize("name", INSTANCES)
+over_full_rank = pytest.mark.parametrize("name", FULL_RANK)
+
+
+def honest(result: eagle.Result, error: float, floor: float) -> bool:
+    """Whether the error is within ten times the estimate, or the result says that it failed."""
+    return error <= 10 * result.error_estimate + floor or not result.converged
+
+
+def wanted(method, dtype=np.float64) -> float:
+    """The accuracy that a method aims at by default: no less than single precision can give."""
+    if method.default_rtol is None:
+        return 0.0
+    return max(method.default_rtol, tolerance(dtype, constant=100))
+
+
+@over_full_rank
+@pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
+@pytest.mark.parametrize("condition", [10.0, 1e5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_method_reaches_the_truth_or_says_it_did_not(name, shape, condition, kind):
+    problem = eagle.problems.low_rank(*SHAPES[shape], condition=condition, kind=kind, rng=1)
+    result = quietly(
+        eagle.solve,
+        problem.A,
+        problem.B,
+        problem.C,
+        method=FULL_RANK[name],
+        maxiter=SLOW,
+        rng=2,
+    )
+    assert honest(result, problem.error(result.value), tolerance(float))
+
+
+@over_full_rank
+@pytest.mark.parametrize("rank", [None, 5])
+@pytest.mark.parametrize("condition", [10.0, 1e5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_a_method_says_about_a_is_right(name, shape, condition, rank):
+    """The rank exactly, the condition to an order of magnitude; None is an answer too."""
+    if rank is not None and name not in INSTANCES:
+        rank = None
+    problem = eagle.problems.low_rank(*SHAPES[shape], rank=rank, condition=condition, rng=1)
+    result = quietly(
+        eagle.solve,
+        problem.A,
+        problem.B,
+        problem.C,
+        method=FULL_RANK[name],
+        maxiter=SLOW,
+        rng=2,
+    )
+    if result.converged:
+        assert result.rank in (None, rank or min(SHAPES[shape]))
+    if result.converged and result.condition is not None:
+        # Krylov methods see the singular values they need, which may be fewer.
+        least = 1.0 if name == "lsmr" else condition / 30
+        assert least <= result.condition <= condition * 30
+
+
+@over_instances
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [None, 1, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_method_solves_an_easy_problem(name, shape, rank, dtype):
+    problem = eagle.problems.low_rank(*SHAPES[shape], rank=rank, condition=4, dtype=dtype, rng=3)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=INSTANCES[name], rng=4)
+    rtol = wanted(INSTANCES[name], dtype)
+    assert result.converged
+    assert problem.error(result.value) <= max(10 * rtol, tolerance(dtype, 4))
+    assert result.error_estimate <= max(rtol, tolerance(dtype, 4))
+    assert result.inconsistency <= max(10 * rtol, tolerance(dtype, 4))
+    assert result.value.dtype == np.dtype(dtype)
+
+
+@over_instances
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rank", [None, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_method_is_fooled_by_inconsistent_blocks(name, shape, rank, kind):
+    problem = system(shape, rank=rank, kind=kind, condition=3, seed=5)
+    result = quietly(
+        eagle.solve,
+        problem.A,
+        problem.B,
+        problem.C,
+        method=INSTANCES[name],
+        maxiter=SLOW,
+        rng=6,
+    )
+    assert honest(result, relative_error(result.value, problem.value), tolerance(float, 3**2))
+
+
+@over_instances
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_method_solves_least_squares_with_a_residual(name, shape):
+    """The most common use of all: A of full rank, b outside its range."""
+    problem = system(shape, kind="inconsistent C", condition=3, seed=7)
+    result = eagle.lstsq(problem.A, problem.C, method=INSTANCES[name], maxiter=SLOW, rng=8)
+    assert result.converged
+    slack = max(10 * wanted(INSTANCES[name]), tolerance(float, 3**2))
+    assert relative_error(result.value, problem.pinv @ problem.C) <= slack
+
+
+@over_instances
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_method_honours_a_ridge(name, shape):
+    problem = system(shape, kind="both inconsistent", condition=3, seed=9)
+    A, ridge = problem.A, 0.3
+    inverse = A.T @ np.linalg.inv(A @ A.T + ridge * np.eye(len(A)))
+    options = {"method": INSTANCES[name], "maxiter": SLOW, "ridge": ridge, "rng": 10}
+    slack = max(10 * wanted(INSTANCES[name]), tolerance(float, 3**2))
+    for result, truth in [
+        (quietly(eagle.solve, A, problem.B, problem.C, **options), problem.B @ inverse @ problem.C),
+        (quietly(eagle.lstsq, A, problem.C, **options), inverse @ problem.C),
+        (quietly(eagle.estimate, A, problem.B, **options), problem.B @ inverse),
+    ]:
+        assert relative_error(result.value, truth) <= slack
+        assert honest(result, relative_error(result.value, truth), slack)
+
+
+@over_full_rank
+def test_every_method_counts_its_work(name):
+    problem = system("tall", condition=3)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=FULL_RANK[name], rng=0)
+    history = result.history
+    assert history
+    assert [record.iteration for record in history] == list(range(1, len(history) + 1))
+    matmuls = [record.matmuls for record in history]
+    seconds = [record.seconds for record in history]
+    assert matmuls[0] > 0
+    assert matmuls == sorted(matmuls)
+    assert len(set(matmuls)) == len(matmuls)
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+    assert seconds[-1] <= result.seconds
+    # No product with A takes fewer flops than one with a single vector.
+    assert result.flops >= matmuls[-1] * problem.A.size
+    assert history[-1].error_estimate == result.error_estimate
+    assert all(record.change >= 0 for record in history)
+
+
+@over_full_rank
+def test_complex_products_count_four_times(name):
+    flops = {}
+    for dtype in (np.float64, np.complex128):
+        given = system("tall", dtype=dtype, condition=1)
+        result = quietly(
+            eagle.solve, given.A, given.B, given.C, method=FULL_RANK[name], maxiter=1, rng=0
+        )
+        flops[dtype] = result.flops / len(result.history)
+    assert flops[np.complex128] == 4 * flops[np.float64]
+
+
+@pytest.mark.parametrize("name", eagle.METHODS)
+def test_every_method_is_public_frozen_and_documented(name):
+    kind = eagle.METHODS[name]
+    assert getattr(eagle, kind.__name__) is kind
+    assert kind.__name__ in eagle.__all__
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen
+    assert kind.__doc__.count("\n") > 3
+    assert ">>>" in kind.__doc__
+    for part in ("init", "step", "output"):
+        assert inspect.getdoc(getattr(kind, part))
+    assert as_method(name) == kind()
+    assert name == name.lower()
+
+
+@over_full_rank
+def test_settings_are_values(name):
+    method = FULL_RANK[name]
+    assert eval(repr(method), vars(eagle).copy()) == method
+    assert pickle.loads(pickle.dumps(method)) == method
+    assert hash(method) == hash(dataclasses.replace(method))
+    assert as_method(method) is method
+    for field in dataclasses.fields(method):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(method, field.name, None)
+
+
+@over_full_rank
+def test_every_method_declares_what_the_driver_needs(name):
+    method = FULL_RANK[name]
+    assert method.supports <= {"rank", "cutoff"}
+    assert method.default_rtol is None or 0 < method.default_rtol < 1
+    assert method.default_maxiter >= 1
+    given = system("tall")
+    problem = Problem.create(given.A, given.B, given.C)
+    assert isinstance(method.init(problem, Options(rng=0)), State)
+
+
+@over_full_rank
+@pytest.mark.parametrize("which", ["ABC", "AB", "AC", "A"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_leaves_the_problem_alone_and_the_output_has_its_shape(name, shape, which):
+    given = system(shape)
+    problem = Problem.create(
+        given.A, given.B if "B" in which else None, given.C if "C" in which else None
+    )
+    problem = dataclasses.replace(
+        problem, row_probes=problem.A[:2].copy(), column_probes=problem.A[:, :3].copy()
+    )
+    blocks = [problem.A, problem.B, problem.C, problem.row_probes, problem.column_probes]
+    before = [None if block is None else block.tobytes() for block in blocks]
+    method = FULL_RANK[name]
+    state = method.init(problem, Options(rng=0))
+    for _ in range(2):
+        state = method.step(state)
+        rows, columns = problem.shape
+        assert method.output(state).shape == (rows + 2, columns + 3)
+    assert [None if block is None else block.tobytes() for block in blocks] == before
+
+
+@over_instances
+@pytest.mark.parametrize("maxiter", [1, 3])
+def test_maxiter_is_never_exceeded(name, maxiter):
+    problem = system("tall", condition=1e3, kind="inconsistent B")
+    result = quietly(
+        eagle.solve,
+        problem.A,
+        problem.B,
+        problem.C,
+        method=INSTANCES[name],
+        maxiter=maxiter,
+        rng=0,
+    )
+    assert result.iterations <= maxiter
+    assert honest(result, relative_error(result.value, problem.value), tolerance(float, 1e3))
+
+
+@over_instances
+def test_the_state_of_one_solve_does_not_leak_into_the_next(name):
+    first, second = system("tall", condition=3), system("wide", condition=3, seed=1)
+    method = INSTANCES[name]
+    alone = eagle.solve(second.A, second.B, second.C, method=method, rng=0)
+    eagle.solve(first.A, first.B, first.C, method=method, rng=0)
+    again = eagle.solve(second.A, second.B, second.C, method=method, rng=0)
+    assert np.array_equal(alone.value, again.value)
