@@ -28,11 +28,15 @@ left, is not charged with more than ``10 eps condition``: what exceeds that is i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eagle.kernels.blas import norm, product
 from eagle.problem import Problem
+
+if TYPE_CHECKING:
+    from eagle.methods.base import State
 
 __all__ = ["Certificate", "Probes"]
 
@@ -94,26 +98,17 @@ class Probes:
             corner=corner,
         )
 
-    def certify(
-        self,
-        value: np.ndarray,
-        *,
-        resolved: bool = False,
-        condition: float | None = None,
-        own: str | None = None,
-    ) -> Certificate:
+    def certify(self, value: np.ndarray, state: State, *, quick: bool = False) -> Certificate:
         """Judge an extended value, ``(d' + 2p, n' + 2p [+ p])``.
 
         Parameters
         ----------
         value : ndarray
             What the method made of ``[B; rows]``, A, ``[C columns]``.
-        resolved : bool
-            Whether the method knows that no direction of A above rounding level is left out.
-        condition : float or None
-            Its estimate of the condition number of A.
-        own : {"rows", "columns", None}
-            The side on which the method treats every right-hand side by itself.
+        state : State
+            What the method knows: `resolved`, `condition` and `own` are read.
+        quick : bool
+            Compare sizes only, which is what a running iteration needs.
         """
         d, n = self.problem.shape
         p = COUNT
@@ -133,6 +128,7 @@ class Probes:
                 eps * norm(self.corner[row_kind, column_kind]),
                 eps * norm(self.row_answers[row_kind]),
                 eps * norm(self.column_answers[:, column_kind]),
+                quick,
             )
 
         white, ranged = slice(0, p), slice(p, 2 * p)
@@ -140,14 +136,14 @@ class Probes:
         by_columns, by_rows = estimate(ranged, white), estimate(white, ranged)
         plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
         gaps = [_ratio(column_errors[:, white], self.column_answers[:, white]), _ratio(row_errors[white], self.row_answers[white])]
-        if own is not None:
-            suspected = by_columns if own == "rows" else by_rows
+        if state.own is not None:
+            suspected = by_columns if state.own == "rows" else by_rows
         elif max(gaps) > GROSS:
             suspected = min(by_columns, by_rows)
         else:
             suspected = max(by_columns, by_rows)
-        if resolved and condition is not None:
-            suspected = min(suspected, 10 * eps * condition * hidden)
+        if state.resolved and state.condition is not None:
+            suspected = min(suspected, 10 * eps * state.condition * hidden)
         error = max(certain, suspected)
         explained = norm(self.column_answers[:, plain])
         return Certificate(
@@ -163,6 +159,7 @@ def _hidden_error(
     corner_floor: float,
     row_floor: float,
     column_floor: float,
+    quick: bool,
 ) -> float:
     """Frobenius size of the hidden block of the error matrix; floors are rounding errors."""
     corner_size = max(norm(corner), corner_floor)
@@ -170,7 +167,7 @@ def _hidden_error(
         return 0.0
     row_size, column_size = max(norm(rows), row_floor), max(norm(columns), column_floor)
     by_size = row_size * column_size / corner_size
-    if norm(corner) <= corner_floor or not norm(rows):
+    if quick or norm(corner) <= corner_floor or not norm(rows):
         return by_size
     by_completion = columns @ (np.linalg.pinv(corner, rcond=1e-3) @ rows)
     return max(by_size, norm(by_completion))

@@ -67,15 +67,9 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         while True:
             state = method.step(state)
             extended = method.output(state)
-
-            def certify(quick: bool, state: Any = state, extended: np.ndarray = extended) -> Certificate:
-                return probes.certify(
-                    extended, resolved=state.resolved, condition=state.condition, own=state.own, quick=quick
-                )
-
-            certificate = certify(quick=True)
-            if state.settled or (rtol is not None and certificate.error_estimate <= rtol):
-                certificate = certify(quick=False)
+            certificate = probes.certify(extended, state, quick=not state.settled)
+            if rtol is not None and certificate.error_estimate <= rtol:
+                certificate = probes.certify(extended, state)
             elapsed = time.perf_counter() - start
             history.append(
                 Iteration(
@@ -97,6 +91,7 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
                 status = Status.TIME_LIMIT
             if status is not None:
                 break
+        certificate = probes.certify(extended, state)
     value = problem.restore(extended)
     if not np.isfinite(value).all():
         status = Status.NONFINITE

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal, get_blas_funcs, get_lapack_funcs
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-__all__ = ["gram", "inverse_quotient", "norm", "product", "ritz_values", "shifted_cholesky", "times_hermitian", "times_inverse"]
+__all__ = ["contract", "gram", "inverse_quotient", "norm", "product", "ritz_values", "shifted_cholesky", "times_hermitian", "times_inverse"]
 
 
 @cache
@@ -69,6 +69,33 @@ def times_hermitian(A: np.ndarray, H: np.ndarray, out: np.ndarray) -> np.ndarray
     return _blas(A.dtype.char)["symm"](1.0, H, A, side=1, beta=0.0, c=out, overwrite_c=1)
 
 
+def contract(
+    B: np.ndarray,
+    C: np.ndarray,
+    D: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    step: float,
+    rows: int,
+    columns: int,
+    count: int,
+) -> tuple[float, float, float, float]:
+    """``D += step B first``, ``C -= step second``; sizes of what moved and of what is left.
+
+    Returns the Frobenius norms of the increment of the user's block, of that block, and of the
+    user's and the `count` following columns of C.
+    """
+    increment = product(B, first, scale=step)
+    D += increment
+    C -= C.real.dtype.type(step) * second
+    return (
+        norm(increment[:rows, :columns]),
+        norm(D[:rows, :columns]),
+        norm(C[:, :columns]),
+        norm(C[:, columns : columns + count]),
+    )
+
+
 def shifted_cholesky(G: np.ndarray, shift: float) -> tuple[np.ndarray, float]:
     """Upper R with ``R^H R = G + shift I`` and the shift, raised until that is definite."""
     diagonal = np.diagonal(G).copy()
@@ -121,5 +148,6 @@ def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> 
         previous, v = v, w / beta
     if not np.isfinite(alphas).all():
         return np.zeros(0)
-    values, vectors = eigh_tridiagonal(alphas, betas[: len(alphas) - 1])
+    off_diagonal = betas[: len(alphas) - 1]
+    values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
     return values[vectors[0] ** 2 > weight]

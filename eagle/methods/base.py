@@ -11,7 +11,7 @@ from eagle.kernels.blas import norm
 from eagle.options import Options
 from eagle.problem import Problem
 
-__all__ = ["Method", "State", "change_of", "solve_columns"]
+__all__ = ["Method", "State", "change_of", "relative", "solve_columns"]
 
 
 @dataclass
@@ -89,13 +89,16 @@ class Method(Protocol):
         """The extended value, ``[B; rows] A^+ [C columns]``, as far as it is known."""
 
 
+def relative(part: float, whole: float) -> float:
+    """``part / whole``; nothing of nothing is 0."""
+    if not part:
+        return 0.0
+    return part / whole if whole else np.inf
+
+
 def change_of(increment: np.ndarray, value: np.ndarray) -> float:
     """Relative Frobenius size of an increment; 0 if nothing moved."""
-    moved = norm(increment)
-    if not moved:
-        return 0.0
-    size = norm(value)
-    return moved / size if size else np.inf
+    return relative(norm(increment), norm(value))
 
 
 def solve_columns(problem: Problem) -> bool:
