@@ -463,6 +463,19 @@ def test_auto_falls_back_on_lapack_when_its_choice_fails(monkeypatch):
     assert asked.method == slow  # what was asked for by name stays
 
 
+def test_auto_falls_back_on_lapack_when_a_good_value_is_not_good_enough(monkeypatch):
+    problem = system("tall", condition=3)
+    slow = eagle.GradientDescent()
+    monkeypatch.setattr("eagle.api.plan", lambda *arguments: (slow, "auto: a slow choice"))
+    options = {"rtol": 1e-12, "maxiter": 180, "rng": 0}
+    asked = quietly(eagle.solve, problem.A, problem.B, problem.C, method=slow, **options)
+    assert 1e-12 < asked.error_estimate < 1e-8
+    result = eagle.solve(problem.A, problem.B, problem.C, **options)
+    assert result.method == eagle.Direct()
+    assert result.error_estimate <= 1e-12
+    assert result.seconds > 0
+
+
 def test_auto_does_not_go_on_after_a_limit_that_the_user_set(monkeypatch):
     problem = system("tall")
     slow = eagle.GradientDescent()

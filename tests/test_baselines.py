@@ -72,6 +72,19 @@ def test_cg_never_lets_the_residual_grow():
     assert len(sizes) == 30
 
 
+@pytest.mark.parametrize("kind", ["inconsistent B", "both inconsistent"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cg_stays_at_the_answer_however_long_it_runs(shape, kind):
+    """With B outside the row space the gradient ends as noise, which is no direction to go."""
+    problem = system(shape, rank=5, kind=kind, condition=3)
+    blocks = (problem.A, problem.B, problem.C)
+    for state in steps(eagle.ConjugateGradient(), blocks, 300):
+        last = state
+    value = Problem.create(*blocks).restore(eagle.ConjugateGradient().output(last))
+    assert relative_error(value, problem.value) <= tolerance(float, 3**2)
+    assert last.settled
+
+
 def test_cg_residual_is_what_it_says():
     A, B, C = with_values(np.geomspace(1, 0.1, 16))
     for state in steps(eagle.ConjugateGradient(), (A, B, C), 12):

@@ -168,6 +168,16 @@ def test_every_method_counts_its_work(name):
     assert all(record.change >= 0 for record in history)
 
 
+def test_a_product_counts_two_operations_per_entry_and_term():
+    for dtype, factor in ((np.float32, 1), (np.complex128, 4)):
+        given = system((4, 3), dtype=dtype)
+        state = State(problem=Problem.create(given.A, given.B, given.C))
+        state.count(2, 3, 5)
+        assert (state.flops, state.matmuls) == (60 * factor, 1)
+        state.count(2, 3, 5, half=True)
+        assert (state.flops, state.matmuls) == (90 * factor, 2)
+
+
 @over_full_rank
 def test_complex_products_count_four_times(name):
     flops = {}

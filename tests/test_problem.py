@@ -91,9 +91,11 @@ def test_a_ridge_is_an_appended_identity(shape, rank, which, dtype):
     A, ridge = given.A.astype(complex), 0.3
     inverse = A.conj().T @ np.linalg.inv(A @ A.conj().T + ridge * np.eye(len(A)))
     problem = create(given, which).ridged(ridge)
+    d, n = problem.extent
     assert relative_error(whole(problem), reference(given, which, inverse)) <= tolerance(dtype, 10)
     assert problem.A.dtype == np.dtype(dtype)
-    assert problem.extent == given.A.shape
+    assert (d, n) == given.A.shape
+    assert np.array_equal(np.ldexp(1.0, problem.scale) * problem.A[:d, :n], given.A)
     assert sum(problem.A.shape) == sum(given.A.shape) + max(
         problem.A.shape[0] - given.A.shape[0], problem.A.shape[1] - given.A.shape[1]
     )
@@ -113,6 +115,13 @@ def test_no_ridge_overflows(ridge, size, dtype, which):
     for block in (problem.A, problem.B, problem.C):
         assert block is None or (np.isfinite(block).all() and np.abs(block).max() <= 1)
     assert problem.A.any()
+
+
+def test_a_ridge_larger_than_the_matrix_shares_its_scale():
+    given = system("tall")
+    problem = create(given).ridged(2.0**40)
+    assert np.array_equal(np.ldexp(problem.A[:17, :11], problem.scale), given.A)
+    assert np.array_equal(np.ldexp(problem.A[17:], problem.scale), 2.0**20 * np.eye(11))
 
 
 def test_a_ridge_of_zero_and_a_zero_matrix_leave_the_problem_alone():
