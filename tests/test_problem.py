@@ -230,9 +230,11 @@ def test_gallery_problems_have_the_spectrum_and_the_value_they_claim(shape, rank
     assert {block.dtype for block in (blocks.A, blocks.B, blocks.C, blocks.D)} == {np.dtype(dtype)}
 
 
-def test_noise_makes_b_inconsistent_by_its_size_and_the_value_follows():
-    noisy = eagle.problems.low_rank(30, 20, 5, 4, rank=6, condition=10, noise=0.1, rng=2)
-    clean = eagle.problems.low_rank(30, 20, 5, 4, rank=6, condition=10, rng=2)
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_noise_makes_b_inconsistent_by_its_size_and_the_value_follows(dtype):
+    options = {"rank": 6, "condition": 10, "dtype": dtype, "rng": 2}
+    noisy = eagle.problems.low_rank(30, 20, 5, 4, noise=0.1, **options)
+    clean = eagle.problems.low_rank(30, 20, 5, 4, **options)
     assert relative_error(noisy.B, clean.B) == pytest.approx(0.1)
     inverse = np.linalg.pinv(noisy.A, rcond=1e-6)
     assert noisy.error(noisy.B @ inverse @ noisy.C) <= tolerance(float, 10)
