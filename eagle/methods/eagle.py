@@ -32,6 +32,7 @@ __all__ = ["Eagle", "EagleState"]
 LANCZOS_STEPS = 6
 RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding noise
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
+MANY_COLUMNS = 32  # fewer columns, or fewer than n / 24, cost too little to wait
 NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
 
 
@@ -55,6 +56,7 @@ class EagleState(State):
     seen: bool = False  # every Ritz value of this A or the last lies above 1/2, or noise does
     ratio: float = 1.0  # of the last two changes
     frozen: bool = False  # A and B are not worth conditioning further, as far as is known
+    deferred: bool = False  # the user's columns of C wait until A is conditioned
     restarted: bool = False
     left: float = np.inf  # ||C|| relative to its start, white probe columns
     left_before: float = np.inf  # the same one contraction earlier, if A was the same
@@ -71,6 +73,11 @@ class EagleState(State):
         """Where probes count as used up; a residual of the conditioned A has its noise in it."""
         used_up = USED_UP * self.problem.eps
         return used_up if self.C is not None else max(used_up, self.noise)
+
+    @property
+    def first(self) -> int:
+        """The first column of C that takes part in contractions."""
+        return self.user[1] if self.deferred else 0
 
     @property
     def complete(self) -> bool:
@@ -148,7 +155,12 @@ class Eagle:
         work = problem.adjoint() if flipped else problem
         A = np.array(work.A, order="F")
         C = None if work.C is None else work.columns()
-        return EagleState(problem=problem, **self._blocks(A, work.rows(), C, flipped, work.shape))
+        state = EagleState(problem=problem, **self._blocks(A, work.rows(), C, flipped, work.shape))
+        # Contracting many columns with an unconditioned A gains nothing, unless someone looks on.
+        unwatched = options.rtol is None and options.callback is None
+        many = work.shape[1] >= max(MANY_COLUMNS, A.shape[1] / 24)
+        state.deferred = unwatched and C is not None and many
+        return state
 
     def _blocks(
         self, A: np.ndarray, B: np.ndarray, C: np.ndarray | None, flipped: bool, user: tuple[int, int]
@@ -177,6 +189,9 @@ class Eagle:
         measured = self._is_due(state)
         if measured:
             _measure(state, pull, push)
+        if state.deferred and (state.seen or not measured):
+            state.deferred, state.change = False, np.inf
+            pull, push = _pull(state)
         _contract(state, pull, push, state.conditioner.pair(state.lower or 0.0)[1])
         if measured and not state.frozen:
             _condition(state)
@@ -239,9 +254,9 @@ def _pull(state: EagleState) -> tuple[np.ndarray, np.ndarray]:
     A, B, C, D = state.A, state.B, state.C, state.D
     d, n = A.shape
     if C is not None:
-        pull = product(A, C, adjoint="X")
-        state.count(n, d, C.shape[1])
-        state.count(d, n, C.shape[1])
+        pull = product(A, C[:, state.first :], adjoint="X")
+        state.count(n, d, pull.shape[1])
+        state.count(d, n, pull.shape[1])
         return pull, product(A, pull)
     residual = B - product(D, A)
     state.count(len(B), d, n)
@@ -276,7 +291,7 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     # Rounding errors of the Gram matrix hide what is smaller.
     singular = singular[singular > np.sqrt(4 * n * state.problem.eps)]
     if not state.complete:
-        user = state.user[1] if state.C is not None else state.user[0]
+        user = state.user[1] - state.first if state.C is not None else state.user[0]
         sizes = np.linalg.norm(_white(left, user), axis=1)
         quotients = np.linalg.norm(_white(moved, user), axis=1)[sizes > 0] / sizes[sizes > 0]
         singular = np.concatenate([singular, np.sqrt(state.rho) * quotients])
@@ -301,10 +316,15 @@ def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: floa
     rows, columns = state.user
     step = gamma * (state.rho or 1.0)
     state.left_before = state.left
+    user_start, start = state.start
     if C is not None:
-        moved, size, user_left, left = state.kernel.contract(B, C, D, pull, push, step, rows, columns, COUNT)
+        first = state.first
+        moved, size, user_left, left = state.kernel.contract(
+            B, C[:, first:], D[:, first:], pull, push, step, rows, columns - first, COUNT
+        )
+        if state.deferred:
+            moved, size, user_left = np.inf, 1.0, user_start
         state.count(len(B), *pull.shape)
-        user_start, start = state.start
     else:
         increment = B.real.dtype.type(step) * push
         D += increment
@@ -342,6 +362,8 @@ def _judge(state: EagleState, before: float) -> None:
     state.ratio = ratio
     if state.noise >= 0.5:
         state.seen = state.frozen = True
+    if state.deferred:
+        return
     stalled = state.frozen and ratio > 0.5 and state.change <= 100 * eps * (state.condition or 1.0)
     if state.lower is not None:
         state.remaining = 1 / state.lower if state.lower else np.inf
