@@ -75,7 +75,7 @@ class GradientDescent:
         return state.value.conj().T if state.flipped else state.value
 
 
-def _setup(problem: Problem) -> dict[str, object]:
+def _setup(problem: Problem) -> dict[str, Any]:
     """Common fields of the row-wise methods."""
     flipped = solve_columns(problem)
     work = problem.adjoint() if flipped else problem

@@ -27,7 +27,7 @@ def squared_norm(A: np.ndarray, *, rtol: float = 1e-3, maxiter: int = 100) -> fl
 
 
 def squared_norm_bound(A: np.ndarray) -> float:
-    """An upper bound of ``||A||_2^2``: ``||A||_1 ||A||_inf``, never below, at most ``sqrt(d n)`` times it."""
+    """``||A||_1 ||A||_inf``, an upper bound of ``||A||_2^2`` by at most ``sqrt(d n)``."""
     if not A.size:
         return 0.0
     magnitude = np.abs(A)
