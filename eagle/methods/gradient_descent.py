@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import norm, product
+from eagle.kernels.blas import product
 from eagle.methods.base import State, change_of, solve_columns
 from eagle.methods.norms import squared_norm
 from eagle.options import Options
@@ -57,13 +57,15 @@ class GradientDescent:
 
     def init(self, problem: Problem, options: Options) -> GradientState:
         """``W = 0``."""
-        return GradientState(**_setup(problem), step_size=1 / (1.01 * squared_norm(problem.A) or 1.0))
+        size = 1.01 * squared_norm(problem.A) or 1.0
+        return GradientState(**_setup(problem), step_size=1 / size)
 
     def step(self, state: GradientState) -> GradientState:
         """One step for every row."""
         A = state.work.A
         d, n = A.shape
-        move = A.real.dtype.type(state.step_size) * product(state.B - product(state.W, A), A, adjoint="Y")
+        residual = state.B - product(state.W, A)
+        move = A.real.dtype.type(state.step_size) * product(residual, A, adjoint="Y")
         state.count(len(state.B), d, n)
         state.count(len(state.B), n, d)
         state.W += move
