@@ -18,11 +18,14 @@ the weights with which probes and data see that direction cancel.
 
 *White* probes (``w``, ``z`` Gaussian) see every direction but need consistency on their side;
 range probes need nothing but see small singular directions weakly. White columns with range
-rows, and the other way round, give two estimates. A method that treats the rows of B (or the
-columns of C) each by themselves is judged by the one that sees the user's own. Otherwise the
-larger counts, unless one side misfits grossly: that is inconsistency, and the other side
-counts. A method that has *resolved* the whole spectrum of A, so that only rounding errors are
-left, is not charged with more than ``10 eps condition``: what exceeds that is inconsistency.
+rows, and the other way round, give two estimates, of which the larger counts. Unless:
+
+* one side misfits grossly while the method treats the rows of B (or the columns of C) each by
+  themselves, or has *resolved* the whole spectrum of A, so that only rounding errors are left:
+  then that is inconsistency, and the other side counts;
+* a method treats rows (or columns) by themselves: then the side that sees the user's own counts;
+* a method has resolved the spectrum: then it is not charged with more than
+  ``10 eps condition``. What exceeds that is inconsistency.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Certificate", "Probes"]
 
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
-GROSS = 1e-2  # a relative misfit beyond this is taken for inconsistency, not error
+GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,13 @@ class Certificate:
         Relative Frobenius error of the value.
     inconsistency : float
         ``||B - W A|| / ||B||``.
+    negligible : bool
+        Whether the error is what rounding makes of data of this size, however small the value.
     """
 
     error_estimate: float
     inconsistency: float
+    negligible: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Probes:
         row_errors = value[d:, :n] - self.row_answers
         corner_errors = value[d:, n : n + 2 * p] - self.corner
         if not np.isfinite(value).all():
-            return Certificate(np.inf, np.nan)
+            return Certificate(np.inf, np.nan, False)
 
         def estimate(row_kind: slice, column_kind: slice) -> float:
             return _hidden_error(
@@ -136,19 +142,27 @@ class Probes:
         by_columns, by_rows = estimate(ranged, white), estimate(white, ranged)
         plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
         gaps = [_ratio(column_errors[:, white], self.column_answers[:, white]), _ratio(row_errors[white], self.row_answers[white])]
-        if state.own is not None:
-            suspected = by_columns if state.own == "rows" else by_rows
+        if not state.resolved and state.own is None:
+            suspected = max(by_columns, by_rows)
         elif max(gaps) > GROSS:
             suspected = min(by_columns, by_rows)
+        elif state.own is not None:
+            suspected = by_columns if state.own == "rows" else by_rows
         else:
             suspected = max(by_columns, by_rows)
         if state.resolved and state.condition is not None:
             suspected = min(suspected, 10 * eps * state.condition * hidden)
+        elif state.resolved and min(gaps) > GROSS:
+            suspected = certain
         error = max(certain, suspected)
-        explained = norm(self.column_answers[:, plain])
+        # What ``|B| |C| / |A|`` is to these data: rounding alone makes errors of eps times that.
+        corner = norm(self.corner[white, white])
+        natural = norm(self.column_answers[:, white]) * norm(self.row_answers[white]) / corner if corner else 0.0
+        size = max(hidden, eps * natural)
         return Certificate(
-            error_estimate=error / hidden if hidden else (np.inf if error > 0 and explained > 0 else 0.0),
+            error_estimate=error / size if size else 0.0,
             inconsistency=_ratio(column_errors[:, plain], self.column_answers[:, plain]),
+            negligible=error <= 100 * eps * natural,
         )
 
 

@@ -30,7 +30,6 @@ class Polynomial:
     """
 
     schedule: Minimax | Constant
-    done: float = 0.99  # contraction alone now gains two digits a step
     growth: float = 1.0  # of the smallest singular values, so far
     lifts: list[float] = field(default_factory=list)  # eta by step
 
@@ -61,6 +60,11 @@ class Polynomial:
     def last_lift(self) -> float:
         """Factor of the smallest singular values in the last step."""
         return 1 / largest(self.lifts[-1]) if self.lifts else 1.0
+
+    @property
+    def done(self) -> float:
+        """The lower bound from which on contraction alone gains as much as conditioning."""
+        return 0.99 * lifted(1.0, self.pair(1.0)[0])
 
     @property
     def top(self) -> float:
@@ -105,7 +109,7 @@ class Cholesky:
         # One inverse iteration; where the shift drowns the answer, the next step will know it.
         smallest = blas.inverse_quotient(R, B[probe].conj()) - shift
         if smallest > 0.01 * shift:
-            self.seen = self.original(float(np.sqrt(min(1.0, smallest * rho))))
+            self.seen = self._before(float(np.sqrt(min(1.0, smallest * rho))))
         A = blas.times_inverse(A, R)
         B = blas.times_inverse(B, R)
         self.lifts.append(shift * rho)
@@ -118,7 +122,10 @@ class Cholesky:
         return float(1 / np.sqrt(self.lifts[-1])) if self.lifts else 1.0
 
     def original(self, lower: float) -> float:
-        """The singular value of the first A that became `lower`."""
+        """The singular value of the first A that became `lower`, or was seen on the way."""
+        return self._before(lower) if self.seen is None else self.seen
+
+    def _before(self, lower: float) -> float:
         for shift in reversed(self.lifts):
             # Above the middle of the map rounding decides what `lower` was.
             lower = min(lower, 0.5**0.5)

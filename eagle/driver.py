@@ -50,7 +50,7 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
 
     The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
     below `rtol`; a method that has nothing left to gain (converged if no `rtol` was asked for,
-    stagnated otherwise); `maxiter`; `time_limit`.
+    stagnated otherwise, or if fewer than four digits are right); `maxiter`; `time_limit`.
     """
     start = time.perf_counter()
     if not problem.A.any() or 0 in problem.shape:
@@ -120,7 +120,10 @@ def _status(
     if rtol is not None and certificate.error_estimate <= rtol and steps >= state.steps:
         return Status.CONVERGED
     if state.settled:
-        if rtol is None:
+        # At the floor all that can be had is had; but not even four digits is no answer, unless
+        # the value is zero as far as rounding lets anyone see.
+        digits = certificate.error_estimate <= np.finfo(extended.dtype).eps ** 0.25
+        if rtol is None and (digits or certificate.negligible):
             return Status.CONVERGED
         return Status.MAX_ITERATIONS if state.iterations >= maxiter else Status.STAGNATED
     if steps >= (state.steps or maxiter):

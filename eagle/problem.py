@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from eagle.kernels.blas import product
 
@@ -54,17 +53,23 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
     return array
 
 
-def _exponent(array: np.ndarray | None) -> int:
-    """The power of two just above the largest entry; 0 for an empty or zero array."""
+def _exponent(array: np.ndarray | None, work: np.dtype) -> int:
+    """The power of two to divide by: 0 if fourth powers of the entries are far from the limits.
+
+    Otherwise the one just above the largest entry.
+    """
     if array is None or not array.size:
         return 0
     parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
     top = max(max(float(part.max()), -float(part.min())) for part in parts)
-    return int(np.frexp(top)[1])
+    exponent = int(np.frexp(top)[1])
+    return 0 if abs(exponent) <= np.finfo(work).maxexp // 10 else exponent
 
 
 def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:
-    """``array * 2**exponent`` as a Fortran-ordered copy, exact short of over- and underflow."""
+    """``array * 2**exponent``, exact short of over- and underflow; the array itself if it can be."""
+    if not exponent:
+        return np.asarray(array, dtype)
     out = np.array(array, dtype, order="F")
     # Steps of at most 2**100, which every dtype can hold: the whole factor may not fit.
     while exponent and out.size:
@@ -132,7 +137,7 @@ class Problem:
             C = C[:, None]
         dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
         work = np.result_type(dtype, np.float32)
-        a, b, c = (_exponent(block) for block in (A, B, C))
+        a, b, c = (_exponent(block, work) for block in (A, B, C))
         return cls(
             A=_shifted(A, -a, work),
             B=None if B is None else _shifted(B, -b, work),
@@ -154,6 +159,8 @@ class Problem:
         """
         if (rank is None and cutoff is None) or not self.A.any():
             return self
+        import scipy.linalg
+
         U, s, Vh = scipy.linalg.svd(self.A, full_matrices=False, check_finite=False)
         noise = max(self.A.shape) * self.eps
         kept = int(np.count_nonzero(s > (noise if cutoff is None else cutoff) * s[0]))

@@ -34,10 +34,10 @@ def reference(problem: System, which: str, inverse: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("factor", [1e-30, 1.0, 1e30])
-def test_scaling_is_exact_and_brings_the_largest_entry_near_one(dtype, factor):
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_extreme_blocks_are_scaled_exactly_to_a_largest_entry_near_one(dtype, factor):
     given = system("tall", dtype=dtype)
-    factor = np.dtype(dtype).type(factor)
+    factor = np.dtype(dtype).type(factor if np.finfo(dtype).eps > 1e-10 else factor**3)
     problem = Problem.create(given.A * factor, given.B, given.C / factor)
     for block, original in [(problem.A, given.A * factor), (problem.C, given.C / factor)]:
         parts = np.abs([block.real, block.imag])
@@ -47,16 +47,30 @@ def test_scaling_is_exact_and_brings_the_largest_entry_near_one(dtype, factor):
         assert np.array_equal(block * ratio, original)
 
 
-@given(st.integers(-1000, 1000), st.integers(-600, 600), st.integers(-600, 600))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ordinary_blocks_are_used_as_they_are(dtype):
+    """A copy of A would be the largest array of a solve."""
+    given = system("square", dtype=dtype)
+    problem = create(given)
+    assert problem.A is given.A
+    assert problem.exponent == problem.scale == 0
+
+
+@given(st.sampled_from([-900, -300, 300, 900]), st.sampled_from([-500, 500]), st.sampled_from([-500, 500]))
 def test_scaling_by_powers_of_two_does_not_change_a_bit_of_the_scaled_blocks(a, b, c):
     given = system((4, 3))
-    plain = Problem.create(given.A, given.B, given.C)
-    shifted = Problem.create(np.ldexp(given.A, a), np.ldexp(given.B, b), np.ldexp(given.C, c))
-    assert np.array_equal(shifted.A, plain.A)
-    assert np.array_equal(shifted.B, plain.B)
-    assert np.array_equal(shifted.C, plain.C)
-    assert shifted.exponent == plain.exponent + b + c - a
-    assert shifted.scale == plain.scale + a
+    blocks = [np.ldexp(given.A, a), np.ldexp(given.B, b), np.ldexp(given.C, c)]
+    problem = Problem.create(*blocks)
+    shifts = [_shift(problem.A, given.A), _shift(problem.B, given.B), _shift(problem.C, given.C)]
+    assert problem.scale == a - shifts[0]
+    assert problem.exponent == (b - shifts[1]) + (c - shifts[2]) - (a - shifts[0])
+    for block, original, shift in zip((problem.A, problem.B, problem.C), (given.A, given.B, given.C), shifts, strict=True):
+        assert np.array_equal(np.ldexp(original, shift), block)
+
+
+def _shift(block: np.ndarray, original: np.ndarray) -> int:
+    """Powers of two between a scaled block and the original one."""
+    return int(np.frexp(block[0, 0] / original[0, 0])[1]) - 1
 
 
 @pytest.mark.parametrize("which", ["ABC", "AB", "AC", "A"])
@@ -113,7 +127,7 @@ def test_no_ridge_overflows(ridge, size, dtype, which):
         given.A * dtype(size), *((given.B, given.C) if "B" in which else (None, None))
     ).ridged(ridge)
     for block in (problem.A, problem.B, problem.C):
-        assert block is None or (np.isfinite(block).all() and np.abs(block).max() <= 1)
+        assert block is None or (np.isfinite(block).all() and np.abs(block).max() <= 16)
     assert problem.A.any()
 
 
@@ -188,14 +202,6 @@ def test_restoring_copies():
     problem = Problem.create(np.eye(2), None, None)
     value = np.eye(2)
     assert not np.shares_memory(problem.restore(value), value)
-
-
-def test_working_copies_share_nothing_with_the_input():
-    given = system("square")
-    problem = create(given)
-    for mine, yours in [(problem.A, given.A), (problem.B, given.B), (problem.C, given.C)]:
-        assert not np.shares_memory(mine, yours)
-        assert mine.flags.f_contiguous
 
 
 def test_as_block_does_not_copy_what_is_fine():

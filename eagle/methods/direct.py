@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.linalg
 
 from eagle.methods.base import State
 from eagle.options import Options
@@ -100,6 +99,8 @@ class Direct:
 
     def _least_squares(self, state: DirectState, work: Problem) -> np.ndarray:
         """``A^+ C``, with rank and condition of A noted."""
+        import scipy.linalg
+
         A, C = work.A, work.columns()
         cutoff = max(A.shape) * work.eps
         if self.driver == "qr":
@@ -119,6 +120,8 @@ class Direct:
         return X
 
     def _by_qr(self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float) -> np.ndarray:
+        import scipy.linalg
+
         tall = A.shape[0] >= A.shape[1]
         Q, R = scipy.linalg.qr(A if tall else A.conj().T, mode="economic", check_finite=False)
         diagonal = np.abs(np.diagonal(R))

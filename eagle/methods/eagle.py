@@ -31,6 +31,7 @@ __all__ = ["Eagle", "EagleState"]
 
 LANCZOS_STEPS = 6
 RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding noise
+GRAM_NOISE = 20.0  # in units of sqrt(n eps): singular values that a Gram matrix cannot show
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
 MANY_COLUMNS = 32  # fewer columns, or fewer than n / 24, cost too little to wait
 NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
@@ -55,6 +56,7 @@ class EagleState(State):
     lower: float | None = None  # smallest relevant singular value of A, the largest being 1
     seen: bool = False  # every Ritz value of this A or the last lies above 1/2, or noise does
     ratio: float = 1.0  # of the last two changes
+    peak: float = 0.0  # size of the largest increment
     frozen: bool = False  # A and B are not worth conditioning further, as far as is known
     deferred: bool = False  # the user's columns of C wait until A is conditioned
     restarted: bool = False
@@ -277,11 +279,11 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     state.gram = blas.gram(A, out=state.gram)
     state.count(n, d, n, half=True)
     if state.C is not None:
-        left, moved = pull.T, push.T
-        mix = _unit_sum(pull.T)
+        source, left, moved = state.C[:, state.first :].T, pull.T, push.T
+        mix = _unit_sum(_informative(left, source, state)).astype(A.dtype)
     else:
-        left, moved = pull, push
-        mix = product(_unit_sum(push)[None], A)[0].conj()
+        source, left, moved = pull, pull, push
+        mix = product(_unit_sum(_informative(moved, source, state))[None], A)[0].conj()
     starts = (state.B[state.user[0]].conj(), mix)
     ritz = np.concatenate([state.kernel.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT) for start in starts])
     top = float(ritz.max(initial=0.0))
@@ -289,7 +291,7 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
         state.rho = 1 / (NORM_MARGIN**2 * top) if top > 0 else 1.0
     singular = np.sqrt(np.maximum(ritz, 0) * state.rho)
     # Rounding errors of the Gram matrix hide what is smaller.
-    singular = singular[singular > np.sqrt(4 * n * state.problem.eps)]
+    singular = singular[singular > GRAM_NOISE * np.sqrt(n * state.problem.eps)]
     if not state.complete:
         user = state.user[1] - state.first if state.C is not None else state.user[0]
         sizes = np.linalg.norm(_white(left, user), axis=1)
@@ -298,10 +300,17 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
     # zero, or not finite and the driver will say so.
     state.lower = min(1.0, float(singular[singular > state.noise].min(initial=1.0)))
-    if state.lower > 0.5 and not state.seen and not state.restarted:
-        state.condition = 1 / max(state.conditioner.original(state.lower), state.problem.eps**2)
-    state.seen = state.lower > 0.5
     state.frozen = state.lower >= state.conditioner.done
+    seen = state.frozen or state.lower > 0.5
+    if seen and not state.seen and not state.restarted:
+        state.condition = 1 / max(state.conditioner.original(state.lower), state.problem.eps**2)
+    state.seen = seen
+
+
+def _informative(rows: np.ndarray, source: np.ndarray, state: EagleState) -> np.ndarray:
+    """Those rows of ``source A`` that are more than rounding errors and noise of A."""
+    level = max(USED_UP * state.problem.eps, state.noise) / np.sqrt(state.rho or np.inf)
+    return rows[np.linalg.norm(rows, axis=1) > level * np.linalg.norm(source, axis=1)]
 
 
 def _unit_sum(rows: np.ndarray) -> np.ndarray:
@@ -331,7 +340,9 @@ def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: floa
         moved, size = norm(increment[:rows, :columns]), norm(D[:rows, :columns])
         user_left, left = norm(pull[:rows]), norm(_white(pull, rows))
         user_start, start = norm(B[:rows]), norm(_white(B, rows))
-    state.change = relative(moved, size)
+    # A value that cancels to zero has no relative change; what was moved at most is its scale.
+    state.peak = max(state.peak, moved) if np.isfinite(moved) else state.peak
+    state.change = relative(moved, max(size, state.problem.eps * state.peak))
     state.user_left, state.left = relative(user_left, user_start), relative(left, start)
 
 
@@ -371,9 +382,11 @@ def _judge(state: EagleState, before: float) -> None:
         ratio = min(ratio, max(1 - gamma * state.lower**2, gamma - 1))
     used_up = state.user_left <= USED_UP * eps
     state.resolved = state.complete and (state.seen or used_up)
-    done = stalled or state.change * ratio <= (10 * eps if used_up else eps)
+    done = stalled or state.change * ratio <= (2 * eps if used_up else eps)
     state.settled = state.resolved and done
-    if state.settled:
+    gathered = state.lower is None or state.lower > 0.9 * state.conditioner.top
+    if state.settled and gathered:
+        # A is a partial isometry now, and its squared norm the number of its singular values.
         state.rank = round(norm(state.A) ** 2 * state.rho / state.conditioner.top**2)
 
 

@@ -22,6 +22,8 @@ class NewtonSchulzState(State):
 
     Y: np.ndarray  # (n, d)
     value: np.ndarray
+    drift: float = np.inf  # relative size of the last change of Y
+    taken: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,18 @@ class NewtonSchulz:
         state.Y = 2 * Y - inner
         value = _value(state.problem, state.Y)
         rows, columns = state.problem.shape
-        previous = state.change
+        before = state.change
         state.change = change_of((value - state.value)[:rows, :columns], value[:rows, :columns])
-        drift = change_of(state.Y - Y, state.Y)
-        eps = state.problem.eps
+        state.drift = change_of(state.Y - Y, state.Y)
         state.value = value
-        # Y itself is at rest once its change no longer shrinks: below that there is only noise.
-        state.resolved = drift <= np.sqrt(eps)
-        state.settled = state.resolved and (state.change <= eps or state.change >= 0.5 * previous)
+        state.taken += 1
+        eps = state.problem.eps
+        # Y is at rest where it matters once the value is, or once every direction above rounding
+        # level has had its log2(1 / s^2) doublings; only noise still grows then.
+        at_rest = state.change <= eps or state.change >= 0.5 * before
+        exhausted = state.taken >= -2 * np.log2(10 * max(d, n) * eps)
+        state.resolved = state.drift <= np.sqrt(eps) or exhausted
+        state.settled = exhausted or (state.resolved and at_rest)
         return state
 
     def output(self, state: NewtonSchulzState) -> np.ndarray:

@@ -1,0 +1,176 @@
+"""The certificate bounds the truth, and inconsistency is what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import eagle
+from eagle.certificate import COUNT, Probes
+from eagle.methods.base import State
+from eagle.problem import Problem
+from tests.systems import SHAPES, normal, quietly, system
+from tests.tolerances import relative_error, tolerance
+
+FACTOR = 10  # stated in the documentation: the truth is at most ten times the estimate
+METHODS = {
+    "minimax": eagle.Eagle(),
+    "paper": eagle.Eagle("paper"),
+    "trained": eagle.Eagle("trained"),
+    "cholesky": eagle.Eagle("cholesky"),
+    "gelsd": eagle.Direct(),
+    "gelsy": eagle.Direct("gelsy"),
+    "cg": eagle.ConjugateGradient(),
+    "lsmr": eagle.LSMR(),
+    "newton-schulz": eagle.NewtonSchulz(),
+}
+
+
+def extended(blocks, rng, *, ridge: float = 0.0):
+    """Probes of a problem and the exact extended value."""
+    problem = Problem.create(blocks.A, blocks.B, blocks.C, ridge) if ridge else Problem.create(blocks.A, blocks.B, blocks.C)
+    probes = Probes.draw(problem, rng)
+    rows, columns = probes.problem.rows(), probes.problem.columns()
+    return probes, rows @ np.linalg.pinv(problem.A, rcond=1e-13) @ columns
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
+@pytest.mark.parametrize("condition", [1e2, 1e5, 1e9])
+def test_the_estimate_bounds_the_error_over_a_wide_family(name, kind, condition):
+    """Three shapes and two ranks a case; whatever the status says, the estimate holds."""
+    for seed, (d, n, rank) in enumerate([(40, 40, None), (20, 50, None), (50, 20, None), (40, 40, 8), (50, 40, 30)]):
+        problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, kind=kind, rng=seed)
+        result = quietly(eagle.solve, problem.A, problem.B, problem.C, method=METHODS[name], maxiter=500, rng=seed)
+        assert problem.error(result.value) <= FACTOR * result.error_estimate
+
+
+@pytest.mark.parametrize("name", ["minimax", "cholesky", "gelsd"])
+@pytest.mark.parametrize("condition", [1e2, 1e6])
+def test_the_estimate_is_not_absurdly_large(name, condition):
+    """Within a thousand times the truth or ``eps`` on problems solved to rounding."""
+    for seed in range(20):
+        problem = eagle.problems.low_rank(40, 40, condition=condition, rng=seed)
+        result = eagle.solve(problem.A, problem.B, problem.C, method=METHODS[name], rng=seed)
+        assert result.error_estimate <= 1000 * max(problem.error(result.value), np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("iterations", range(1, 16, 2))
+@pytest.mark.parametrize("name", ["minimax", "paper", "cg", "newton-schulz"])
+def test_the_estimate_bounds_the_error_of_a_run_that_was_cut_short(name, iterations):
+    for seed in range(6):
+        problem = eagle.problems.low_rank(40, 40, condition=1e4, kind="spike" if seed % 2 else "log", rng=seed)
+        result = quietly(
+            eagle.solve, problem.A, problem.B, problem.C, method=METHODS[name], maxiter=iterations, rng=seed
+        )
+        assert problem.error(result.value) <= FACTOR * result.error_estimate
+
+
+@pytest.mark.parametrize("side", ["C along the smallest", "B along the smallest", "both"])
+@pytest.mark.parametrize("iterations", [3, 6, 9, 40])
+def test_data_along_the_smallest_direction_do_not_fool_it(side, iterations):
+    """The probes see that direction weakly; the weights cancel."""
+    rng = np.random.default_rng(0)
+    U, V = np.linalg.qr(rng.standard_normal((30, 30)))[0], np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    s = eagle.problems.spectrum(30, 1e5)
+    A = (U * s) @ V.T
+    G, H = rng.standard_normal((2, 30)), rng.standard_normal((30, 2))
+    if side != "B along the smallest":
+        H[:-1] *= 1e-8
+    if side != "C along the smallest":
+        G[:, :-1] *= 1e-8
+    B, C, D = (G * s) @ V.T, (U * s) @ H, (G * s) @ H
+    result = quietly(eagle.solve, A, B, C, method="eagle", maxiter=iterations, rng=1)
+    assert relative_error(result.value, D) <= FACTOR * result.error_estimate
+
+
+@pytest.mark.parametrize("level", [1e-12, 1e-6, 1e-2, 1.0])
+@pytest.mark.parametrize("row", [True, False])
+def test_a_wrong_value_is_found_out(level, row, rng):
+    """An error of rank one in W, however the data see it, is measured within the factor."""
+    blocks = eagle.problems.low_rank(30, 20, condition=100, rng=0)
+    probes, exact = extended(blocks, rng)
+    d, n = probes.problem.shape
+    # A direction that the method treats wrongly: the error of every row and column follows.
+    u = normal(rng, (30,), float)
+    error = np.outer(probes.problem.rows() @ np.linalg.pinv(probes.problem.A) @ u, u @ probes.problem.columns())
+    error *= level * np.linalg.norm(exact[:d, :n]) / np.linalg.norm(error[:d, :n])
+    estimate = probes.certify(exact + error, State(problem=probes.problem), quick=row).error_estimate
+    assert level / FACTOR <= estimate <= 100 * level + 1e-11
+
+
+def test_an_exact_value_has_an_estimate_of_rounding(rng):
+    probes, exact = extended(eagle.problems.low_rank(30, 20, condition=10, rng=0), rng)
+    state = State(problem=probes.problem)
+    assert probes.certify(exact, state).error_estimate <= tolerance(float, 10, constant=100)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_has_no_bound(bad, rng):
+    probes, exact = extended(eagle.problems.low_rank(12, 10, rng=0), rng)
+    exact[0, 0] = bad
+    assert probes.certify(exact, State(problem=probes.problem)).error_estimate == np.inf
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rank", [None, 6])
+@pytest.mark.parametrize("name", ["minimax", "cholesky", "gelsd"])
+def test_inconsistency_is_what_a_does_not_explain_of_b(shape, rank, name):
+    d, n = SHAPES[shape]
+    seen, true = [], []
+    for seed in range(12):
+        blocks = system(shape, rank=rank, kind="inconsistent B", seed=seed)
+        result = eagle.solve(blocks.A, blocks.B, blocks.C, method=METHODS[name], rng=seed)
+        true.append(np.linalg.norm(blocks.B - blocks.W @ blocks.A) / np.linalg.norm(blocks.B))
+        seen.append(result.inconsistency)
+    if rank is None and n <= d:
+        assert max(seen) <= tolerance(float, 10)
+    else:
+        assert np.mean(seen) == pytest.approx(np.mean(true), rel=0.25)
+        assert all(0.3 * t < s < 3 * t for s, t in zip(seen, true, strict=True))
+
+
+def test_the_inconsistency_of_a_ridge_is_that_of_the_users_blocks():
+    blocks = system("wide", kind="inconsistent B")
+    seen = [
+        eagle.solve(blocks.A, blocks.B, blocks.C, ridge=0.1, method="direct", rng=seed).inconsistency
+        for seed in range(12)
+    ]
+    W = blocks.B @ blocks.A.T @ np.linalg.inv(blocks.A @ blocks.A.T + 0.1 * np.eye(len(blocks.A)))
+    assert np.mean(seen) == pytest.approx(np.linalg.norm(blocks.B - W @ blocks.A) / np.linalg.norm(blocks.B), rel=0.2)
+
+
+def test_consistent_blocks_have_no_inconsistency():
+    problem = eagle.problems.low_rank(30, 40, rank=12, condition=100, rng=0)
+    result = eagle.solve(problem.A, problem.B, problem.C, method="eagle", rng=0)
+    assert result.inconsistency <= tolerance(float, 100)
+
+
+def test_probes_have_the_answers_they_claim(rng):
+    blocks = eagle.problems.low_rank(15, 12, rank=7, condition=50, dtype=complex, rng=0)
+    probes, exact = extended(blocks, rng)
+    rows, columns = probes.problem.shape
+    claimed = np.block([[exact[:rows, :columns], probes.column_answers], [probes.row_answers, probes.corner]])
+    assert probes.corner.shape == (2 * COUNT, 2 * COUNT)
+    assert relative_error(claimed, exact) <= tolerance(float, 50)
+
+
+@pytest.mark.parametrize("which", ["B", "C"])
+def test_range_probes_hold_without_consistency(which, rng):
+    """What makes the certificate work for least squares with a residual."""
+    blocks = system("square", rank=5, kind=f"inconsistent {which}")
+    probes, exact = extended(blocks, rng)
+    rows, columns = probes.problem.shape
+    ranged = slice(COUNT, 2 * COUNT)
+    assert relative_error(exact[:rows, columns:][:, ranged], probes.column_answers[:, ranged]) <= tolerance(float, 100)
+    assert relative_error(exact[rows:, :columns][ranged], probes.row_answers[ranged]) <= tolerance(float, 100)
+
+
+def test_drawing_probes_leaves_the_blocks_alone(rng):
+    problem = Problem.create(*dataclasses.astuple(eagle.problems.low_rank(9, 7, rng=0))[:3])
+    A = problem.A.copy()
+    probes = Probes.draw(problem, rng)
+    assert probes.problem.A is problem.A
+    assert np.array_equal(A, problem.A)

@@ -1,0 +1,292 @@
+"""EAGLE against its theory: the invariant, the lift, the order, the iteration counts, the traps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eagle
+from eagle.certificate import Probes
+from eagle.methods.eagle import EagleState
+from eagle.options import Options
+from eagle.problem import Problem
+from eagle.schedule import largest, lifted
+from tests.systems import DTYPES, KINDS, SHAPES, quietly, system
+from tests.tolerances import relative_error, tolerance
+
+SCHEDULES = ("minimax", "paper", "trained", "cholesky", (0.45, 1.1))
+SIZES = {"square": (240, 240, None), "wide": (100, 400, None), "tall": (400, 100, None), "rank 40": (240, 240, 40)}
+over_schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+
+
+def start(problem, method, *, C: bool = True, seed: int = 0) -> EagleState:
+    """A state before its first step, with probes."""
+    blocks = Problem.create(problem.A, problem.B, problem.C if C else None)
+    return method.init(Probes.draw(blocks, np.random.default_rng(seed)).problem, Options())
+
+
+def invariant(state: EagleState) -> np.ndarray:
+    """``D + B A^+ C`` of the current blocks, user's part."""
+    rows, columns = state.user
+    return state.D[:rows, :columns] + state.B[:rows] @ np.linalg.lstsq(state.A, state.C[:, :columns])[0]
+
+
+@over_schedules
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_invariant_holds_at_every_step(schedule, shape, dtype):
+    problem = eagle.problems.low_rank(*SHAPES[shape], condition=20, dtype=dtype, rng=3)
+    method = eagle.Eagle(schedule)
+    state = start(problem, method)
+    first = invariant(state)
+    for _ in range(6):
+        method.step(state)
+        assert relative_error(invariant(state), first) <= tolerance(dtype, 20)
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "paper"])
+def test_the_condition_falls_by_what_the_map_says(schedule):
+    """While A is ill-conditioned a step divides its condition number by ``1 / mu``."""
+    problem = eagle.problems.low_rank(40, 40, condition=1e8, rng=0)
+    method = eagle.Eagle(schedule)
+    state = start(problem, method)
+    method.step(state)  # the first one normalises
+    conditions = []
+    for _ in range(8):
+        conditions.append(np.linalg.cond(state.A))
+        method.step(state)
+    for before, after, eta in zip(conditions, conditions[1:], state.conditioner.lifts[1:], strict=False):
+        s = 1 / before
+        assert after == pytest.approx(1 / lifted(s, eta), rel=0.05)
+    if schedule == "minimax":
+        assert conditions[0] / conditions[-1] > 2.1**7
+        assert 1 / largest(0.9) == pytest.approx(2.465, abs=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "paper"])
+def test_the_end_is_quadratic(schedule):
+    """``kappa - 1`` and with it the error is squared by a step once kappa is near 1."""
+    problem = eagle.problems.low_rank(30, 30, condition=1.5, kind="linear", rng=0)
+    method = eagle.Eagle(schedule)
+    state = start(problem, method)
+    defects = []
+    while not state.frozen:
+        s = np.linalg.svd(state.A, compute_uv=False)
+        defects.append(s[0] / s[-1] - 1)
+        method.step(state)
+    assert len(defects) >= 3
+    assert all(after <= 3 * before**2 + tolerance(float) for before, after in zip(defects[1:], defects[2:], strict=False))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("condition", "most"), [(1e2, 12), (1e4, 17), (1e8, 28), (1e12, 37)])
+def test_iterations_to_the_accuracy_floor(size, condition, most):
+    d, n, rank = SIZES[size]
+    problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, rng=0)
+    result = eagle.solve(problem.A, problem.B, problem.C, method="eagle", rng=0)
+    rival = problem.B @ scipy.linalg.lstsq(problem.A, problem.C)[0]
+    assert result.converged
+    assert result.iterations <= most
+    error = problem.error(result.value)
+    assert error <= 10 * problem.error(rival)
+    if condition <= 1e8:
+        assert error <= 1e-13
+
+
+@pytest.mark.parametrize(("condition", "most"), [(1e2, 3), (1e4, 4), (1e8, 6), (1e12, 9)])
+@pytest.mark.parametrize("size", SIZES)
+def test_cholesky_conditions_in_a_few_steps(size, condition, most):
+    d, n, rank = SIZES[size]
+    problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, rng=0)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=eagle.Eagle("cholesky"), rng=0)
+    assert result.converged
+    assert result.iterations <= most
+    assert problem.error(result.value) <= 1e-13
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "cholesky"])
+@pytest.mark.parametrize("condition", [1e1, 1e3])
+def test_single_precision_reaches_its_own_floor(schedule, condition):
+    problem = eagle.problems.low_rank(120, 120, condition=condition, dtype=np.float32, rng=0)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=eagle.Eagle(schedule), rng=0)
+    rival = problem.B @ scipy.linalg.lstsq(problem.A, problem.C)[0]
+    assert result.value.dtype == np.float32
+    assert result.converged
+    assert problem.error(result.value) <= max(10 * problem.error(rival), tolerance(np.float32))
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "paper", "trained", "cholesky"])
+@pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
+@pytest.mark.parametrize("condition", [1e8, 1e12])
+@pytest.mark.parametrize(("d", "n", "rank"), [(60, 60, None), (30, 90, None), (90, 30, None), (80, 60, 50)])
+def test_a_small_change_is_not_taken_for_convergence(schedule, kind, condition, d, n, rank):
+    """A few directions dominate; the rest hide below them, down to a single one at 1e-12."""
+    problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, kind=kind, rng=1)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=eagle.Eagle(schedule), rng=3)
+    assert result.converged
+    assert problem.error(result.value) <= 2e-14
+    assert problem.error(result.value) <= 10 * result.error_estimate
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "cholesky"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rank", [None, 9])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("condition", [1e2, 1e6])
+def test_no_inconsistency_and_no_rank_deficiency_is_too_much(schedule, kind, rank, shape, condition):
+    """Least squares is no better than ``eps * condition`` here, and neither are we asked to be."""
+    blocks = system(shape, rank=rank, condition=condition, kind=kind)
+    result = eagle.solve(blocks.A, blocks.B, blocks.C, method=eagle.Eagle(schedule), rng=0)
+    error = relative_error(result.value, blocks.value)
+    assert result.converged
+    assert error <= tolerance(float, condition)
+    assert error <= 10 * result.error_estimate
+
+
+@pytest.mark.parametrize(("schedule", "condition"), [("minimax", 1e6), ("cholesky", 1e2)])
+@pytest.mark.parametrize("shape", [(60, 60), (80, 60), (60, 80)])
+def test_the_restart_is_what_saves_inconsistent_blocks(schedule, condition, shape, monkeypatch):
+    """Without it, from the other side, the same problem comes out much worse."""
+    blocks = system(shape, rank=20, condition=condition, kind="both inconsistent")
+    method = eagle.Eagle(schedule)
+    good = eagle.solve(blocks.A, blocks.B, blocks.C, method=method, rng=0)
+    monkeypatch.setattr("eagle.methods.eagle._leaks", lambda state: False)
+    bad = quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=method, rng=0, maxiter=60)
+    assert relative_error(good.value, blocks.value) < 0.02 * relative_error(bad.value, blocks.value)
+
+
+@over_schedules
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_estimation_form_gives_the_same_as_carrying_an_identity(schedule, shape, dtype):
+    """``W C = D`` for every C, and W without C = I equals D with it."""
+    problem = eagle.problems.low_rank(*SHAPES[shape], condition=20, dtype=dtype, rng=5)
+    method = eagle.Eagle(schedule)
+    W = eagle.estimate(problem.A, problem.B, method=method, rng=0).value
+    carried = eagle.solve(problem.A, problem.B, np.eye(len(problem.A), dtype=dtype), method=method, rng=0).value
+    D = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0).value
+    assert relative_error(W, carried) <= tolerance(dtype, 20)
+    assert relative_error(W @ problem.C, D) <= tolerance(dtype, 20)
+
+
+def test_the_estimation_form_agrees_with_the_contraction_at_every_step():
+    """Not only in the limit: ``W_l C = D_l`` step by step."""
+    problem = eagle.problems.low_rank(17, 11, condition=20, rng=5)
+    method = eagle.Eagle("paper")
+    carried, plain = start(problem, method), start(problem, method, C=False)
+    rows, columns = carried.user
+    for _ in range(6):
+        method.step(carried)
+        method.step(plain)
+        # The norm is estimated from different vectors; that is all the difference.
+        assert relative_error(plain.D[:rows] @ problem.C, carried.D[:rows, :columns]) <= 1e-9
+
+
+def test_estimating_allocates_no_identity_of_the_long_side():
+    """``estimate`` on a tall A holds nothing of size d x d: C = I is not carried."""
+    import tracemalloc
+
+    problem = eagle.problems.low_rank(3000, 20, condition=10, rng=0)
+    eagle.estimate(problem.A, problem.B, method="eagle", rng=0)
+    tracemalloc.start()
+    eagle.estimate(problem.A, problem.B, method="eagle", rng=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.25 * 8 * 3000**2
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "cholesky"])
+def test_at_most_three_arrays_of_the_size_of_a(schedule):
+    import tracemalloc
+
+    problem = eagle.problems.low_rank(500, 500, condition=1e4, rng=0)
+    method = eagle.Eagle(schedule)
+    eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
+    tracemalloc.start()
+    eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Plus a few rows and columns: probes, B, C, D.
+    assert peak <= 3 * problem.A.nbytes + 40 * 500 * 8 * 10
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "paper", "trained", "cholesky"])
+def test_many_columns_wait_and_nothing_changes(schedule):
+    """Columns that wait until A is conditioned give what watched columns give."""
+    problem = eagle.problems.low_rank(80, 60, 3, 50, condition=1e3, rng=0)
+    method = eagle.Eagle(schedule)
+    waiting = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
+    watched = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0, callback=lambda state: None)
+    assert problem.error(waiting.value) <= 1e-13
+    assert relative_error(waiting.value, watched.value) <= 1e-13
+    assert waiting.flops < watched.flops
+
+
+@pytest.mark.parametrize("rtol", [1e-2, 1e-6, 1e-10])
+def test_rtol_is_met_and_saves_iterations(rtol):
+    problem = eagle.problems.low_rank(50, 50, condition=1e4, rng=2)
+    result = eagle.solve(problem.A, problem.B, problem.C, method="eagle", rtol=rtol, rng=0)
+    floor = eagle.solve(problem.A, problem.B, problem.C, method="eagle", rng=0)
+    assert result.converged
+    assert problem.error(result.value) <= 10 * rtol
+    assert result.iterations < floor.iterations
+
+
+def test_an_impossible_rtol_ends_as_stagnated():
+    problem = eagle.problems.low_rank(20, 20, condition=1e2, rng=0)
+    with pytest.warns(eagle.ConvergenceWarning, match="STAGNATED"):
+        result = eagle.solve(problem.A, problem.B, problem.C, method="eagle", rtol=1e-30, rng=0)
+    assert result.status is eagle.Status.STAGNATED
+
+
+def test_flops_are_those_of_the_products():
+    """At n = d an unconditioned iteration is half a product for the Gram matrix and one to apply it."""
+    n = 300
+    problem = eagle.problems.low_rank(n, n, 1, 1, condition=1e6, rng=0)
+    seen = []
+    method = eagle.Eagle()
+    state = start(problem, method)
+    for _ in range(4):
+        before = state.flops
+        method.step(state)
+        seen.append((state.flops - before) / (2 * n**3))
+    assert all(1.5 < step < 1.5 + 6 * 10 / n for step in seen)
+
+
+@given(
+    d=st.integers(1, 14),
+    n=st.integers(1, 14),
+    rank=st.integers(1, 14),
+    condition=st.floats(1, 1e6),
+    schedule=st.sampled_from(SCHEDULES),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 99),
+)
+def test_any_consistent_problem_is_solved_to_rounding(d, n, rank, condition, schedule, dtype, seed):
+    rank = min(rank, d, n)
+    if np.finfo(dtype).eps > 1e-10:
+        condition = min(condition, 1e3)
+    problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, dtype=dtype, rng=seed)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=eagle.Eagle(schedule), rng=seed)
+    scale = np.linalg.norm(problem.B) * np.linalg.norm(problem.C) / np.linalg.norm(problem.A, 2)
+    distance = np.linalg.norm((result.value - problem.D).astype(np.complex128))
+    assert result.converged
+    assert distance <= tolerance(dtype, np.sqrt(rank)) * max(scale, float(np.linalg.norm(problem.D)))
+
+
+@pytest.mark.parametrize("pair", [(0.8, 1.2), (1.0, 1.0), (0.1, 2.0)])
+@pytest.mark.parametrize("kind", ["consistent", "both inconsistent"])
+def test_a_bad_pair_is_slow_but_never_silently_wrong(pair, kind):
+    """Beyond eta = 1/2 the map does not settle at 1; eta = 1 annihilates what is there."""
+    blocks = system("square", rank=6, condition=10, kind=kind)
+    result = quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=eagle.Eagle(pair), rng=0)
+    error = relative_error(result.value, blocks.value)
+    assert error <= 10 * result.error_estimate or not result.converged
+
+
+def test_unknown_kernels_are_refused():
+    with pytest.raises(ValueError, match="kernel must be one of 'auto', 'blas', 'numba', got 'fortran'"):
+        eagle.Eagle(kernel="fortran")

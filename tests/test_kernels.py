@@ -1,0 +1,152 @@
+"""Both kernels do what their formula says, and the same as each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import eagle
+from eagle import kernels
+from eagle.kernels import blas, small
+from tests.systems import DTYPES, normal
+from tests.tolerances import relative_error, tolerance
+
+over_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def array(rng, shape, dtype, order="F"):
+    return np.array(normal(rng, shape, dtype), dtype=dtype, order=order)
+
+
+@over_dtypes
+@pytest.mark.parametrize("adjoint", ["", "X", "Y"])
+@pytest.mark.parametrize("orders", ["FF", "FC", "CF", "CC"])
+def test_product_multiplies_in_any_order_and_adjoint(dtype, adjoint, orders, rng):
+    X = array(rng, (7, 5) if adjoint == "X" else (5, 7), dtype, orders[0])
+    Y = array(rng, (4, 7) if adjoint == "Y" else (7, 4), dtype, orders[1])
+    wanted = (X.conj().T if adjoint == "X" else X) @ (Y.conj().T if adjoint == "Y" else Y)
+    assert relative_error(blas.product(X, Y, adjoint=adjoint, scale=-2.0), -2 * wanted) <= tolerance(dtype)
+
+
+@over_dtypes
+def test_gram_and_hermitian_products_use_the_upper_triangle_only(dtype, rng):
+    A = array(rng, (9, 6), dtype)
+    out = np.full((6, 6), np.nan, dtype, order="F")
+    G = blas.gram(A, out=np.array(np.triu(np.zeros((6, 6))) + np.tril(out, -1), dtype=dtype, order="F"))
+    assert relative_error(np.triu(G), np.triu(A.conj().T @ A)) <= tolerance(dtype)
+    spare = np.empty((9, 6), dtype, order="F")
+    whole = np.triu(G) + np.triu(G, 1).conj().T
+    assert relative_error(blas.times_hermitian(A, G, out=spare), A @ whole) <= tolerance(dtype)
+
+
+@over_dtypes
+def test_shifted_cholesky_factorises_and_its_inverse_applies(dtype, rng):
+    A = array(rng, (9, 6), dtype)
+    G = np.array(A.conj().T @ A, order="F")
+    R, shift = blas.shifted_cholesky(G.copy(order="F"), 0.25)
+    R = np.triu(R)
+    assert shift == 0.25
+    assert relative_error(R.conj().T @ R, G + 0.25 * np.eye(6, dtype=dtype)) <= tolerance(dtype)
+    B = array(rng, (4, 6), dtype)
+    assert relative_error(blas.times_inverse(B.copy(order="F"), R) @ R, B) <= tolerance(dtype, np.linalg.cond(R))
+
+
+def test_an_indefinite_matrix_raises_its_own_shift():
+    R, shift = blas.shifted_cholesky(np.asfortranarray(np.diag([1.0, -0.5])), 1e-3)
+    assert shift > 0.5
+    assert np.isfinite(R).all()
+
+
+def test_a_matrix_with_nan_gives_a_factor_of_nan_and_does_not_hang():
+    R, _ = blas.shifted_cholesky(np.asfortranarray([[np.nan, 0.0], [0.0, 1.0]]), 1e-3)
+    assert np.isnan(R).all()
+
+
+@over_dtypes
+@pytest.mark.parametrize("module", [blas, small])
+def test_lanczos_finds_the_spectrum_in_as_many_steps_as_there_are_values(module, dtype, rng):
+    """With the upper triangle only, and no value that the start vector does not contain."""
+    Q = np.linalg.qr(normal(rng, (12, 12), dtype))[0]
+    values = np.array([1.0, 2.0, 5.0] * 4)
+    G = np.array(np.triu((Q * values) @ Q.conj().T), dtype=dtype, order="F")
+    start = array(rng, (12,), dtype)
+    found = module.ritz_values(G, start, 3, 1e-6)
+    assert np.allclose(found, [1, 2, 5], rtol=tolerance(dtype, 10))
+    only = (Q[:, values < 3] @ Q[:, values < 3].conj().T @ start).astype(dtype)
+    assert np.allclose(module.ritz_values(G, only, 2, 1e-6), [1, 2], rtol=tolerance(dtype, 10))
+
+
+@pytest.mark.parametrize("module", [blas, small])
+@pytest.mark.parametrize("start", [np.zeros(3), np.full(3, np.nan)])
+def test_lanczos_from_nothing_finds_nothing(module, start):
+    assert len(module.ritz_values(np.eye(3, order="F"), start, 3, 0.0)) == 0
+
+
+@over_dtypes
+def test_one_inverse_iteration_finds_the_smallest_singular_value(dtype, rng):
+    Q = np.linalg.qr(normal(rng, (8, 8), dtype))[0]
+    G = (Q * np.array([1.0] * 7 + [1e-4])) @ Q.conj().T
+    R = np.asfortranarray(np.triu(scipy.linalg.cholesky(G)).astype(dtype))
+    assert blas.inverse_quotient(R, array(rng, (8,), dtype)) == pytest.approx(1e-4, rel=0.05)
+
+
+@over_dtypes
+@pytest.mark.parametrize("module", [blas, small])
+def test_contract_updates_and_measures(module, dtype, rng):
+    B, C, D = (array(rng, shape, dtype) for shape in [(5, 6), (9, 8), (5, 8)])
+    first, second = array(rng, (6, 8), dtype), array(rng, (9, 8), dtype)
+    wanted_D, wanted_C = D + 0.5 * (B @ first), C - 0.5 * second
+    moved, size, user, white = module.contract(B, C, D, first, second, 0.5, 3, 2, 4)
+    assert relative_error(D, wanted_D) <= tolerance(dtype)
+    assert relative_error(C, wanted_C) <= tolerance(dtype)
+    truth = [
+        np.linalg.norm((0.5 * B @ first)[:3, :2]),
+        np.linalg.norm(wanted_D[:3, :2]),
+        np.linalg.norm(wanted_C[:, :2]),
+        np.linalg.norm(wanted_C[:, 2:6]),
+    ]
+    assert np.allclose([moved, size, user, white], truth, rtol=tolerance(dtype))
+
+
+@over_dtypes
+def test_norm_is_safe_where_squares_overflow(dtype):
+    big = np.finfo(dtype).max / 4
+    assert blas.norm(np.full((2, 2), big, dtype)) == pytest.approx(2 * float(big), rel=1e-5)
+    assert blas.norm(np.zeros((0, 3), dtype)) == 0
+
+
+@over_dtypes
+@pytest.mark.parametrize("schedule", ["minimax", "cholesky"])
+@pytest.mark.parametrize(("d", "n", "rank"), [(12, 9, None), (9, 12, None), (12, 12, 4), (1, 1, None)])
+def test_numba_and_blas_agree_to_rounding(dtype, schedule, d, n, rank):
+    problem = eagle.problems.low_rank(d, n, rank=rank, condition=30, dtype=dtype, rng=0)
+    values = [
+        eagle.solve(problem.A, problem.B, problem.C, method=eagle.Eagle(schedule, kernel=kernel), rng=0)
+        for kernel in ("blas", "numba")
+    ]
+    assert values[0].iterations == values[1].iterations
+    assert relative_error(values[0].value, values[1].value) <= tolerance(dtype, 30)
+
+
+def test_auto_turns_to_numba_for_small_matrices_after_a_hundred_solves(monkeypatch):
+    monkeypatch.setattr(kernels, "_small_solves", kernels.PATIENCE - 1)
+    little, large = np.zeros((8, 8)), np.zeros((8, kernels.CROSSOVER + 1))
+    assert kernels.choose("auto", little) is blas
+    assert kernels.choose("auto", little) is small
+    assert kernels.choose("auto", large) is blas
+    assert kernels.choose("blas", little) is blas
+    assert kernels.choose("numba", large) is small
+
+
+def test_nobody_pays_for_numba_who_does_not_need_it():
+    program = (
+        "import sys, eagle; p = eagle.problems.low_rank(240, 240, rng=0);"
+        "eagle.solve(p.A, p.B, p.C, method='eagle', rng=0); eagle.solve([[2.0]], [[1.0]], [[1.0]], method='eagle', rng=0);"
+        "heavy = {'numba', 'torch', 'sklearn', 'mpi4py', 'matplotlib', 'pandas'} & set(sys.modules); print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
