@@ -214,15 +214,16 @@ def test_at_most_three_arrays_of_the_size_of_a(schedule):
 
 
 @pytest.mark.parametrize("schedule", ["minimax", "paper", "trained", "cholesky"])
-def test_many_columns_wait_and_nothing_changes(schedule):
-    """Columns that wait until A is conditioned give what watched columns give."""
-    problem = eagle.problems.low_rank(80, 60, 3, 50, condition=1e3, rng=0)
+@pytest.mark.parametrize("kind", ["log", "spike", "cliff"])
+def test_contractions_that_wait_change_nothing_but_the_cost(schedule, kind):
+    """On large matrices C waits until A is conditioned, unless someone watches the value."""
+    problem = eagle.problems.low_rank(420, 410, 3, 20, condition=1e6, kind=kind, rng=0)
     method = eagle.Eagle(schedule)
     waiting = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
     watched = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0, callback=lambda state: None)
     assert problem.error(waiting.value) <= 1e-13
     assert relative_error(waiting.value, watched.value) <= 1e-13
-    assert waiting.flops < watched.flops
+    assert waiting.iterations <= watched.iterations + 4
 
 
 @pytest.mark.parametrize("rtol", [1e-2, 1e-6, 1e-10])

@@ -33,7 +33,10 @@ LANCZOS_STEPS = 6
 RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding noise
 GRAM_NOISE = 20.0  # in units of sqrt(n eps): singular values that a Gram matrix cannot show
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
-MANY_COLUMNS = 32  # fewer columns, or fewer than n / 24, cost too little to wait
+SURE = 0.5  # a smallest Ritz value above this is taken at its word
+MARGIN = 0.8
+PAYS = 0.3  # smallest singular value seen at which waiting contractions begin
+LARGE = 400  # from this size of A on, contractions wait until they pay
 NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
 
 
@@ -58,7 +61,7 @@ class EagleState(State):
     ratio: float = 1.0  # of the last two changes
     peak: float = 0.0  # size of the largest increment
     frozen: bool = False  # A and B are not worth conditioning further, as far as is known
-    deferred: bool = False  # the user's columns of C wait until A is conditioned
+    waiting: bool = False  # no contraction before A is conditioned as far as a probe row sees
     restarted: bool = False
     left: float = np.inf  # ||C|| relative to its start, white probe columns
     left_before: float = np.inf  # the same one contraction earlier, if A was the same
@@ -77,9 +80,10 @@ class EagleState(State):
         return used_up if self.C is not None else max(used_up, self.noise)
 
     @property
-    def first(self) -> int:
-        """The first column of C that takes part in contractions."""
-        return self.user[1] if self.deferred else 0
+    def cautious(self) -> float:
+        """`lower` for choosing step sizes: Ritz values lie inside the spectrum."""
+        lower = self.lower or 0.0
+        return lower if lower > SURE else MARGIN * lower
 
     @property
     def complete(self) -> bool:
@@ -158,10 +162,9 @@ class Eagle:
         A = np.array(work.A, order="F")
         C = None if work.C is None else work.columns()
         state = EagleState(problem=problem, **self._blocks(A, work.rows(), C, flipped, work.shape))
-        # Contracting many columns with an unconditioned A gains nothing, unless someone looks on.
-        unwatched = options.rtol is None and options.callback is None
-        many = work.shape[1] >= max(MANY_COLUMNS, A.shape[1] / 24)
-        state.deferred = unwatched and C is not None and many
+        # Contracting with an unconditioned A gains nothing, unless someone looks on.
+        unwatched = options.rtol is None and options.callback is None and not options.progress
+        state.waiting = unwatched and A.shape[1] >= LARGE
         return state
 
     def _blocks(
@@ -187,14 +190,15 @@ class Eagle:
     def step(self, state: EagleState) -> EagleState:
         """One update: contract with A as it is, then condition it."""
         before = state.change
-        pull, push = _pull(state)
+        pull, push = (None, None) if state.waiting else _pull(state)
         measured = self._is_due(state)
         if measured:
             _measure(state, pull, push)
-        if state.deferred and (state.seen or not measured):
-            state.deferred, state.change = False, np.inf
+        if state.waiting and state.lower is not None and state.lower > PAYS:
+            state.waiting = False
             pull, push = _pull(state)
-        _contract(state, pull, push, state.conditioner.pair(state.lower or 0.0)[1])
+        if pull is not None and push is not None:
+            _contract(state, pull, push, state.conditioner.pair(state.cautious)[1])
         if measured and not state.frozen:
             _condition(state)
         _judge(state, before)
@@ -256,7 +260,7 @@ def _pull(state: EagleState) -> tuple[np.ndarray, np.ndarray]:
     A, B, C, D = state.A, state.B, state.C, state.D
     d, n = A.shape
     if C is not None:
-        pull = product(A, C[:, state.first :], adjoint="X")
+        pull = product(A, C, adjoint="X")
         state.count(n, d, pull.shape[1])
         state.count(d, n, pull.shape[1])
         return pull, product(A, pull)
@@ -266,7 +270,7 @@ def _pull(state: EagleState) -> tuple[np.ndarray, np.ndarray]:
     return residual, product(residual, A, adjoint="Y")
 
 
-def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
+def _measure(state: EagleState, pull: np.ndarray | None, push: np.ndarray | None) -> None:
     """Form the Gram matrix and read the relevant ends of the spectrum of A.
 
     One Lanczos run starts from a probe row ``z^H A``, which sees every direction of A with its
@@ -278,13 +282,16 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     d, n = A.shape
     state.gram = blas.gram(A, out=state.gram)
     state.count(n, d, n, half=True)
-    if state.C is not None:
-        source, left, moved = state.C[:, state.first :].T, pull.T, push.T
-        mix = _unit_sum(_informative(left, source, state)).astype(A.dtype)
-    else:
-        source, left, moved = pull, pull, push
-        mix = product(_unit_sum(_informative(moved, source, state))[None], A)[0].conj()
-    starts = (state.B[state.user[0]].conj(), mix)
+    starts = [state.B[state.user[0]].conj()]
+    left = moved = np.zeros((0, n), A.dtype)
+    if pull is not None and push is not None:
+        if state.C is not None:
+            source, left, moved = state.C.T, pull.T, push.T
+            mix = _unit_sum(_informative(left, source, state)).astype(A.dtype)
+        else:
+            source, left, moved = pull, pull, push
+            mix = product(_unit_sum(_informative(moved, source, state))[None], A)[0].conj()
+        starts.append(mix)
     ritz = np.concatenate([state.kernel.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT) for start in starts])
     top = float(ritz.max(initial=0.0))
     if not state.rho:
@@ -293,7 +300,7 @@ def _measure(state: EagleState, pull: np.ndarray, push: np.ndarray) -> None:
     # Rounding errors of the Gram matrix hide what is smaller.
     singular = singular[singular > GRAM_NOISE * np.sqrt(n * state.problem.eps)]
     if not state.complete:
-        user = state.user[1] - state.first if state.C is not None else state.user[0]
+        user = state.user[1] if state.C is not None else state.user[0]
         sizes = np.linalg.norm(_white(left, user), axis=1)
         quotients = np.linalg.norm(_white(moved, user), axis=1)[sizes > 0] / sizes[sizes > 0]
         singular = np.concatenate([singular, np.sqrt(state.rho) * quotients])
@@ -327,12 +334,7 @@ def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: floa
     state.left_before = state.left
     user_start, start = state.start
     if C is not None:
-        first = state.first
-        moved, size, user_left, left = state.kernel.contract(
-            B, C[:, first:], D[:, first:], pull, push, step, rows, columns - first, COUNT
-        )
-        if state.deferred:
-            moved, size, user_left = np.inf, 1.0, user_start
+        moved, size, user_left, left = state.kernel.contract(B, C, D, pull, push, step, rows, columns, COUNT)
         state.count(len(B), *pull.shape)
     else:
         increment = B.real.dtype.type(step) * push
@@ -341,7 +343,7 @@ def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: floa
         user_left, left = norm(pull[:rows]), norm(_white(pull, rows))
         user_start, start = norm(B[:rows]), norm(_white(B, rows))
     # A value that cancels to zero has no relative change; what was moved at most is its scale.
-    state.peak = max(state.peak, moved) if np.isfinite(moved) else state.peak
+    state.peak = max(state.peak, moved)
     state.change = relative(moved, max(size, state.problem.eps * state.peak))
     state.user_left, state.left = relative(user_left, user_start), relative(left, start)
 
@@ -350,12 +352,12 @@ def _condition(state: EagleState) -> None:
     """``[A; B] <- [A; B] Q``."""
     d, n = state.A.shape
     state.A, state.B, state.spare, state.lower = state.conditioner.apply(
-        state.A, state.B, state.gram, state.spare, state.user[0], state.lower or 0.0, state.rho
+        state.A, state.B, state.gram, state.spare, state.user[0], state.cautious, state.rho
     )
     state.count(d + len(state.B), n, n, half=isinstance(state.conditioner, Cholesky))
     state.rho = 1.0
     if isinstance(state.conditioner, Cholesky):
-        state.seen, state.left = False, np.inf
+        state.seen, state.waiting, state.left = False, False, np.inf
         if state.conditioner.seen and not state.restarted:
             state.condition = 1 / state.conditioner.seen
 
@@ -373,7 +375,7 @@ def _judge(state: EagleState, before: float) -> None:
     state.ratio = ratio
     if state.noise >= 0.5:
         state.seen = state.frozen = True
-    if state.deferred:
+    if state.waiting:
         return
     stalled = state.frozen and ratio > 0.5 and state.change <= 100 * eps * (state.condition or 1.0)
     if state.lower is not None:
