@@ -33,8 +33,8 @@ OPTIONAL = {
     "plotext": "plot",
     "torch": "torch",
     "mpi4py": "mpi",
-    "pandas": "",
-    "pyarrow": "",
+    "pandas": "parquet",
+    "pyarrow": "parquet",
     "threadpoolctl": "",
 }
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         _complete,
         "fill the missing entries of a table",
         "Fill the missing entries of a table from its complete rows. Missing are NaN and, in a\n"
-        ".csv, cells that are empty or say NA, N/A, NaN, null or none; all else is kept, in a .csv\n"
+        ".csv, cells that are empty or say NA, N/A, NaN, null or none. All else stays, in a .csv\n"
         "byte for byte. FILLED may be TABLE itself.",
     )
     complete.add_argument("table", type=Path, metavar="TABLE", help=".csv, .npy, .npz or .parquet")
@@ -288,8 +288,8 @@ def _blas() -> list[str]:
     try:
         from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
     except ImportError:
-        built = np.show_config(mode="dicts")
-        blas = built.get("Build Dependencies", {}).get("blas", {}) if built else {}
+        built: Any = np.show_config(mode="dicts")
+        blas = built.get("Build Dependencies", {}).get("blas", {})
         return [f"{blas.get('name', 'unknown')} {blas.get('version', '')} (numpy's)"]
     import scipy.linalg  # noqa: F401 (loads a BLAS of its own)
 

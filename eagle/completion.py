@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
-from eagle.api import solve
+from eagle.api import _split, solve
 from eagle.methods import as_method
-from eagle.options import Options, as_generator, check_count
+from eagle.options import as_generator, check_count
 from eagle.problem import as_block
 from eagle.result import Result
 
@@ -81,12 +80,13 @@ class Completion:
         filled = f"{count} of {self.X.size} entries, row groups: {len(self.groups)}"
         shape = " x ".join(map(str, self.X.shape))
         rank = "unknown" if self.rank is None else str(self.rank)
+        error = "unknown" if np.isnan(self.error_estimate) else f"{self.error_estimate:.2g}"
         return "\n".join(
             [
                 f"eagle.Completion: {shape} {self.X.dtype}",
                 f"  filled          {filled}",
                 f"  rank            {rank}",
-                f"  expected error  {self.error_estimate:.2g} (relative, of the filled entries)",
+                f"  expected error  {error} (relative, of the filled entries)",
             ]
         )
 
@@ -176,8 +176,8 @@ def complete(X: Any, *, mask: Any = None, rank: Any = "cv", **options: Any) -> C
 
 def _check_options(rank: Any, options: dict[str, Any]) -> None:
     """Everything about the options that can be wrong before the table is looked at."""
-    settings = Options(**{name: value for name, value in options.items() if name != "method"})
-    method = as_method(options.get("method", "auto"))
+    name, settings = _split("complete", dict(options))
+    method = as_method(name)
     if isinstance(rank, str) and rank != "cv":
         raise ValueError(f"rank must be 'cv', a positive integer or None, got {rank!r}")
     if rank is None:
@@ -284,6 +284,8 @@ def _curve(
     A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, cutoff: float | None, ridge: float
 ) -> np.ndarray:
     """Squared distances of D from the filling with 0, 1, 2, ... directions of A."""
+    import scipy.linalg  # a third of a second
+
     U, s, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
     cutoff = max(A.shape) * np.finfo(s.dtype).eps if cutoff is None else cutoff
     kept = int(np.count_nonzero(s > cutoff * s[:1]))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -111,9 +111,9 @@ def read_table(
         raise TableError(f"{path}: {what}") from None
 
 
-def check_output(path: Path) -> None:
-    """Raise `TableError` if `path` cannot become a table file, before any work is done."""
-    suffix = _suffix(path)
+def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Raise `TableError` if `path` cannot become a file of such a kind, before any work is done."""
+    suffix = _suffix(path, suffixes)
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise TableError(f"{path}: the folder {folder} does not exist")
@@ -186,10 +186,10 @@ def _umask() -> int:
     return mask
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise TableError(f"{path}: the name must end in one of {', '.join(SUFFIXES)}")
+    if suffix not in suffixes:
+        raise TableError(f"{path}: the name must end in one of {', '.join(suffixes)}")
     return suffix
 
 
@@ -234,10 +234,9 @@ def _pandas() -> Any:
         import pandas
         import pyarrow  # noqa: F401
     except ImportError:
-        text = (
-            ".parquet needs pandas and pyarrow, which are not installed: pip install pandas pyarrow"
-        )
-        raise TableError(text) from None
+        raise TableError(
+            ".parquet needs pandas and pyarrow: pip install 'eagle-solver[parquet]'"
+        ) from None
     return pandas
 
 
