@@ -228,8 +228,11 @@ def _complete(arguments: argparse.Namespace) -> int:
             table.values, rank=None if rank == "none" else rank, **_options(arguments)
         )
     except ValueError as error:
+        if not re.search(r"\b(row|column)s?\b", str(error)):  # about an option
+            raise
         where = " (counting from 0)" if re.search(r"(row|column)s? \d", str(error)) else ""
-        raise TableError(f"{arguments.table}: {error}{where}") from None
+        message = str(error).replace(" of X", "")
+        raise TableError(f"{arguments.table}: {message}{where}") from None
     write_table(arguments.output, table, completion.X)
     _print(str(completion), *_kept(table), f"  written to      {arguments.output}")
     return _verdict("eagle complete", completion.results)

@@ -150,10 +150,12 @@ def complete(X: Any, *, mask: Any = None, rank: Any = "cv", **options: Any) -> C
     X, missing = _parse(X, mask)
     filled = X.copy()
     donors = X[~missing.any(axis=1)]
+    patterns = list(_patterns(missing))
+    for rows, hidden in patterns:
+        _check_rank(rank, len(donors), rows, hidden)
     results, groups = [], []
     lost = whole = 0.0
-    for rows, hidden in _patterns(missing):
-        _check_donors(len(donors), rows, hidden, rank)
+    for rows, hidden in patterns:
         A, B, C = donors[:, ~hidden], X[rows][:, ~hidden], donors[:, hidden]
         losses, size = _cross_validate(A, C, options, generator)
         used, loss = _choose(losses, rank, A.shape)
@@ -196,13 +198,8 @@ def _check_options(rank: Any, options: dict[str, Any]) -> None:
         )
 
 
-def _check_donors(donors: int, rows: np.ndarray, hidden: np.ndarray, rank: Any) -> None:
-    """Whether the complete rows can fill `rows`."""
-    if not donors:
-        raise ValueError(
-            f"no row of X is complete, so nothing tells the {np.count_nonzero(hidden)} missing "
-            f"entries of {_listed('row', rows)}"
-        )
+def _check_rank(rank: Any, donors: int, rows: np.ndarray, hidden: np.ndarray) -> None:
+    """Whether the complete rows can fill `rows` with that many directions."""
     observed = np.count_nonzero(~hidden)
     if rank not in ("cv", None) and rank > min(donors, observed):
         raise ValueError(
@@ -236,6 +233,12 @@ def _parse(X: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
             empty = np.flatnonzero(missing.all(axis=axis))
             if len(empty):
                 raise ValueError(f"no entry of {_listed(name, empty)} of X is observed")
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    if 0 < len(incomplete) == len(X):
+        raise ValueError(
+            "no row of X is complete, so nothing tells the missing entries of "
+            f"{_listed('row', incomplete)}"
+        )
     return X, missing
 
 
