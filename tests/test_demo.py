@@ -1,0 +1,92 @@
+"""The demo: a fair race on real data, a table and a picture, and one line if it cannot run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from eagle import cli, demo, plotting
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """What a run prints, and its picture."""
+    import contextlib
+    import io
+
+    path = tmp_path_factory.mktemp("demo") / "picture.png"
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(["demo", "-o", str(path), "--seed", "1"]) == 0
+    return out.getvalue(), path
+
+
+def test_the_table_names_every_method_and_fits_a_screen(shown):
+    text, _ = shown
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    for name, *_ in demo.METHODS:
+        assert name in text
+    assert "\x1b" not in text  # no colours when nobody watches
+
+
+def test_eagle_is_right_and_gradient_descent_says_that_it_is_not(shown):
+    rows = {
+        line[4:25].strip(): line.split() for line in shown[0].splitlines() if line[2:3].isalpha()
+    }
+    for name in ("EAGLE, minimax", "EAGLE, Cholesky", "direct (LAPACK)"):
+        error, status = float(rows[name][-3]), rows[name][-1]
+        assert error <= 1e-12
+        assert status == "CONVERGED"
+    assert rows["gradient descent"][-1] == "MAX_ITERATIONS"
+
+
+def test_the_picture_is_a_png_with_something_on_it(shown):
+    from matplotlib.image import imread
+
+    picture = imread(shown[1])
+    assert min(picture.shape[:2]) >= 400
+    assert np.ptp(picture) > 0.5
+
+
+def test_the_reference_solves_in_more_than_double_precision():
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((12, 12))
+    A = half @ half.T + 1e-4 * np.eye(12)
+    X = rng.standard_normal((12, 2))
+    B = rng.standard_normal((3, 12))
+    C = (A.astype(np.longdouble) @ X).astype(float)
+    exact = (B.astype(np.longdouble) @ X).astype(float)
+    assert np.linalg.norm(demo.reference(A, B, C) - exact) <= 1e-9 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("package", ["sklearn", "matplotlib"])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    package, monkeypatch, capsys, tmp_path
+):
+    find = demo.importlib.util.find_spec
+    monkeypatch.setattr(
+        demo.importlib.util, "find_spec", lambda name: None if name == package else find(name)
+    )
+    assert cli.main(["demo", "-o", str(tmp_path / "picture.png")]) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert package in message
+    assert "pip install 'eagle-solver[demo]'" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["picture.doc", "missing/picture.png"])
+def test_a_picture_that_cannot_be_written_ends_in_one_line(name, tmp_path, capsys):
+    assert cli.main(["demo", "-o", str(tmp_path / name)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_letters_fall_as_the_errors_do():
+    halves = plotting.Trace("halves", "h", np.arange(1, 101), 10.0 ** -np.linspace(0, 8, 100))
+    rows = [line.find("h", 9) for line in plotting.in_letters([halves]).splitlines()]
+    places = [place for place in rows if place > 0]
+    assert places == sorted(places)
+    assert len(places) >= 10
