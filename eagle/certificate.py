@@ -141,7 +141,10 @@ class Probes:
         certain = estimate(ranged, ranged)
         by_columns, by_rows = estimate(ranged, white), estimate(white, ranged)
         plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
-        gaps = [_ratio(column_errors[:, white], self.column_answers[:, white]), _ratio(row_errors[white], self.row_answers[white])]
+        gaps = [
+            _ratio(column_errors[:, white], self.column_answers[:, white]),
+            _ratio(row_errors[white], self.row_answers[white]),
+        ]
         if not state.resolved and state.own is None:
             suspected = max(by_columns, by_rows)
         elif max(gaps) > GROSS:
@@ -157,7 +160,11 @@ class Probes:
         error = max(certain, suspected)
         # What ``|B| |C| / |A|`` is to these data: rounding alone makes errors of eps times that.
         corner = norm(self.corner[white, white])
-        natural = norm(self.column_answers[:, white]) * norm(self.row_answers[white]) / corner if corner else 0.0
+        natural = (
+            norm(self.column_answers[:, white]) * norm(self.row_answers[white]) / corner
+            if corner
+            else 0.0
+        )
         size = max(hidden, eps * natural)
         return Certificate(
             error_estimate=error / size if size else 0.0,
@@ -202,4 +209,3 @@ def _normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -
 def _unit(columns: np.ndarray) -> np.ndarray:
     sizes = np.linalg.norm(columns, axis=0)
     return columns / np.where(sizes > 0, sizes, 1)
-

@@ -39,7 +39,14 @@ class Polynomial:
         return (eta if self.lifts else min(eta, FIRST_ETA)), gamma
 
     def apply(
-        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, probe: int, lower: float, rho: float
+        self,
+        A: np.ndarray,
+        B: np.ndarray,
+        gram: np.ndarray,
+        spare: np.ndarray,
+        probe: int,
+        lower: float,
+        rho: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
         """``(A Q, B Q)``, the buffer that is free now, and the lower bound to expect.
 
@@ -98,7 +105,14 @@ class Cholesky:
         return 0.0, 1.0
 
     def apply(
-        self, A: np.ndarray, B: np.ndarray, gram: np.ndarray, spare: np.ndarray, probe: int, lower: float, rho: float
+        self,
+        A: np.ndarray,
+        B: np.ndarray,
+        gram: np.ndarray,
+        spare: np.ndarray,
+        probe: int,
+        lower: float,
+        rho: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
         """``(A Q, B Q)``, the buffer, and None: the new lower bound has to be measured."""
         eps = float(np.finfo(A.dtype).eps)

@@ -84,7 +84,9 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
             tick(history[-1])
             status = _status(extended, state, certificate, rtol, maxiter, len(history))
             if status is not Status.NONFINITE and options.callback is not None:
-                snapshot = Snapshot(len(history), state.change, certificate.error_estimate, problem, extended)
+                snapshot = Snapshot(
+                    len(history), state.change, certificate.error_estimate, problem, extended
+                )
                 if options.callback(snapshot) is True:
                     status = Status.STOPPED_BY_CALLBACK
             if status is None and options.time_limit is not None and elapsed >= options.time_limit:
@@ -112,7 +114,12 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
 
 
 def _status(
-    extended: np.ndarray, state: Any, certificate: Certificate, rtol: float | None, maxiter: int, steps: int
+    extended: np.ndarray,
+    state: Any,
+    certificate: Certificate,
+    rtol: float | None,
+    maxiter: int,
+    steps: int,
 ) -> Status | None:
     """The stopping rules that need neither clock nor callback; None to go on."""
     if not np.isfinite(extended).all():
@@ -161,7 +168,9 @@ def _bar(show: bool, method: Method) -> Iterator[Any]:
     with tqdm(desc=type(method).__name__, unit=" iterations") as bar:
 
         def tick(record: Iteration) -> None:
-            bar.set_postfix(error=f"{record.error_estimate:.1e}", change=f"{record.change:.1e}", refresh=False)
+            bar.set_postfix(
+                error=f"{record.error_estimate:.1e}", change=f"{record.change:.1e}", refresh=False
+            )
             bar.update()
 
         yield tick

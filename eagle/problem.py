@@ -67,7 +67,7 @@ def _exponent(array: np.ndarray | None, work: np.dtype) -> int:
 
 
 def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:
-    """``array * 2**exponent``, exact short of over- and underflow; the array itself if it can be."""
+    """``array * 2**exponent``, exact short of over- and underflow; a copy only if need be."""
     if not exponent:
         return np.asarray(array, dtype)
     out = np.array(array, dtype, order="F")

@@ -30,7 +30,11 @@ METHODS = {
 
 def extended(blocks, rng, *, ridge: float = 0.0):
     """Probes of a problem and the exact extended value."""
-    problem = Problem.create(blocks.A, blocks.B, blocks.C, ridge) if ridge else Problem.create(blocks.A, blocks.B, blocks.C)
+    problem = (
+        Problem.create(blocks.A, blocks.B, blocks.C, ridge)
+        if ridge
+        else Problem.create(blocks.A, blocks.B, blocks.C)
+    )
     probes = Probes.draw(problem, rng)
     rows, columns = probes.problem.rows(), probes.problem.columns()
     return probes, rows @ np.linalg.pinv(problem.A, rcond=1e-13) @ columns
@@ -41,9 +45,19 @@ def extended(blocks, rng, *, ridge: float = 0.0):
 @pytest.mark.parametrize("condition", [1e2, 1e5, 1e9])
 def test_the_estimate_bounds_the_error_over_a_wide_family(name, kind, condition):
     """Three shapes and two ranks a case; whatever the status says, the estimate holds."""
-    for seed, (d, n, rank) in enumerate([(40, 40, None), (20, 50, None), (50, 20, None), (40, 40, 8), (50, 40, 30)]):
+    for seed, (d, n, rank) in enumerate(
+        [(40, 40, None), (20, 50, None), (50, 20, None), (40, 40, 8), (50, 40, 30)]
+    ):
         problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, kind=kind, rng=seed)
-        result = quietly(eagle.solve, problem.A, problem.B, problem.C, method=METHODS[name], maxiter=500, rng=seed)
+        result = quietly(
+            eagle.solve,
+            problem.A,
+            problem.B,
+            problem.C,
+            method=METHODS[name],
+            maxiter=500,
+            rng=seed,
+        )
         assert problem.error(result.value) <= FACTOR * result.error_estimate
 
 
@@ -61,9 +75,17 @@ def test_the_estimate_is_not_absurdly_large(name, condition):
 @pytest.mark.parametrize("name", ["minimax", "paper", "cg", "newton-schulz"])
 def test_the_estimate_bounds_the_error_of_a_run_that_was_cut_short(name, iterations):
     for seed in range(6):
-        problem = eagle.problems.low_rank(40, 40, condition=1e4, kind="spike" if seed % 2 else "log", rng=seed)
+        problem = eagle.problems.low_rank(
+            40, 40, condition=1e4, kind="spike" if seed % 2 else "log", rng=seed
+        )
         result = quietly(
-            eagle.solve, problem.A, problem.B, problem.C, method=METHODS[name], maxiter=iterations, rng=seed
+            eagle.solve,
+            problem.A,
+            problem.B,
+            problem.C,
+            method=METHODS[name],
+            maxiter=iterations,
+            rng=seed,
         )
         assert problem.error(result.value) <= FACTOR * result.error_estimate
 
@@ -73,7 +95,10 @@ def test_the_estimate_bounds_the_error_of_a_run_that_was_cut_short(name, iterati
 def test_data_along_the_smallest_direction_do_not_fool_it(side, iterations):
     """The probes see that direction weakly; the weights cancel."""
     rng = np.random.default_rng(0)
-    U, V = np.linalg.qr(rng.standard_normal((30, 30)))[0], np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    U, V = (
+        np.linalg.qr(rng.standard_normal((30, 30)))[0],
+        np.linalg.qr(rng.standard_normal((30, 30)))[0],
+    )
     s = eagle.problems.spectrum(30, 1e5)
     A = (U * s) @ V.T
     G, H = rng.standard_normal((2, 30)), rng.standard_normal((30, 2))
@@ -95,9 +120,13 @@ def test_a_wrong_value_is_found_out(level, row, rng):
     d, n = probes.problem.shape
     # A direction that the method treats wrongly: the error of every row and column follows.
     u = normal(rng, (30,), float)
-    error = np.outer(probes.problem.rows() @ np.linalg.pinv(probes.problem.A) @ u, u @ probes.problem.columns())
+    error = np.outer(
+        probes.problem.rows() @ np.linalg.pinv(probes.problem.A) @ u, u @ probes.problem.columns()
+    )
     error *= level * np.linalg.norm(exact[:d, :n]) / np.linalg.norm(error[:d, :n])
-    estimate = probes.certify(exact + error, State(problem=probes.problem), quick=row).error_estimate
+    estimate = probes.certify(
+        exact + error, State(problem=probes.problem), quick=row
+    ).error_estimate
     assert level / FACTOR <= estimate <= 100 * level + 1e-11
 
 
@@ -135,11 +164,15 @@ def test_inconsistency_is_what_a_does_not_explain_of_b(shape, rank, name):
 def test_the_inconsistency_of_a_ridge_is_that_of_the_users_blocks():
     blocks = system("wide", kind="inconsistent B")
     seen = [
-        eagle.solve(blocks.A, blocks.B, blocks.C, ridge=0.1, method="direct", rng=seed).inconsistency
+        eagle.solve(
+            blocks.A, blocks.B, blocks.C, ridge=0.1, method="direct", rng=seed
+        ).inconsistency
         for seed in range(12)
     ]
     W = blocks.B @ blocks.A.T @ np.linalg.inv(blocks.A @ blocks.A.T + 0.1 * np.eye(len(blocks.A)))
-    assert np.mean(seen) == pytest.approx(np.linalg.norm(blocks.B - W @ blocks.A) / np.linalg.norm(blocks.B), rel=0.2)
+    assert np.mean(seen) == pytest.approx(
+        np.linalg.norm(blocks.B - W @ blocks.A) / np.linalg.norm(blocks.B), rel=0.2
+    )
 
 
 def test_consistent_blocks_have_no_inconsistency():
@@ -152,7 +185,9 @@ def test_probes_have_the_answers_they_claim(rng):
     blocks = eagle.problems.low_rank(15, 12, rank=7, condition=50, dtype=complex, rng=0)
     probes, exact = extended(blocks, rng)
     rows, columns = probes.problem.shape
-    claimed = np.block([[exact[:rows, :columns], probes.column_answers], [probes.row_answers, probes.corner]])
+    claimed = np.block(
+        [[exact[:rows, :columns], probes.column_answers], [probes.row_answers, probes.corner]]
+    )
     assert probes.corner.shape == (2 * COUNT, 2 * COUNT)
     assert relative_error(claimed, exact) <= tolerance(float, 50)
 
@@ -164,8 +199,12 @@ def test_range_probes_hold_without_consistency(which, rng):
     probes, exact = extended(blocks, rng)
     rows, columns = probes.problem.shape
     ranged = slice(COUNT, 2 * COUNT)
-    assert relative_error(exact[:rows, columns:][:, ranged], probes.column_answers[:, ranged]) <= tolerance(float, 100)
-    assert relative_error(exact[rows:, :columns][ranged], probes.row_answers[ranged]) <= tolerance(float, 100)
+    assert relative_error(
+        exact[:rows, columns:][:, ranged], probes.column_answers[:, ranged]
+    ) <= tolerance(float, 100)
+    assert relative_error(exact[rows:, :columns][ranged], probes.row_answers[ranged]) <= tolerance(
+        float, 100
+    )
 
 
 def test_drawing_probes_leaves_the_blocks_alone(rng):

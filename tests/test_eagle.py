@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -18,7 +20,12 @@ from tests.systems import DTYPES, KINDS, SHAPES, quietly, system
 from tests.tolerances import relative_error, tolerance
 
 SCHEDULES = ("minimax", "paper", "trained", "cholesky", (0.45, 1.1))
-SIZES = {"square": (240, 240, None), "wide": (100, 400, None), "tall": (400, 100, None), "rank 40": (240, 240, 40)}
+SIZES = {
+    "square": (240, 240, None),
+    "wide": (100, 400, None),
+    "tall": (400, 100, None),
+    "rank 40": (240, 240, 40),
+}
 over_schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 
 
@@ -31,7 +38,10 @@ def start(problem, method, *, C: bool = True, seed: int = 0) -> EagleState:
 def invariant(state: EagleState) -> np.ndarray:
     """``D + B A^+ C`` of the current blocks, user's part."""
     rows, columns = state.user
-    return state.D[:rows, :columns] + state.B[:rows] @ np.linalg.lstsq(state.A, state.C[:, :columns])[0]
+    return (
+        state.D[:rows, :columns]
+        + state.B[:rows] @ np.linalg.lstsq(state.A, state.C[:, :columns])[0]
+    )
 
 
 @over_schedules
@@ -58,7 +68,9 @@ def test_the_condition_falls_by_what_the_map_says(schedule):
     for _ in range(8):
         conditions.append(np.linalg.cond(state.A))
         method.step(state)
-    for before, after, eta in zip(conditions, conditions[1:], state.conditioner.lifts[1:], strict=False):
+    for before, after, eta in zip(
+        conditions, conditions[1:], state.conditioner.lifts[1:], strict=False
+    ):
         s = 1 / before
         assert after == pytest.approx(1 / lifted(s, eta), rel=0.05)
     if schedule == "minimax":
@@ -78,7 +90,8 @@ def test_the_end_is_quadratic(schedule):
         defects.append(s[0] / s[-1] - 1)
         method.step(state)
     assert len(defects) >= 3
-    assert all(after <= 3 * before**2 + tolerance(float) for before, after in zip(defects[1:], defects[2:], strict=False))
+    pairs = itertools.pairwise(defects[1:])
+    assert all(after <= 3 * before**2 + tolerance(float) for before, after in pairs)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -121,7 +134,9 @@ def test_single_precision_reaches_its_own_floor(schedule, condition):
 @pytest.mark.parametrize("schedule", ["minimax", "paper", "trained", "cholesky"])
 @pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
 @pytest.mark.parametrize("condition", [1e8, 1e12])
-@pytest.mark.parametrize(("d", "n", "rank"), [(60, 60, None), (30, 90, None), (90, 30, None), (80, 60, 50)])
+@pytest.mark.parametrize(
+    ("d", "n", "rank"), [(60, 60, None), (30, 90, None), (90, 30, None), (80, 60, 50)]
+)
 def test_a_small_change_is_not_taken_for_convergence(schedule, kind, condition, d, n, rank):
     """A few directions dominate; the rest hide below them, down to a single one at 1e-12."""
     problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, kind=kind, rng=1)
@@ -136,7 +151,9 @@ def test_a_small_change_is_not_taken_for_convergence(schedule, kind, condition, 
 @pytest.mark.parametrize("rank", [None, 9])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("condition", [1e2, 1e6])
-def test_no_inconsistency_and_no_rank_deficiency_is_too_much(schedule, kind, rank, shape, condition):
+def test_no_inconsistency_and_no_rank_deficiency_is_too_much(
+    schedule, kind, rank, shape, condition
+):
     """Least squares is no better than ``eps * condition`` here, and neither are we asked to be."""
     blocks = system(shape, rank=rank, condition=condition, kind=kind)
     result = eagle.solve(blocks.A, blocks.B, blocks.C, method=eagle.Eagle(schedule), rng=0)
@@ -166,7 +183,9 @@ def test_the_estimation_form_gives_the_same_as_carrying_an_identity(schedule, sh
     problem = eagle.problems.low_rank(*SHAPES[shape], condition=20, dtype=dtype, rng=5)
     method = eagle.Eagle(schedule)
     W = eagle.estimate(problem.A, problem.B, method=method, rng=0).value
-    carried = eagle.solve(problem.A, problem.B, np.eye(len(problem.A), dtype=dtype), method=method, rng=0).value
+    carried = eagle.solve(
+        problem.A, problem.B, np.eye(len(problem.A), dtype=dtype), method=method, rng=0
+    ).value
     D = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0).value
     assert relative_error(W, carried) <= tolerance(dtype, 20)
     assert relative_error(W @ problem.C, D) <= tolerance(dtype, 20)
@@ -220,7 +239,9 @@ def test_contractions_that_wait_change_nothing_but_the_cost(schedule, kind):
     problem = eagle.problems.low_rank(420, 410, 3, 20, condition=1e6, kind=kind, rng=0)
     method = eagle.Eagle(schedule)
     waiting = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
-    watched = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0, callback=lambda state: None)
+    watched = eagle.solve(
+        problem.A, problem.B, problem.C, method=method, rng=0, callback=lambda state: None
+    )
     assert problem.error(waiting.value) <= 1e-13
     assert relative_error(waiting.value, watched.value) <= 1e-13
     assert waiting.iterations <= watched.iterations + 4
@@ -244,7 +265,7 @@ def test_an_impossible_rtol_ends_as_stagnated():
 
 
 def test_flops_are_those_of_the_products():
-    """At n = d an unconditioned iteration is half a product for the Gram matrix and one to apply it."""
+    """At n = d conditioning takes half a product for the Gram matrix and one to apply it."""
     n = 300
     problem = eagle.problems.low_rank(n, n, 1, 1, condition=1e6, rng=0)
     seen = []
@@ -275,7 +296,9 @@ def test_any_consistent_problem_is_solved_to_rounding(d, n, rank, condition, sch
     scale = np.linalg.norm(problem.B) * np.linalg.norm(problem.C) / np.linalg.norm(problem.A, 2)
     distance = np.linalg.norm((result.value - problem.D).astype(np.complex128))
     assert result.converged
-    assert distance <= tolerance(dtype, np.sqrt(rank)) * max(scale, float(np.linalg.norm(problem.D)))
+    assert distance <= tolerance(dtype, np.sqrt(rank)) * max(
+        scale, float(np.linalg.norm(problem.D))
+    )
 
 
 @pytest.mark.parametrize("pair", [(0.8, 1.2), (1.0, 1.0), (0.1, 2.0)])
@@ -289,5 +312,7 @@ def test_a_bad_pair_is_slow_but_never_silently_wrong(pair, kind):
 
 
 def test_unknown_kernels_are_refused():
-    with pytest.raises(ValueError, match="kernel must be one of 'auto', 'blas', 'numba', got 'fortran'"):
+    with pytest.raises(
+        ValueError, match="kernel must be one of 'auto', 'blas', 'numba', got 'fortran'"
+    ):
         eagle.Eagle(kernel="fortran")

@@ -29,14 +29,18 @@ def test_product_multiplies_in_any_order_and_adjoint(dtype, adjoint, orders, rng
     X = array(rng, (7, 5) if adjoint == "X" else (5, 7), dtype, orders[0])
     Y = array(rng, (4, 7) if adjoint == "Y" else (7, 4), dtype, orders[1])
     wanted = (X.conj().T if adjoint == "X" else X) @ (Y.conj().T if adjoint == "Y" else Y)
-    assert relative_error(blas.product(X, Y, adjoint=adjoint, scale=-2.0), -2 * wanted) <= tolerance(dtype)
+    assert relative_error(
+        blas.product(X, Y, adjoint=adjoint, scale=-2.0), -2 * wanted
+    ) <= tolerance(dtype)
 
 
 @over_dtypes
 def test_gram_and_hermitian_products_use_the_upper_triangle_only(dtype, rng):
     A = array(rng, (9, 6), dtype)
     out = np.full((6, 6), np.nan, dtype, order="F")
-    G = blas.gram(A, out=np.array(np.triu(np.zeros((6, 6))) + np.tril(out, -1), dtype=dtype, order="F"))
+    G = blas.gram(
+        A, out=np.array(np.triu(np.zeros((6, 6))) + np.tril(out, -1), dtype=dtype, order="F")
+    )
     assert relative_error(np.triu(G), np.triu(A.conj().T @ A)) <= tolerance(dtype)
     spare = np.empty((9, 6), dtype, order="F")
     whole = np.triu(G) + np.triu(G, 1).conj().T
@@ -52,7 +56,9 @@ def test_shifted_cholesky_factorises_and_its_inverse_applies(dtype, rng):
     assert shift == 0.25
     assert relative_error(R.conj().T @ R, G + 0.25 * np.eye(6, dtype=dtype)) <= tolerance(dtype)
     B = array(rng, (4, 6), dtype)
-    assert relative_error(blas.times_inverse(B.copy(order="F"), R) @ R, B) <= tolerance(dtype, np.linalg.cond(R))
+    assert relative_error(blas.times_inverse(B.copy(order="F"), R) @ R, B) <= tolerance(
+        dtype, np.linalg.cond(R)
+    )
 
 
 def test_an_indefinite_matrix_raises_its_own_shift():
@@ -121,11 +127,15 @@ def test_norm_is_safe_where_squares_overflow(dtype):
 
 @over_dtypes
 @pytest.mark.parametrize("schedule", ["minimax", "cholesky"])
-@pytest.mark.parametrize(("d", "n", "rank"), [(12, 9, None), (9, 12, None), (12, 12, 4), (1, 1, None)])
+@pytest.mark.parametrize(
+    ("d", "n", "rank"), [(12, 9, None), (9, 12, None), (12, 12, 4), (1, 1, None)]
+)
 def test_numba_and_blas_agree_to_rounding(dtype, schedule, d, n, rank):
     problem = eagle.problems.low_rank(d, n, rank=rank, condition=30, dtype=dtype, rng=0)
     values = [
-        eagle.solve(problem.A, problem.B, problem.C, method=eagle.Eagle(schedule, kernel=kernel), rng=0)
+        eagle.solve(
+            problem.A, problem.B, problem.C, method=eagle.Eagle(schedule, kernel=kernel), rng=0
+        )
         for kernel in ("blas", "numba")
     ]
     assert values[0].iterations == values[1].iterations
@@ -144,9 +154,13 @@ def test_auto_turns_to_numba_for_small_matrices_after_a_hundred_solves(monkeypat
 
 def test_nobody_pays_for_numba_who_does_not_need_it():
     program = (
-        "import sys, eagle; p = eagle.problems.low_rank(240, 240, rng=0);"
-        "eagle.solve(p.A, p.B, p.C, method='eagle', rng=0); eagle.solve([[2.0]], [[1.0]], [[1.0]], method='eagle', rng=0);"
-        "heavy = {'numba', 'torch', 'sklearn', 'mpi4py', 'matplotlib', 'pandas'} & set(sys.modules); print(sorted(heavy))"
+        "import sys, eagle; p = eagle.problems.low_rank(240, 240, rng=0)\n"
+        "eagle.solve(p.A, p.B, p.C, method='eagle', rng=0)\n"
+        "eagle.solve([[2.0]], [[1.0]], [[1.0]], method='eagle', rng=0)\n"
+        "heavy = {'numba', 'torch', 'sklearn', 'mpi4py', 'matplotlib', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"

@@ -56,7 +56,11 @@ def test_ordinary_blocks_are_used_as_they_are(dtype):
     assert problem.exponent == problem.scale == 0
 
 
-@given(st.sampled_from([-900, -300, 300, 900]), st.sampled_from([-500, 500]), st.sampled_from([-500, 500]))
+@given(
+    st.sampled_from([-900, -300, 300, 900]),
+    st.sampled_from([-500, 500]),
+    st.sampled_from([-500, 500]),
+)
 def test_scaling_by_powers_of_two_does_not_change_a_bit_of_the_scaled_blocks(a, b, c):
     given = system((4, 3))
     blocks = [np.ldexp(given.A, a), np.ldexp(given.B, b), np.ldexp(given.C, c)]
@@ -64,7 +68,9 @@ def test_scaling_by_powers_of_two_does_not_change_a_bit_of_the_scaled_blocks(a, 
     shifts = [_shift(problem.A, given.A), _shift(problem.B, given.B), _shift(problem.C, given.C)]
     assert problem.scale == a - shifts[0]
     assert problem.exponent == (b - shifts[1]) + (c - shifts[2]) - (a - shifts[0])
-    for block, original, shift in zip((problem.A, problem.B, problem.C), (given.A, given.B, given.C), shifts, strict=True):
+    for block, original, shift in zip(
+        (problem.A, problem.B, problem.C), (given.A, given.B, given.C), shifts, strict=True
+    ):
         assert np.array_equal(np.ldexp(original, shift), block)
 
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["contract", "gram", "inverse_quotient", "norm", "product", "ritz_values", "shifted_cholesky", "times_hermitian", "times_inverse"]
+__all__ = [
+    "contract",
+    "gram",
+    "inverse_quotient",
+    "norm",
+    "product",
+    "ritz_values",
+    "shifted_cholesky",
+    "times_hermitian",
+    "times_inverse",
+]
 
 
 @cache
@@ -156,5 +166,7 @@ def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> 
     if not np.isfinite(alphas).all():
         return np.zeros(0)
     off_diagonal = betas[: len(alphas) - 1]
-    values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
+    values, vectors = np.linalg.eigh(
+        np.diag(alphas) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
+    )
     return values[vectors[0] ** 2 > weight]

@@ -8,17 +8,31 @@ once per dtype and cached on disk.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
 __all__ = ["contract", "ritz_values"]
 
 # Sums may be reordered, which lets them vectorise; NaN and infinity keep their meaning.
-_jit = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+_jit = numba.njit(
+    cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy"
+)
 
 
 @_jit
-def contract(B, C, D, first, second, step, rows, columns, count):
+def contract(
+    B: Any,
+    C: Any,
+    D: Any,
+    first: Any,
+    second: Any,
+    step: float,
+    rows: int,
+    columns: int,
+    count: int,
+) -> tuple[float, float, float, float]:
     """``D += step B first``, ``C -= step second``; sizes of what moved and of what is left.
 
     Returns the Frobenius norms of the increment of the user's block, of that block, and of the
@@ -49,7 +63,7 @@ def contract(B, C, D, first, second, step, rows, columns, count):
 
 
 @_jit
-def ritz_values(G, start, steps, weight):
+def ritz_values(G: Any, start: Any, steps: int, weight: float) -> Any:
     """Ascending Ritz values of Hermitian G, without those that `start` hardly contains."""
     n = len(start)
     steps = min(steps, n)

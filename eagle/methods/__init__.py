@@ -13,7 +13,16 @@ from eagle.methods.gradient_descent import GradientDescent
 from eagle.methods.lsmr import LSMR
 from eagle.methods.newton_schulz import NewtonSchulz
 
-__all__ = ["LSMR", "METHODS", "ConjugateGradient", "Direct", "Eagle", "GradientDescent", "NewtonSchulz", "as_method"]
+__all__ = [
+    "LSMR",
+    "METHODS",
+    "ConjugateGradient",
+    "Direct",
+    "Eagle",
+    "GradientDescent",
+    "NewtonSchulz",
+    "as_method",
+]
 
 METHODS: dict[str, type] = {
     "eagle": Eagle,
@@ -36,6 +45,10 @@ def as_method(method: Any) -> Method | None:
             names = ", ".join(map(repr, ["auto", *METHODS]))
             raise ValueError(f"method {method!r} is not one of {names}{hint}")
         return METHODS[method]()
-    if isinstance(method, type) or not all(hasattr(method, part) for part in ("init", "step", "output")):
-        raise TypeError(f"method must be a name or an instance such as eagle.Eagle(), got {method!r}")
+    if isinstance(method, type) or not all(
+        hasattr(method, part) for part in ("init", "step", "output")
+    ):
+        raise TypeError(
+            f"method must be a name or an instance such as eagle.Eagle(), got {method!r}"
+        )
     return method

@@ -105,8 +105,10 @@ def solve_columns(problem: Problem) -> bool:
     """Whether ``A X = C`` is solved for the columns of C rather than ``W A = B`` for rows of B.
 
     An identity has the most right-hand sides. Otherwise the side that is consistent if A has
-    full rank is taken: only there do white probes tell error from inconsistency.
+    full rank is taken: only there do white probes tell error from inconsistency. For a square A
+    that is either, and the one with fewer right-hand sides is taken.
     """
     if problem.B is None or problem.C is None:
         return problem.C is not None
-    return problem.A.shape[0] < problem.A.shape[1]
+    (d, n), (rows, columns) = problem.A.shape, problem.shape
+    return d < n or (d == n and columns < rows)

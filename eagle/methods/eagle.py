@@ -72,7 +72,6 @@ class EagleState(State):
         """Where the rounding noise of the first A, ``||A|| = 1``, has been lifted to by now."""
         return 10 * self.problem.eps * float(np.sqrt(max(self.A.shape))) * self.conditioner.growth
 
-
     @property
     def tolerance(self) -> float:
         """Where probes count as used up; a residual of the conditioned A has its noise in it."""
@@ -150,7 +149,9 @@ class Eagle:
     def __post_init__(self) -> None:
         self._conditioner()
         if self.kernel not in KERNELS:
-            raise ValueError(f"kernel must be one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}")
+            raise ValueError(
+                f"kernel must be one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}"
+            )
 
     def _conditioner(self) -> Polynomial | Cholesky:
         return Cholesky() if self.schedule == "cholesky" else Polynomial(as_schedule(self.schedule))
@@ -161,31 +162,42 @@ class Eagle:
         work = problem.adjoint() if flipped else problem
         A = np.array(work.A, order="F")
         C = None if work.C is None else work.columns()
-        state = EagleState(problem=problem, **self._blocks(A, work.rows(), C, flipped, work.shape))
+        state = self._state(problem, A, work.rows(), C, flipped, work.shape)
         # Contracting with an unconditioned A gains nothing, unless someone looks on.
         unwatched = options.rtol is None and options.callback is None and not options.progress
         state.waiting = unwatched and A.shape[1] >= LARGE
         return state
 
-    def _blocks(
-        self, A: np.ndarray, B: np.ndarray, C: np.ndarray | None, flipped: bool, user: tuple[int, int]
-    ) -> dict[str, object]:
-        """Fields of a fresh state for one orientation."""
+    def _state(
+        self,
+        problem: Problem,
+        A: np.ndarray,
+        B: np.ndarray,
+        C: np.ndarray | None,
+        flipped: bool,
+        user: tuple[int, int],
+    ) -> EagleState:
+        """A fresh state for blocks in one orientation."""
         d, n = A.shape
         conditioner = self._conditioner()
-        return {
-            "A": A,
-            "B": np.asfortranarray(B),
-            "C": C,
-            "D": np.zeros((len(B), d if C is None else C.shape[1]), A.dtype),
-            "gram": np.zeros((n, n), A.dtype, order="F"),
-            "spare": np.empty((d, n) if isinstance(conditioner, Polynomial) else (0, 0), A.dtype, order="F"),
-            "flipped": flipped,
-            "user": user,
-            "conditioner": conditioner,
-            "kernel": choose(self.kernel, A),
-            "start": (0.0, 0.0) if C is None else (norm(C[:, : user[1]]), norm(_white(C.T, user[1]))),
-        }
+        spare = (d, n) if isinstance(conditioner, Polynomial) else (0, 0)
+        start = (0.0, 0.0)
+        if C is not None:
+            start = (norm(C[:, : user[1]]), norm(_white(C.T, user[1])))
+        return EagleState(
+            problem=problem,
+            A=A,
+            B=np.asfortranarray(B),
+            C=C,
+            D=np.zeros((len(B), d if C is None else C.shape[1]), A.dtype, order="F"),
+            gram=np.zeros((n, n), A.dtype, order="F"),
+            spare=np.empty(spare, A.dtype, order="F"),
+            flipped=flipped,
+            user=user,
+            conditioner=conditioner,
+            kernel=choose(self.kernel, A),
+            start=start,
+        )
 
     def step(self, state: EagleState) -> EagleState:
         """One update: contract with A as it is, then condition it."""
@@ -202,8 +214,9 @@ class Eagle:
         if measured and not state.frozen:
             _condition(state)
         _judge(state, before)
-        if state.complete and (state.frozen or state.settled) and not state.restarted and _leaks(state):
-            self._restart(state)
+        done = state.complete and (state.frozen or state.settled)
+        if done and not state.restarted and _leaks(state):
+            return self._restart(state)
         return state
 
     def _is_due(self, state: EagleState) -> bool:
@@ -214,7 +227,10 @@ class Eagle:
         if state.noise >= 0.5:
             return False
         # Contraction tells by its own speed whether a direction is still out of reach.
-        slow = not state.complete and (0.5 if polynomial else 0.1) * state.left_before < state.left < np.inf
+        slow = (
+            not state.complete
+            and (0.5 if polynomial else 0.1) * state.left_before < state.left < np.inf
+        )
         unseen = not state.seen and state.complete and state.ratio > 0.5
         return slow or unseen
 
@@ -225,26 +241,26 @@ class Eagle:
             D = (state.problem.adjoint() if state.flipped else state.problem).times_columns(D)
         return D.conj().T if state.flipped else D
 
-    def _restart(self, state: EagleState) -> None:
+    def _restart(self, state: EagleState) -> EagleState:
         """Go on with ``(A_L^H A, B, A_L^H C)`` from the other side; see the Notes."""
         work = state.problem.adjoint() if state.flipped else state.problem
-        basis = state.A  # orthonormal basis of the range of A, times a partial isometry
+        basis = state.A  # of the range of A: orthonormal, times a partial isometry
         inner = product(work.A, basis, adjoint="X")  # (A_L^H A)^H, n x n
         if work.C is None:
-            columns = np.concatenate([basis, product(work.column_probes, basis, adjoint="X")])
+            outer = [basis, product(work.column_probes, basis, adjoint="X")]
+            columns = np.concatenate(outer)
         else:
             columns = product(work.columns(), basis, adjoint="X")
         other = work.adjoint()
         C = None if other.C is None else other.columns()
-        blocks = self._blocks(np.asfortranarray(inner), columns, C, not state.flipped, state.user[::-1])
-        for name, value in blocks.items():
-            setattr(state, name, value)
+        user = state.user[::-1]
+        fresh = self._state(state.problem, inner, columns, C, not state.flipped, user)
+        fresh.restarted, fresh.condition = True, state.condition
+        fresh.flops, fresh.matmuls = state.flops, state.matmuls
         d, n = basis.shape
-        state.count(n, d, n)
-        state.count(len(columns), d, n)
-        state.rho, state.lower, state.seen, state.frozen, state.restarted = 0.0, None, False, False, True
-        state.settled, state.change = False, np.inf
-        state.left = state.left_before = state.user_left = np.inf
+        fresh.count(len(inner), d, n)
+        fresh.count(len(columns), d, n)
+        return fresh
 
 
 def _white(rows: np.ndarray, user: int) -> np.ndarray:
@@ -292,7 +308,12 @@ def _measure(state: EagleState, pull: np.ndarray | None, push: np.ndarray | None
             source, left, moved = pull, pull, push
             mix = product(_unit_sum(_informative(moved, source, state))[None], A)[0].conj()
         starts.append(mix)
-    ritz = np.concatenate([state.kernel.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT) for start in starts])
+    ritz = np.concatenate(
+        [
+            state.kernel.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT)
+            for start in starts
+        ]
+    )
     top = float(ritz.max(initial=0.0))
     if not state.rho:
         state.rho = 1 / (NORM_MARGIN**2 * top) if top > 0 else 1.0
@@ -334,7 +355,9 @@ def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: floa
     state.left_before = state.left
     user_start, start = state.start
     if C is not None:
-        moved, size, user_left, left = state.kernel.contract(B, C, D, pull, push, step, rows, columns, COUNT)
+        moved, size, user_left, left = state.kernel.contract(
+            B, C, D, pull, push, step, rows, columns, COUNT
+        )
         state.count(len(B), *pull.shape)
     else:
         increment = B.real.dtype.type(step) * push

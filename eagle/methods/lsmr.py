@@ -67,7 +67,7 @@ class LSMR:
             rows=B,
             value=value,
             # scipy's tolerances bound a residual; the error is larger by up to the condition.
-            tolerance=max(0.01 * (rtol or 0.0), problem.eps),
+            tolerance=max(1e-3 * (rtol or 0.0), problem.eps),
             steps=len(B),
             limit=options.maxiter or self.default_maxiter,
         )
@@ -79,8 +79,13 @@ class LSMR:
         A = state.work.A
         if state.solved < len(state.rows):
             b = state.rows[state.solved].conj()
-            w, _, iterations, *_, norm, condition, _ = lsmr(
-                A.conj().T, b, atol=state.tolerance, btol=state.tolerance, conlim=0, maxiter=state.limit
+            w, _, iterations, *_, condition, _ = lsmr(
+                A.conj().T,
+                b,
+                atol=state.tolerance,
+                btol=state.tolerance,
+                conlim=0,
+                maxiter=state.limit,
             )
             row = w.conj()[None, :].astype(A.dtype)
             state.value[state.solved] = state.work.times_columns(row)[0]

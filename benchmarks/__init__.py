@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against rivals in the same run, never tests."""
