@@ -54,11 +54,11 @@ class Polynomial:
         """
         eta, _ = self.pair(lower)
         mu = largest(eta)
-        scale = np.sqrt(rho) / mu
-        gram *= A.real.dtype.type(-eta * rho * scale)
-        gram[np.diag_indices_from(gram)] += A.dtype.type(scale)
-        new = blas.times_hermitian(A, gram, out=spare)
-        B = blas.times_hermitian(B, gram, out=np.empty_like(B, order="F"))
+        # Q = -(eta rho / mu) (G - I / (eta rho)): the diagonal is all of G that has to change.
+        gram[np.diag_indices_from(gram)] -= A.real.dtype.type(1 / (eta * rho))
+        scale = -eta * rho * float(np.sqrt(rho)) / mu
+        new = blas.times_hermitian(A, gram, out=spare, scale=scale)
+        B = blas.times_hermitian(B, gram, out=np.empty_like(B, order="F"), scale=scale)
         self.growth /= mu
         self.lifts.append(eta)
         return new, B, A, lifted(lower, eta)

@@ -81,9 +81,12 @@ def gram(A: np.ndarray, out: np.ndarray) -> np.ndarray:
     return _blas(A.dtype.char)["syrk"](1.0, A, trans=trans, c=out, beta=0.0, overwrite_c=1)
 
 
-def times_hermitian(A: np.ndarray, H: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """``A H`` into `out`, for Hermitian H: ``2 d n^2`` flops."""
-    return _blas(A.dtype.char)["symm"](1.0, H, A, side=1, beta=0.0, c=out, overwrite_c=1)
+def times_hermitian(
+    A: np.ndarray, H: np.ndarray, out: np.ndarray, scale: float = 1.0
+) -> np.ndarray:
+    """``scale A H`` into `out`, for Hermitian H: ``2 d n^2`` flops."""
+    symm = _blas(A.dtype.char)["symm"]
+    return symm(scale, H, A, side=1, beta=0.0, c=out, overwrite_c=1)
 
 
 def contract(
