@@ -249,10 +249,12 @@ def _read_parquet(path: Path) -> Table:
         name = frame.columns[first + numeric[first:].index(False)]
         raise TableError(f"column {name!r} does not hold numbers")
     data = frame.iloc[:, first:]
+    labels = frame.iloc[:, 0] if first else frame.index
     return Table(
         data.to_numpy(dtype=np.float64, na_value=np.nan),
         tuple(map(str, data.columns)),
-        tuple(map(str, frame.iloc[:, 0] if first else frame.index)),
+        # Numbers that pandas gives to rows by itself are no labels.
+        None if isinstance(labels, pandas.RangeIndex) else tuple(map(str, labels)),
         Frame(frame, first),
     )
 
