@@ -439,3 +439,25 @@ def test_random_complex_rows_are_not_confused_with_their_conjugates():
     missing = block(X, [0, 5], [1, 2])
     done = eagle.complete(with_holes(X, missing), rng=0)
     assert relative_error(done.X, X) <= tolerance(complex, amplification(X, missing))
+
+
+@pytest.mark.parametrize("rank", [1, 3, 6])
+def test_the_estimate_for_a_given_rank_is_the_one_of_the_curve_at_that_rank(rank):
+    rng = np.random.default_rng(13)
+    X = rng.standard_normal((30, 12))
+    done = eagle.complete(with_holes(X, block(X, range(5), range(4))), rank=rank, rng=0)
+    curve = done.groups[0].curve
+    assert len(curve) == 9
+    assert done.error_estimate == curve[rank]
+    assert np.all(np.diff(curve) != 0)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e4])
+def test_ridge_scales_with_the_square_of_the_table(size):
+    rng = np.random.default_rng(14)
+    X = rng.standard_normal((30, 12))
+    holes = with_holes(X, block(X, range(5), range(4)))
+    one = eagle.complete(holes, rank=None, ridge=3.0, rng=0)
+    other = eagle.complete(holes * size, rank=None, ridge=3.0 * size**2, rng=0)
+    assert other.error_estimate == pytest.approx(one.error_estimate, rel=1e-9)
+    assert relative_error(other.X / size, one.X) <= tolerance(float, 100)
