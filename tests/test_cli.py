@@ -81,17 +81,21 @@ def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
+def contents() -> dict[Path, tuple[bytes, int]]:
+    """Every file here, and when it was written."""
+    files = [path for path in Path().rglob("*") if path.is_file()]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
 def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     """The one line of an error: status 2, nothing printed, nothing written."""
-    before = {path: path.stat() for path in Path().rglob("*") if path.is_file()}
-    contents = {path: path.read_bytes() for path in before}
+    before = contents()
     assert main(list(map(str, argv))) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"eagle( solve| complete)?: error: .*\n", err), err
     assert "Traceback" not in err
-    assert {path: path.stat() for path in Path().rglob("*") if path.is_file()} == before
-    assert {path: path.read_bytes() for path in before} == contents
+    assert contents() == before
     return err.split("error: ", 1)[1].rstrip("\n")
 
 
@@ -407,8 +411,9 @@ def test_odd_csv_files_are_kept_to_the_byte(case, folder):
 
 def joined(csv: csvfile.Csv) -> bytes:
     """The text that the cells were read from."""
-    pieces = zip(sum(csv.cells, []), sum(csv.ends, []), strict=True)
-    return "".join(raw + end for raw, end in pieces).encode("utf-8", "surrogateescape")
+    rows = zip(csv.cells, csv.ends, strict=True)
+    pieces = [raw + end for row in rows for raw, end in zip(*row, strict=True)]
+    return "".join(pieces).encode("utf-8", "surrogateescape")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
