@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tolerances import relative_error, tolerance
 
 import eagle
 from eagle import csvfile, tables
 from eagle.cli import main
+from tests.tolerances import relative_error, tolerance
 
 SHOPS = '''\
 shop,jan,feb,mar,apr

@@ -461,3 +461,24 @@ def test_ridge_scales_with_the_square_of_the_table(size):
     other = eagle.complete(holes * size, rank=None, ridge=3.0 * size**2, rng=0)
     assert other.error_estimate == pytest.approx(one.error_estimate, rel=1e-9)
     assert relative_error(other.X / size, one.X) <= tolerance(float, 100)
+
+
+def test_more_noise_is_expected_to_give_a_larger_error():
+    rng = np.random.default_rng(15)
+    X, noise = low_rank(15, 50, 14, 3), rng.standard_normal((50, 14))
+    missing = block(X, range(10), range(4)) | block(X, range(10, 16), range(6, 9))
+    sizes = [0, 1e-4, 1e-2, 1]
+    tables = [with_holes(X + size * noise, missing) for size in sizes]
+    estimates = [eagle.complete(table, rng=0).error_estimate for table in tables]
+    assert estimates[0] <= tolerance(float, amplification(X, missing))
+    assert estimates == sorted(estimates)
+
+
+def test_a_completion_prints_as_a_summary():
+    X = low_rank(16, 18, 9, 3)
+    lines = str(eagle.complete(with_holes(X, block(X, range(4), [0, 5, 8])), rng=0)).splitlines()
+    assert lines[0] == "eagle.Completion: 18 x 9 float64"
+    assert lines[1] == "  filled          12 of 162 entries, row groups: 1"
+    assert lines[2] == "  rank            3"
+    assert lines[3].startswith("  expected error  ")
+    assert "expected error  unknown" in str(eagle.complete([[1.0, 2], [2, np.nan]], rng=0))
