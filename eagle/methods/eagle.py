@@ -35,7 +35,7 @@ GRAM_NOISE = 20.0  # in units of sqrt(n eps): singular values that a Gram matrix
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
 SURE = 0.5  # a smallest Ritz value above this is taken at its word
 MARGIN = 0.8
-PAYS = 0.3  # smallest singular value seen at which waiting contractions begin
+PAYS = 0.6  # smallest singular value seen at which waiting contractions begin
 LARGE = 400  # from this size of A on, contractions wait until they pay
 NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
 
