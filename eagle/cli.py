@@ -30,7 +30,6 @@ STATUS = """exit status:
 OPTIONAL = {
     "scikit-learn": "sklearn",
     "matplotlib": "plot",
-    "plotext": "plot",
     "torch": "torch",
     "mpi4py": "mpi",
     "pandas": "parquet",

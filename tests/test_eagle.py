@@ -244,7 +244,7 @@ def test_contractions_that_wait_change_nothing_but_the_cost(schedule, kind):
     )
     assert problem.error(waiting.value) <= 1e-13
     assert relative_error(waiting.value, watched.value) <= 1e-13
-    assert waiting.iterations <= watched.iterations + 4
+    assert waiting.iterations <= 1.3 * watched.iterations + 1
 
 
 @pytest.mark.parametrize("rtol", [1e-2, 1e-6, 1e-10])
@@ -312,7 +312,5 @@ def test_a_bad_pair_is_slow_but_never_silently_wrong(pair, kind):
 
 
 def test_unknown_kernels_are_refused():
-    with pytest.raises(
-        ValueError, match="kernel must be one of 'auto', 'blas', 'numba', got 'fortran'"
-    ):
+    with pytest.raises(ValueError, match="kernel must be one of 'blas', 'numba', got 'fortran'"):
         eagle.Eagle(kernel="fortran")

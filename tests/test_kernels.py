@@ -142,14 +142,11 @@ def test_numba_and_blas_agree_to_rounding(dtype, schedule, d, n, rank):
     assert relative_error(values[0].value, values[1].value) <= tolerance(dtype, 30)
 
 
-def test_auto_turns_to_numba_for_small_matrices_after_a_hundred_solves(monkeypatch):
-    monkeypatch.setattr(kernels, "_small_solves", kernels.PATIENCE - 1)
+def test_numba_is_for_small_matrices_and_for_those_who_ask():
     little, large = np.zeros((8, 8)), np.zeros((8, kernels.CROSSOVER + 1))
-    assert kernels.choose("auto", little) is blas
-    assert kernels.choose("auto", little) is small
-    assert kernels.choose("auto", large) is blas
+    assert kernels.choose("numba", little) is small
+    assert kernels.choose("numba", large) is blas
     assert kernels.choose("blas", little) is blas
-    assert kernels.choose("numba", large) is small
 
 
 def test_nobody_pays_for_numba_who_does_not_need_it():

@@ -12,29 +12,20 @@ import numpy as np
 
 from eagle.kernels import blas
 
-__all__ = ["KERNELS", "choose"]
+__all__ = ["CROSSOVER", "KERNELS", "choose"]
 
-KERNELS = ("auto", "blas", "numba")
+KERNELS = ("blas", "numba")
 CROSSOVER = 64  # larger sides of A are better off with BLAS; measured by `benchmarks central`
-PATIENCE = 100  # small solves after which loading the compiled kernels has paid off
-
-_small_solves = 0
 
 
 def choose(kernel: str, A: np.ndarray) -> ModuleType:
     """The module to iterate on A with.
 
-    ``"auto"`` takes numba for small A, but only from the hundredth small solve of the process:
-    loading it costs as much as hundreds of them, and a program with one never pays.
+    ``"numba"`` means numba where it is faster, up to a side of 64. It is not the default, because
+    loading it costs as much as hundreds of small solves, and a switch in mid-process would make
+    equal seeds give results that differ in the last bit.
     """
-    global _small_solves
-    if kernel == "auto":
-        if max(A.shape) > CROSSOVER:
-            return blas
-        _small_solves += 1
-        if _small_solves <= PATIENCE:
-            return blas
-    elif kernel == "blas":
+    if kernel == "blas" or max(A.shape) > CROSSOVER:
         return blas
     from eagle.kernels import small
 
