@@ -130,6 +130,15 @@ def test_a_wrong_value_is_found_out(level, row, rng):
     assert level / FACTOR <= estimate <= 100 * level + 1e-11
 
 
+@pytest.mark.parametrize("level", [1e-8, 1e-3])
+def test_a_method_that_wrongly_claims_to_be_done_is_found_out(level, rng):
+    """The claim caps what white probes say; range probes need no claim."""
+    probes, exact = extended(eagle.problems.low_rank(30, 20, condition=10, rng=0), rng)
+    state = State(problem=probes.problem, resolved=True, condition=10.0)
+    claimed = probes.certify(exact * (1 + level), state).error_estimate
+    assert level / FACTOR <= claimed <= FACTOR * level
+
+
 def test_an_exact_value_has_an_estimate_of_rounding(rng):
     probes, exact = extended(eagle.problems.low_rank(30, 20, condition=10, rng=0), rng)
     state = State(problem=probes.problem)
