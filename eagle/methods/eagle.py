@@ -34,7 +34,7 @@ RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding n
 GRAM_NOISE = 20.0  # in units of sqrt(n eps): singular values that a Gram matrix cannot show
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
 SURE = 0.5  # a smallest Ritz value above this is taken at its word
-MARGIN = 0.8
+MARGIN = 0.8  # one below is lowered by this
 PAYS = 0.6  # smallest singular value seen at which waiting contractions begin
 LARGE = 400  # from this size of A on, contractions wait until they pay
 NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
@@ -123,6 +123,9 @@ class Eagle:
     row space, that part would be amplified together with the noise of A. This is detected, and
     the method starts again on ``(A_L^H A, B, A_L^H C)`` from the other side, with ``A_L`` the
     conditioned A, an orthonormal basis of the range of A.
+
+    From order 400 on, contractions wait until A is conditioned: the value is zero until then.
+    With an `rtol`, a callback or a progress bar they do not, as somebody looks at the value.
 
     References
     ----------
