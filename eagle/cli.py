@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, default=Path("convergence.png"), metavar="FILE",
         help="the picture: .png, .pdf or .svg (default %(default)s)",
     )  # fmt: skip
-    demo.add_argument("--seed", type=int, default=0, help="of what is hidden (default 0)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of what is hidden (default 0)")
 
     solve = add(
         "solve",
@@ -180,7 +180,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", type=float, metavar="SECONDS")
     add("--cutoff", type=float, help="relative singular value at or below which A is noise")
     add("--ridge", type=float, default=0.0, help="Tikhonov parameter (default 0)")
-    add("--seed", type=int, default=0, help="of the random probes and folds (default 0)")
+    add("--seed", type=_seed, default=0, help="of the random probes and folds (default 0)")
     add("--progress", action="store_true", help="show a progress bar")
 
 
@@ -253,6 +253,13 @@ def _verdict(command: str, results: Iterable[Result]) -> int:
         f"{worst.error_estimate:.1e}). {worst.status.advice}",
         1,
     )
+
+
+def _seed(text: str) -> int:
+    """A seed from the command line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, got {text!r}")
+    return int(text)
 
 
 def _info(arguments: argparse.Namespace) -> int:

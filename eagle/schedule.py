@@ -90,7 +90,7 @@ def as_schedule(value: Any) -> Minimax | Constant:
     """A schedule from its name or from an explicit pair ``(eta, gamma)``."""
     if isinstance(value, str):
         if value not in NAMED:
-            names = ", ".join(map(repr, NAMED))
+            names = ", ".join(map(repr, [*NAMED, "cholesky"]))
             raise ValueError(
                 f"schedule must be one of {names} or a pair (eta, gamma), got {value!r}"
             )

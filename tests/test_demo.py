@@ -90,3 +90,13 @@ def test_letters_fall_as_the_errors_do():
     places = [place for place in rows if place > 0]
     assert places == sorted(places)
     assert len(places) >= 10
+
+
+@pytest.mark.parametrize("command", [["demo"], ["solve", "a", "b", "c"], ["complete", "t.csv"]])
+@pytest.mark.parametrize("seed", ["-3", "1.5", "x"])
+def test_a_bad_seed_is_named_before_any_work(command, seed, tmp_path, capsys):
+    assert cli.main([*command, "-o", str(tmp_path / "out.png"), f"--seed={seed}"]) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert f"--seed: must be a non-negative integer, got '{seed}'" in message
+    assert not list(tmp_path.iterdir())

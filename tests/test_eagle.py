@@ -314,3 +314,8 @@ def test_a_bad_pair_is_slow_but_never_silently_wrong(pair, kind):
 def test_unknown_kernels_are_refused():
     with pytest.raises(ValueError, match="kernel must be one of 'blas', 'numba', got 'fortran'"):
         eagle.Eagle(kernel="fortran")
+
+
+def test_an_unknown_schedule_is_told_every_name():
+    with pytest.raises(ValueError, match="'minimax', 'paper', 'trained', 'cholesky' or a pair"):
+        eagle.Eagle("best")

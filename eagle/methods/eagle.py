@@ -113,7 +113,7 @@ class Eagle:
         fastest choice where a Cholesky factorisation is at hand.
     kernel : {"blas", "numba"}
         What iterates. ``"numba"``: compiled loops for matrices with sides up to 64, where they
-        are 1.2 to 1.4 times as fast, and BLAS for larger ones. Worth its start-up, seconds the
+        are 1.1 to 1.4 times as fast, and BLAS for larger ones. Worth its start-up, seconds the
         first time, for hundreds of small solves. The results agree to rounding.
 
     Notes
