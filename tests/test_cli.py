@@ -264,7 +264,7 @@ BAD_SOLVES = {
     "rank of words": (["A.npy", "B.npy", "C.npy", "--rank", "two"], "argument --rank: invalid int"),
     "huge rank": (["A.npy", "B.npy", "C.npy", "--rank", "10"], "rank must be at most 9, the small"),
     "negative ridge": (["A.npy", "B.npy", "C.npy", "--ridge", "-1"], "ridge must be finite, at le"),
-    "negative seed": (["A.npy", "B.npy", "C.npy", "--seed", "-1"], "--seed: must be a non-negative"),
+    "bad seed": (["A.npy", "B.npy", "C.npy", "--seed=-1"], "argument --seed: must be a non-neg"),
     "honours no rank": (["A.npy", "B.npy", "C.npy", "--method=cg", "--rank=1"], "rank cannot be"),
     "no third block": (["A.npy", "B.npy"], "the following arguments are required: C (see eagle "),
 }  # fmt: skip
