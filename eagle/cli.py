@@ -1,9 +1,11 @@
-"""The command ``eagle``: demo, solve, complete, info."""
+"""The command ``eagle``: demo, solve, complete, train, extract, info."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -16,8 +18,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 import eagle
+from eagle.options import check_count
 from eagle.result import ConvergenceWarning, Result
-from eagle.tables import Table, TableError, check_output, read_table, write_table
+from eagle.tables import Table, TableError, check_output, read_table, replacing, write_table
 
 __all__ = ["main"]
 
@@ -31,6 +34,7 @@ OPTIONAL = {
     "scikit-learn": "sklearn",
     "matplotlib": "plot",
     "torch": "torch",
+    "safetensors": "torch",
     "mpi4py": "mpi",
     "pandas": "parquet",
     "pyarrow": "parquet",
@@ -162,6 +166,33 @@ def _parser() -> argparse.ArgumentParser:
     complete.add_argument("--key", metavar="NAME", help="which array of a .npz")
     _add_options(complete)
 
+    train = add(
+        "train",
+        _train,
+        "train the transformer that rediscovers the rule",
+        "Train a linear transformer on masked blocks and write RUN/checkpoint.safetensors,\n"
+        "RUN/log.csv and RUN/loss.png. The defaults are the paper's recipe. An interrupted run\n"
+        "goes on from its last checkpoint with --resume, to the same result. Exit status 1: the\n"
+        "run diverged; the last good checkpoint is kept.",
+    )
+    _add_training(train)
+
+    extract = add(
+        "extract",
+        _extract,
+        "read the rule out of a trained transformer",
+        "Read the update rule out of a model's weights, test its structure, and compare it with\n"
+        "the model layer by layer. Exit status 1: the model did not learn the rule.",
+    )
+    extract.add_argument(
+        "source", metavar="RUN", help="a folder of eagle train, a checkpoint, or the name of a "
+        "pretrained model: unconstrained-0, distributed-noisy-0 and so on",
+    )  # fmt: skip
+    extract.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the rule, as .json or .py"
+    )
+    extract.add_argument("--seed", type=_seed, default=0, help="of the test prompts (default 0)")
+
     add(
         "info",
         _info,
@@ -187,6 +218,35 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("method", "rtol", "maxiter", "time_limit", "cutoff", "ridge", "progress")
     return {name: getattr(arguments, name) for name in names} | {"rng": arguments.seed}
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """Fields of `eagle.transformer.TrainConfig` and its parts by their own names."""
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RUN", help="folder to write to")
+    add("--resume", action="store_true", help="go on from the checkpoint in RUN")
+    add(
+        "--regime", default="unconstrained",
+        help="unconstrained, compute-limited, distributed or estimation (default unconstrained)",
+    )  # fmt: skip
+    add("--family", help="block, scalar, kernel, mixture, condition or asymmetric (default block)")
+    add("--noise", type=float, help="variance of noise on X (default 0)")
+    add("--condition", type=float, help="of A, family condition (default 1e6)")
+    add("--layers", type=int, help="depth (default 4)")
+    add("--heads", type=int, help="attention heads (default 1)")
+    add("--rank", type=int, help="query and key dimension, compute-limited (default 5)")
+    add("--machines", type=int, help="distributed (default 3)")
+    add("--lift", help="paper or full, compute-limited (default paper)")
+    add("--deviation", type=float, help="of the initial weights (default 0.067, distributed 0.1)")
+    add("--steps", type=int, help="(default 20000)")
+    add("--batch", type=int, help="prompts per step (default 1024)")
+    add("--learning-rate", type=float, help="of Adam (default 1e-3)")
+    add("--cooldown", type=float, help="part of the run in which the rate falls to 0 (default 0)")
+    add("--clip", type=float, help="largest norm of the gradient (default 0.1)")
+    add("--seed", type=_seed, default=0, help="of weights and data (default 0)")
+    add("--device", default="cpu", help="cpu, cuda and so on (default cpu)")
+    add("--threads", type=int, help="of torch (default: all)")
+    add("--quiet", action="store_true", help="no progress bar")
 
 
 def _rank(text: str) -> str | int:
@@ -240,6 +300,80 @@ def _complete(arguments: argparse.Namespace) -> int:
 def _kept(table: Table) -> list[str]:
     kept = [name for name, texts in (("header", table.columns), ("labels", table.labels)) if texts]
     return [f"  kept            {' and '.join(kept)}"] if kept else []
+
+
+def _transformer() -> Any:
+    try:
+        import eagle.transformer
+    except ImportError as error:
+        raise ValueError(error) from error
+    return eagle.transformer
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    transformer = _transformer()
+    import torch
+
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+
+    def chosen(kind: type, *others: str) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(kind)}
+        return {name: given[name] for name in names & given.keys() - set(others)}
+
+    config = transformer.TrainConfig.paper(arguments.regime, **chosen(transformer.TrainConfig))
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, **chosen(transformer.ModelConfig)),
+        task=dataclasses.replace(config.task, **chosen(transformer.TaskConfig, "rank")),
+    )
+    if arguments.threads is not None:
+        torch.set_num_threads(check_count("threads", arguments.threads))
+    try:
+        device = torch.device(arguments.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"device {arguments.device!r} cannot be used: {message}") from error
+    run = transformer.train(
+        config,
+        arguments.folder,
+        resume=arguments.resume,
+        device=device,
+        progress=not arguments.quiet,
+    )
+    _print(str(run), f"written to {arguments.folder}")
+    if run.status is transformer.RunStatus.DIVERGED:
+        return _complain(f"eagle train: warning: {run.status.name}: {run.status.value}", 1)
+    return 0
+
+
+def _extract(arguments: argparse.Namespace) -> int:
+    if arguments.output is not None:
+        check_output(arguments.output, (".json", ".py"))
+    transformer = _transformer()
+    path = Path(arguments.source)
+    if not path.exists():
+        names = {
+            f"{regime}-{'noisy-' if noisy else ''}{seed}": (regime, seed, noisy)
+            for noisy in (False, True)
+            for regime, seed in transformer.pretrained(noisy=noisy)
+        }
+        if arguments.source not in names:
+            raise ValueError(f"RUN must be a folder, a checkpoint or one of {', '.join(names)}")
+        regime, seed, noisy = names[arguments.source]
+        path = transformer.pretrained_path(regime, seed, noisy=noisy)
+    run = transformer.load_run(path)
+    rule = transformer.extract(run.model, seed=arguments.seed)
+    _print(str(run), "", str(rule))
+    if rule.learned:
+        _print("", str(transformer.fidelity(run.model, rule)))
+    if arguments.output is not None:
+        code = arguments.output.suffix.lower() == ".py"
+        text = rule.code() if code else json.dumps(rule.to_dict(), indent=1) + "\n"
+        with replacing(arguments.output) as file:
+            file.write(text.encode())
+        _print("", f"written to {arguments.output}")
+    return 0 if rule.learned else 1
 
 
 def _verdict(command: str, results: Iterable[Result]) -> int:

@@ -33,12 +33,12 @@ def check_number(
     return number
 
 
-def check_count(name: str, value: Any) -> int:
-    """`value` as a positive int, or a sentence that names the argument."""
+def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
+    """`value` as an int of at least `minimum`, or a sentence that names the argument."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
     return int(value)
 
 

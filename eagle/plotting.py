@@ -12,7 +12,7 @@ import numpy as np
 from eagle.result import Result
 from eagle.tables import replacing
 
-__all__ = ["FORMATS", "Trace", "convergence", "in_letters", "save", "trace"]
+__all__ = ["FORMATS", "Trace", "convergence", "in_letters", "loss", "save", "trace"]
 
 FORMATS = (".png", ".pdf", ".svg")
 # Okabe and Ito: told apart by every common kind of colour vision, and in grey by the dashes.
@@ -89,6 +89,37 @@ def save(figure: Any, path: Path) -> None:
     """Write a matplotlib figure, all or nothing."""
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=160)
+
+
+def loss(log: Sequence[Any], untrained: float, path: Path) -> None:
+    """Draw the log of a training run, training and test error against steps.
+
+    Parameters
+    ----------
+    log : sequence of eagle.transformer.Record
+        Of the run.
+    untrained : float
+        Test error of the initial weights.
+    path : Path
+        Of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    steps = [record.step for record in log]
+    tests = [(record.step, record.test) for record in log if record.test is not None]
+    axes.plot(steps, [r.loss for r in log], color=COLOURS[0], label="training, median")
+    axes.plot(*zip((0, untrained), *tests, strict=True), color=COLOURS[1], marker="o", label="test")
+    skipped = [record for record in log if record.skipped]
+    if skipped:
+        places = [record.step for record in skipped]
+        axes.plot(places, [r.loss for r in skipped], "kx", label="steps skipped")
+    axes.set(yscale="log", xlabel="step", ylabel="mean squared error of D")
+    axes.grid(True, which="major", color="0.9", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    save(figure, path)
 
 
 def in_letters(traces: Sequence[Trace], width: int = 78, height: int = 12) -> str:

@@ -1,0 +1,46 @@
+"""The linear transformer that rediscovers EAGLE: train it, read the rule out, check that it holds.
+
+Needs the extra ``torch``: ``pip install 'eagle-solver[torch]'``.
+"""
+
+try:
+    import safetensors as _safetensors
+    import torch as _torch
+except ImportError as error:
+    raise ImportError(
+        "eagle.transformer needs torch and safetensors: pip install 'eagle-solver[torch]'"
+    ) from error
+del _safetensors, _torch
+
+from eagle.transformer.config import ModelConfig, TaskConfig, TrainConfig
+from eagle.transformer.data import Batch, sample_batch
+from eagle.transformer.extract import extract
+from eagle.transformer.fidelity import Fidelity, fidelity
+from eagle.transformer.model import LinearTransformer
+from eagle.transformer.pretrained import load_pretrained, pretrained, pretrained_path
+from eagle.transformer.rule import LayerRule, Rule, Structure
+from eagle.transformer.train import Record, Run, RunStatus, evaluate, load_run, train
+
+__all__ = [
+    "Batch",
+    "Fidelity",
+    "LayerRule",
+    "LinearTransformer",
+    "ModelConfig",
+    "Record",
+    "Rule",
+    "Run",
+    "RunStatus",
+    "Structure",
+    "TaskConfig",
+    "TrainConfig",
+    "evaluate",
+    "extract",
+    "fidelity",
+    "load_pretrained",
+    "load_run",
+    "pretrained",
+    "pretrained_path",
+    "sample_batch",
+    "train",
+]

@@ -1,0 +1,470 @@
+"""The rule as data: constants and sketches per layer, ready to run, to print and to compare.
+
+A `Rule` moves the blocks with `eagle.update.update`; `Rule.model` puts the same update into the
+weights of a transformer, with nothing off the pattern.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from eagle.transformer.config import ModelConfig, TaskConfig
+from eagle.transformer.data import Batch, sample_batch
+from eagle.transformer.model import LinearTransformer
+from eagle.update import Blocks, average, update
+
+__all__ = ["LayerRule", "Rule", "Structure", "largest_norm", "reference", "task_of"]
+
+OWN_LIFT = 0.9  # energy of P in the range of S below which the lift is not the paper's
+BATCH = 1024  # the paper's: norms are medians of maxima over batches of this size
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What the weights of one layer look like.
+
+    Energies are squared Frobenius norms relative to the whole matrix.
+
+    Attributes
+    ----------
+    off_pattern_QK, off_pattern_VP : float
+        Energy outside ``a1 diag(S S^T, 0)`` and ``diag(a2 P, a3 I)``. Of the last layer's
+        W_VP only the columns that reach D count.
+    off_pattern_bias : float or None
+        The same for the query bias against ``a1 I``, estimation regime.
+    spread : float
+        Relative standard deviation of the diagonal of the visible block of W_QK.
+    rank : int
+        Singular values of that block above half the largest.
+    eigenvalues : ndarray (visible features,)
+        Of its symmetric part over a1, descending: 1 and 0 for a projector.
+    agreement : float or None
+        Relative Frobenius distance of the visible blocks of W_QK / a1 and W_VP / a2.
+    overlap : float or None
+        Compute-limited: energy of P inside the range of S, from both sides; 1 is the paper's
+        lift. ``r / n`` is the full lift, ``(r / n)^2`` chance.
+    full : float or None
+        Compute-limited: energy of P along the identity; 1 is the full lift, ``r / n`` a projector
+        of rank r. Both None in the last layer, where A is not needed.
+    gaussian : float or None
+        p-value of the Kolmogorov-Smirnov test that the off-diagonal entries of the visible block
+        of W_QK / a1 are those of a random projector: normal, with variance
+        ``r (n - r) / (n (n + 2) (n - 1))``. Compute-limited only.
+    sparse : bool
+        Whether what sparsification keeps is exactly the diagonal pattern.
+    """
+
+    off_pattern_QK: float
+    off_pattern_VP: float
+    off_pattern_bias: float | None
+    spread: float
+    rank: int
+    eigenvalues: np.ndarray
+    agreement: float | None
+    overlap: float | None
+    full: float | None
+    gaussian: float | None
+    sparse: bool
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRule:
+    """One layer's update.
+
+    Attributes
+    ----------
+    eta_step, gamma_step : float
+        As `eagle.update.update` takes them: divided by ``||A_l||^2``.
+    norm : float
+        Largest ``||A_l||_2`` in a batch, median of batches.
+    sketch : ndarray (visible features, r) or None
+        S, compute-limited only. Orthonormal in the paper; here columns have the sizes that the
+        weights give them, the mean of their squares being 1.
+    lift : ndarray (visible features, visible features) or None
+        P in ``A <- A - eta At At^T A P``; None: that of the configuration, ``S S^T`` or I.
+    structure : Structure or None
+        Where it was read from, None for a rule that was not read from a model.
+    """
+
+    eta_step: float
+    gamma_step: float
+    norm: float
+    sketch: np.ndarray | None = None
+    lift: np.ndarray | None = None
+    structure: Structure | None = None
+
+    @property
+    def eta(self) -> float:
+        """Step size of the conditioning, in units of ``||A_l||^-2``."""
+        return self.eta_step * self.norm**2
+
+    @property
+    def gamma(self) -> float:
+        """Step size of the contraction, in units of ``||A_l||^-2``."""
+        return self.gamma_step * self.norm**2
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """A depth-L iteration with constants of its own at every step.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        Of the model that it describes.
+    layers : tuple of LayerRule
+        One per layer.
+    reasons : tuple of str
+        Why it does *not* describe the model; empty if it does.
+    model_error, rule_error, quantised_error : float
+        Test errors (mean square per entry of D, noiseless): of the model, of this rule, and of
+        the model with its weights sparsified and clustered. NaN for a rule not read from a model.
+    distance : float
+        Mean squared distance between the predictions of rule and model.
+    heads : tuple of int
+        Heads that were left after pruning.
+    """
+
+    config: ModelConfig
+    layers: tuple[LayerRule, ...]
+    reasons: tuple[str, ...] = ()
+    model_error: float = np.nan
+    rule_error: float = np.nan
+    quantised_error: float = np.nan
+    distance: float = np.nan
+    heads: tuple[int, ...] = (0,)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the model follows this rule."""
+        return not self.reasons
+
+    @property
+    def eta(self) -> tuple[float, ...]:
+        """Per layer, in units of ``||A_l||^-2``; the last has no effect on D."""
+        return tuple(layer.eta for layer in self.layers)
+
+    @property
+    def gamma(self) -> tuple[float, ...]:
+        """Per layer, in units of ``||A_l||^-2``."""
+        return tuple(layer.gamma for layer in self.layers)
+
+    @property
+    def sketch(self) -> tuple[np.ndarray | None, ...]:
+        """S per layer, None unless compute-limited."""
+        return tuple(layer.sketch for layer in self.layers)
+
+    def states(self, batch: Batch) -> Iterator[torch.Tensor]:
+        """The states that a transformer following the rule would have.
+
+        Parameters
+        ----------
+        batch : Batch
+            Blocks; D is not read.
+
+        Yields
+        ------
+        Tensor (batch, tokens, features)
+            From the prompt to the output, ``layers + 1`` in all; D with a minus sign.
+        """
+        machines = self._start(batch)
+        yield self._tokens(machines)
+        for layer in self.layers:
+            machines = self._step(machines, layer)
+            yield self._tokens(machines)
+
+    def predict(self, batch: Batch) -> torch.Tensor:
+        """The hidden blocks by the rule.
+
+        Parameters
+        ----------
+        batch : Batch
+            Blocks; D is not read.
+
+        Returns
+        -------
+        Tensor (batch, d', n')
+        """
+        machines = self._start(batch)
+        for layer in self.layers:
+            machines = self._step(machines, layer)
+        D = machines[0].D  # averaged: the same on all machines
+        D = D.mT if self.config.transposed else D
+        return D @ batch.C if self.config.regime == "estimation" else D
+
+    def with_constants(
+        self,
+        eta: float = 1.0,
+        gamma: float = 1.9,
+        *,
+        task: TaskConfig | None = None,
+        batches: int = 16,
+        seed: int = 0,
+    ) -> Rule:
+        """The rule with the same two constants in every layer.
+
+        Norms are measured anew, as this rule has states of its own.
+
+        Parameters
+        ----------
+        eta, gamma : float
+            In units of ``||A_l||^-2``.
+        task : TaskConfig, optional
+            On which norms are measured; the paper's with the model's sides by default.
+        batches : int
+            Of 1024 prompts each.
+        seed : int
+            Of the prompts on which norms are measured.
+
+        Returns
+        -------
+        Rule
+        """
+        task = task or task_of(self.config)
+        runs = [self._start(batch) for batch in reference(task, batches, seed)]
+        layers = []
+        for old in self.layers:
+            norm = float(np.median([_norm(machines) for machines in runs]))
+            layer = LayerRule(eta / norm**2, gamma / norm**2, norm, old.sketch, old.lift)
+            runs = [self._step(machines, layer) for machines in runs]
+            layers.append(layer)
+        return replace(self, layers=tuple(layers))
+
+    def model(self) -> LinearTransformer:
+        """The transformer with ideal weights: exactly this rule, nothing off the pattern.
+
+        Returns
+        -------
+        LinearTransformer
+            In float64.
+        """
+        model = LinearTransformer(replace(self.config, heads=1)).double()
+        visible, _ = self.config.machine_features
+        eye = torch.eye(model.query.shape[-2], dtype=torch.float64)
+        with torch.no_grad():
+            for index, layer in enumerate(self.layers):
+                shape = len(eye), self.config.features
+                W_VP = [torch.zeros(shape, dtype=torch.float64) for _ in self._own()]
+                S = torch.from_numpy(np.eye(visible) if layer.sketch is None else layer.sketch)
+                model.query[index, 0, :visible, : S.shape[1]] = S
+                model.key[index, 0, :visible, : S.shape[1]] = S
+                lifted = eye[:visible, :visible] if self.config.lift == "full" else S @ S.mT
+                if layer.lift is not None:
+                    lifted = torch.from_numpy(layer.lift)
+                for own, target in zip(self._own(), W_VP, strict=True):
+                    target[:visible, own][:, :visible] = -layer.eta_step * lifted
+                    for other in self._own():
+                        hidden = target[visible:, other][:, visible:]
+                        hidden -= layer.gamma_step / len(W_VP) * eye[: len(hidden), : len(hidden)]
+                value, projection = _factors(torch.stack(W_VP), model.value.shape[-1], visible)
+                model.value[index] = value
+                model.projection[index] = projection
+                if self.config.regime == "estimation":
+                    model.bias[index] = eye[:visible]
+        return model
+
+    def _own(self) -> list[slice]:
+        """Every machine's features of a token."""
+        size = sum(self.config.machine_features)
+        return [slice(start, start + size) for start in range(0, self.config.features, size)]
+
+    def _start(self, batch: Batch) -> list[Blocks]:
+        A, B, C, D = batch
+        if self.config.regime == "estimation":  # C = I
+            C = torch.eye(A.shape[1], dtype=A.dtype, device=A.device).expand(len(A), -1, -1)
+            D = B.new_zeros(len(A), B.shape[1], A.shape[1])
+        if self.config.transposed:
+            return [Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)]
+        pieces = zip(
+            A.chunk(self.config.machines, -1), B.chunk(self.config.machines, -1), strict=True
+        )
+        return [Blocks(own, target, C, torch.zeros_like(D)) for own, target in pieces]
+
+    def _step(self, machines: list[Blocks], layer: LayerRule) -> list[Blocks]:
+        S = layer.sketch
+        sketch = None if S is None else torch.from_numpy(S).to(machines[0].A)
+        lift: Any = self.config.lift
+        if layer.lift is not None:
+            lift = torch.from_numpy(layer.lift).to(machines[0].A)
+        eta, gamma = layer.eta_step, layer.gamma_step
+        return average([update(each, eta, gamma, sketch=sketch, lift=lift) for each in machines])
+
+    def _tokens(self, machines: list[Blocks]) -> torch.Tensor:
+        pieces = []
+        for A, B, C, D in machines:
+            if self.config.regime == "estimation":  # the identity is in the bias, not in the state
+                B = B - torch.eye(B.shape[-1], dtype=B.dtype, device=B.device)
+            pieces.append(torch.cat([torch.cat([A, C], -1), torch.cat([B, -D], -1)], -2))
+        return torch.cat(pieces, -1)
+
+    def formula(self) -> str:
+        """The update in mathematics.
+
+        Returns
+        -------
+        str
+            A few lines.
+        """
+        transposed, S = self.config.transposed, self.config.regime == "compute-limited"
+        lines = ["A' = A^T,  B' = C^T,  C' = B^T,  D' = 0"] if transposed else []
+        if self.config.regime == "estimation":
+            lines = ["A' = A^T,  B' = I,  C' = B^T,  D' = 0"]
+        a, b, c, d = ("A'", "B'", "C'", "D'") if transposed else ("A", "B", "C", "D")
+        if not transposed:
+            lines += [f"on each of {self.config.machines} machines, with its own columns A, B:"]
+        if S:
+            lines += [f"At = {a} S_l,  Bt = {b} S_l"]
+            lift = f"At^T {a}" if self.config.lift == "full" else "At^T At S_l^T"
+            lift = f"At^T {a} P_l" if any(layer.lift is not None for layer in self.layers) else lift
+            x, y = "At", "Bt"
+        else:
+            lift, x, y = f"{a}^T {a}", a, b
+        lines += [
+            f"{a} <- {a} - eta_l |A_l|^-2 {x} {lift}",
+            f"{b} <- {b} - eta_l |A_l|^-2 {y} {lift}",
+            f"{c} <- {c} - gamma_l |A_l|^-2 {x} {x}^T {c}",
+            f"{d} <- {d} + gamma_l |A_l|^-2 {y} {x}^T {c}",
+        ]
+        if not transposed:
+            lines += ["then C and D are averaged over the machines"]
+        answer = "W = D'^T" if self.config.regime == "estimation" else "D = D'^T"
+        return "\n".join([*lines, answer] if transposed else lines)
+
+    def code(self) -> str:
+        """The rule as a Python function ``rule(A, B, C)`` around `eagle.update.update`.
+
+        Returns
+        -------
+        str
+            A module: run it, or paste it.
+        """
+        steps: list[list[Any]] = [[layer.eta_step, layer.gamma_step] for layer in self.layers]
+        names, extra = "eta, gamma", ""
+        own_lift = any(layer.lift is not None for layer in self.layers)
+        for step, layer in zip(steps, self.layers, strict=True):
+            if layer.sketch is None:
+                continue
+            names, extra = "eta, gamma, S", f', sketch=np.array(S), lift="{self.config.lift}"'
+            step.append(layer.sketch.tolist())
+            if own_lift:  # the last layer, which needs no A, has none
+                P = layer.sketch @ layer.sketch.T if layer.lift is None else layer.lift
+                names, extra = "eta, gamma, S, P", ", sketch=np.array(S), lift=np.array(P)"
+                step.append(P.tolist())
+        imports = "Blocks, average, update" if not self.config.transposed else "Blocks, update"
+        head = f"import numpy as np\n\nfrom eagle.update import {imports}\n\n"
+        table = "".join(f"    {json.dumps(step)},\n" for step in steps)
+        head += f"# {names} per step\nSTEPS = [\n{table}]\n\n\n"
+        if not self.config.transposed:
+            return head + (
+                "def rule(A, B, C):\n"
+                f"    own = [np.split(X, {self.config.machines}, axis=1) for X in (A, B)]\n"
+                "    D = np.zeros((len(B), C.shape[1]))\n"
+                "    machines = [Blocks(*blocks, C, D) for blocks in zip(*own)]\n"
+                f"    for {names} in STEPS:\n"
+                "        machines = average([update(each, eta, gamma) for each in machines])\n"
+                "    return machines[0].D\n"
+            )
+        estimation = self.config.regime == "estimation"
+        given, queries = ("A, B", "np.eye(len(A))") if estimation else ("A, B, C", "C.T")
+        return head + (
+            f"def rule({given}):\n"
+            f"    queries = {queries}\n"
+            "    D = np.zeros((len(queries), len(B)))\n"
+            "    blocks = Blocks(A.T, queries, B.T, D)\n"
+            f"    for {names} in STEPS:\n"
+            f"        blocks = update(blocks, eta, gamma{extra})\n"
+            "    return blocks.D.T\n"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "regime": self.config.regime,
+            "learned": self.learned,
+            "reasons": list(self.reasons),
+            "eta": list(self.eta),
+            "gamma": list(self.gamma),
+            "norm": [layer.norm for layer in self.layers],
+            "sketch": [None if S is None else S.tolist() for S in self.sketch],
+            "lift": [None if each.lift is None else each.lift.tolist() for each in self.layers],
+            "model_error": self.model_error,
+            "rule_error": self.rule_error,
+            "quantised_error": self.quantised_error,
+            "distance": self.distance,
+            "heads": list(self.heads),
+        }
+
+    def __str__(self) -> str:
+        verdict = "follows" if self.learned else "does NOT follow"
+        overlaps = [each.structure.overlap for each in self.layers if each.structure]
+        others = any(overlap is not None and overlap < OWN_LIFT for overlap in overlaps)
+        lift = ", but lifts other columns than its sketch sees" if others else ""
+        lines = [f"The {self.config.regime} model {verdict} the rule{lift}"]
+        lines += [f"  because {reason}" for reason in self.reasons]
+        lines += ["", "  " + self.formula().replace("\n", "\n  "), ""]
+        lines += ["layer    eta  gamma  |A_l|  off QK  off VP  spread  rank"]
+        if self.config.regime == "compute-limited":
+            lines[-1] += "  P in S   full"
+        for index, layer in enumerate(self.layers):
+            last = index + 1 == len(self.layers)
+            eta = "unused" if last else f"{layer.eta:6.3f}"  # A is not needed any more
+            row = f"{index:5d} {eta} {layer.gamma:6.3f} {layer.norm:6.3g}"
+            if layer.structure:
+                s = layer.structure
+                row += f" {s.off_pattern_QK:7.3f} {s.off_pattern_VP:7.3f}"
+                row += f" {s.spread:7.3f} {s.rank:5d}"
+                if s.overlap is not None and s.full is not None:
+                    row += f" {s.overlap:8.3f} {s.full:6.3f}"
+            lines.append(row)
+        if np.isfinite(self.model_error):
+            text = f"test error: model {self.model_error:.3g}, rule {self.rule_error:.3g}, "
+            text += f"quantised weights {self.quantised_error:.3g}; "
+            lines += ["", text + f"between rule and model {self.distance:.3g}"]
+        return "\n".join(lines)
+
+
+def _factors(W_VP: torch.Tensor, size: int, visible: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """W_V (shared) and W_P of given size with product W_VP (heads, head features, features)."""
+    features = W_VP.shape[1]
+    if size == features:
+        return torch.eye(features, dtype=W_VP.dtype), W_VP.mT
+    # The visible block has low rank: its range, then the hidden features as they are.
+    U, _, _ = torch.linalg.svd(W_VP[0, :visible, :visible])
+    value = torch.zeros(features, size, dtype=W_VP.dtype)
+    hidden = features - visible
+    value[:visible, : size - hidden] = U[:, : size - hidden]
+    value[visible:, size - hidden :] = torch.eye(hidden, dtype=W_VP.dtype)
+    return value, (value.mT @ W_VP).mT
+
+
+def _norm(machines: list[Blocks]) -> float:
+    return max(largest_norm(blocks.A) for blocks in machines)
+
+
+def largest_norm(A: torch.Tensor) -> float:
+    """Largest spectral norm of many matrices, (..., d, n)."""
+    A = torch.nan_to_num(A, nan=0.0, posinf=0.0, neginf=0.0).flatten(0, -3)
+    frobenius = A.square().sum((-2, -1)).sqrt()
+    # A spectral norm is at most the Frobenius norm: few matrices can have the largest.
+    least = torch.linalg.matrix_norm(A[frobenius.argmax()], 2)
+    return float(torch.linalg.matrix_norm(A[frobenius >= least], 2).max())
+
+
+def reference(task: TaskConfig, batches: int, seed: int) -> list[Batch]:
+    """Prompts on which norms and errors are measured."""
+    generator = torch.Generator().manual_seed(seed)
+    return [sample_batch(task, BATCH, generator=generator) for _ in range(batches)]
+
+
+def task_of(config: ModelConfig) -> TaskConfig:
+    """The paper's noiseless task with the sides of a model."""
+    rank = min(TaskConfig.rank, config.d, config.n)
+    return TaskConfig(
+        d=config.d, n=config.n, d_hidden=config.d_hidden, n_hidden=config.n_hidden, rank=rank
+    )

@@ -1,0 +1,489 @@
+"""Training: the paper's recipe, resumable to the same result, with every clipped step counted.
+
+A run is a folder: ``checkpoint.safetensors`` (weights, Adam's moments, random state, and the
+configuration and counters as JSON in its header), ``log.csv``, and ``loss.png`` where matplotlib is
+installed. Both files are replaced whole, never written in place.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import enum
+import importlib.util
+import io
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from tqdm import tqdm
+
+from eagle.tables import replacing
+from eagle.transformer.config import TaskConfig, TrainConfig
+from eagle.transformer.data import sample_batch
+from eagle.transformer.model import LinearTransformer
+
+__all__ = ["Record", "Run", "RunStatus", "evaluate", "load_run", "train"]
+
+CHECKPOINT, LOG, PICTURE = "checkpoint.safetensors", "log.csv", "loss.png"
+TEST_SEED = 1_000_003  # far from the seeds of training, the same for every run
+PATIENCE = 100  # steps in a row without a finite gradient before a run counts as diverged
+RISE = 10.0  # times the untrained error, likewise
+
+
+class RunStatus(enum.Enum):
+    """How a training run stands."""
+
+    RUNNING = "not finished: train with resume=True"
+    DONE = "all steps taken"
+    DIVERGED = "the loss left all bounds: lower learning_rate or deviation"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the log, about the steps since the line before.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken in all.
+    loss : float
+        Median training loss, mean-squared error per entry of D.
+    largest_loss : float
+        The worst step's: spikes show here.
+    gradient : float
+        Median norm of the gradient before clipping.
+    clipped, skipped : int
+        Steps whose gradient was scaled down, and steps without one that is finite: their data
+        was drawn and had no effect.
+    test : float or None
+        Test error, on lines where it was measured.
+    seconds : float
+        Spent training in all.
+    """
+
+    step: int
+    loss: float
+    largest_loss: float
+    gradient: float
+    clipped: int
+    skipped: int
+    test: float | None
+    seconds: float
+
+
+@dataclass
+class Run:
+    """A trained model and how it came about.
+
+    Attributes
+    ----------
+    model : LinearTransformer
+        The last good weights.
+    config : TrainConfig
+        What was asked for.
+    status : RunStatus
+        Whether it ended, and how.
+    log : list of Record
+        Every `TrainConfig.log_every` steps.
+    untrained : float
+        Test error of the initial weights.
+    """
+
+    model: LinearTransformer
+    config: TrainConfig
+    status: RunStatus
+    log: list[Record]
+    untrained: float
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self.log[-1].step if self.log else 0
+
+    @property
+    def test(self) -> float:
+        """Last test error."""
+        return next((r.test for r in reversed(self.log) if r.test is not None), self.untrained)
+
+    @property
+    def skipped(self) -> int:
+        """Steps that had no effect, their gradient not being finite."""
+        return sum(record.skipped for record in self.log)
+
+    @property
+    def clipped(self) -> int:
+        """Steps whose gradient was scaled down to `TrainConfig.clip`."""
+        return sum(record.clipped for record in self.log)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, configuration and log to one file, for `load_run`.
+
+        Parameters
+        ----------
+        path : path
+            Without the state of the optimizer: the run cannot be resumed from it.
+        """
+        tensors = {f"model.{name}": value for name, value in self.model.named_parameters()}
+        write_checkpoint(Path(path), tensors, _header(self))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.config.model.regime}, seed {self.config.seed}: {self.status.name}, "
+            f"{self.steps} steps, test error {self.test:.3g} "
+            f"({self.untrained / self.test:.1f} times under the untrained {self.untrained:.3g}), "
+            f"{self.clipped} clipped, {self.skipped} skipped"
+        )
+
+
+def train(
+    config: TrainConfig,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> Run:
+    """Train a linear transformer to fill in masked blocks.
+
+    Adam on the mean-squared error of D, fresh prompts at every step, gradients clipped by their
+    norm [1]_. Equal configurations give equal results on one machine and thread count, however
+    often the run is interrupted.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Model, task and recipe.
+    directory : path, optional
+        Where checkpoint and log go. Nothing is written without one.
+    resume : bool
+        Go on from the checkpoint in `directory`, if there is one.
+    device : str or torch.device
+        Where to train.
+    progress : bool
+        Show a bar with the loss and the time left.
+
+    Returns
+    -------
+    Run
+        Status ``DIVERGED`` if the loss left all bounds; the model is then the last good one.
+
+    Raises
+    ------
+    ValueError
+        `directory` holds another run, or `resume` meets another configuration.
+
+    References
+    ----------
+    .. [1] arXiv:2509.19702, section 3.
+
+    Examples
+    --------
+    >>> from eagle.transformer import ModelConfig, TrainConfig, train
+    >>> config = TrainConfig(ModelConfig(layers=2), steps=20, batch=64, test_batches=4)
+    >>> run = train(config)
+    >>> run.status.name, run.steps
+    ('DONE', 20)
+    """
+    folder = None if directory is None else Path(directory)
+    trainer = _Trainer(config, torch.device(device))
+    if folder is not None and (folder / CHECKPOINT).exists():
+        if not resume:
+            raise ValueError(
+                f"directory {str(folder)!r} holds a run already: resume it, or choose another"
+            )
+        trainer.restore(folder)
+    bar = tqdm(
+        total=config.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=0.5
+    )
+    with bar:
+        while trainer.status is RunStatus.RUNNING:
+            trainer.advance(bar)
+            if folder is not None and (trainer.tested or trainer.status is not RunStatus.RUNNING):
+                trainer.write(folder)
+    run = trainer.run()
+    if folder is not None and importlib.util.find_spec("matplotlib"):
+        from eagle.plotting import loss
+
+        loss(run.log, run.untrained, folder / PICTURE)
+    return run
+
+
+def evaluate(
+    model: LinearTransformer,
+    task: TaskConfig,
+    *,
+    batches: int = 16,
+    size: int = 1024,
+    seed: int = TEST_SEED,
+) -> float:
+    """Mean-squared error per entry of D, the median over batches of their own.
+
+    The median, because the error of a depth-L transformer is a polynomial of degree ``2 3^L`` in
+    the entries of the prompt: one with an unusually large ``||A||`` outweighs thousands of others.
+
+    Parameters
+    ----------
+    model : LinearTransformer
+        To test.
+    task : TaskConfig
+        What on.
+    batches, size : int
+        How many batches, and how many prompts in each.
+    seed : int
+        Of the prompts.
+
+    Returns
+    -------
+    float
+    """
+    weights = next(model.parameters())
+    generator = torch.Generator(weights.device).manual_seed(seed)
+    errors = []
+    with torch.no_grad():
+        for _ in range(batches):
+            batch = sample_batch(task, size, generator=generator, dtype=weights.dtype)
+            errors.append(float((model.predict(batch) - batch.D).square().mean()))
+    return statistics.median(errors)
+
+
+class _Trainer:
+    """The state of a run between two steps: all of it goes into a checkpoint."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.model = LinearTransformer(config.model, self.generator).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.untrained = self._test()
+        self.log: list[Record] = []
+        self.status = RunStatus.RUNNING
+        self.step = self.stalled = 0
+        self.seconds = 0.0
+        self.good = self._weights()
+
+    @property
+    def tested(self) -> bool:
+        """Whether the last line of the log has a test error."""
+        return bool(self.log) and self.log[-1].test is not None
+
+    def advance(self, bar: Any) -> None:
+        """Steps up to the next line of the log, and that line."""
+        config, started = self.config, time.perf_counter()
+        losses, gradients, skipped = [], [], 0
+        stop = min(config.steps, (self.step // config.log_every + 1) * config.log_every)
+        while self.step < stop and self.stalled < PATIENCE:
+            loss, gradient = self._update()
+            if math.isfinite(gradient):
+                losses.append(loss)
+                gradients.append(gradient)
+                self.stalled = 0
+            else:
+                skipped += 1
+                self.stalled += 1
+            self.step += 1
+            bar.update()
+        loss = statistics.median(losses) if losses else math.inf
+        diverged = self.stalled >= PATIENCE or loss > RISE * max(self.untrained, self._variance)
+        test = None
+        if self.step % config.test_every == 0 or self.step == config.steps or diverged:
+            test = self._test()
+            diverged = diverged or not math.isfinite(test)
+        self.seconds += time.perf_counter() - started
+        self.log.append(
+            Record(
+                step=self.step,
+                loss=loss,
+                largest_loss=max(losses, default=math.inf),
+                gradient=statistics.median(gradients) if gradients else math.inf,
+                clipped=sum(gradient > config.clip for gradient in gradients),
+                skipped=skipped,
+                test=test,
+                seconds=round(self.seconds, 3),
+            )
+        )
+        bar.set_postfix_str(f"loss {loss:.3g}")
+        if diverged:
+            self.status = RunStatus.DIVERGED
+        elif self.step == config.steps:
+            self.status = RunStatus.DONE
+        if not diverged and test is not None:
+            self.good = self._weights()
+
+    def _update(self) -> tuple[float, float]:
+        """One step; the loss, and the norm of the gradient before clipping."""
+        batch = sample_batch(self.config.task, self.config.batch, generator=self.generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate
+        self.optimizer.zero_grad()
+        loss = (self.model.predict(batch) - batch.D).square().mean()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        gradient = float(norm)
+        if math.isfinite(gradient):
+            self.optimizer.step()
+        return float(loss.detach()), gradient
+
+    @property
+    def _rate(self) -> float:
+        config = self.config
+        left = 1 - self.step / config.steps
+        return config.learning_rate * min(1.0, left / config.cooldown if config.cooldown else 1.0)
+
+    def _test(self) -> float:
+        return evaluate(
+            self.model,
+            self.config.task,
+            batches=self.config.test_batches,
+            size=self.config.batch,
+        )
+
+    @property
+    def _variance(self) -> float:
+        """Mean square of D, the error of predicting nothing: a floor for `untrained`."""
+        batch = sample_batch(self.config.task, 1024, seed=TEST_SEED)
+        return float(batch.D.square().mean())
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.named_parameters()}
+
+    def run(self) -> Run:
+        """The result, with the last good weights."""
+        model = LinearTransformer(self.config.model).to(self.device)
+        model.load_state_dict(self.good)
+        return Run(model, self.config, self.status, self.log, self.untrained)
+
+    def write(self, folder: Path) -> None:
+        """Checkpoint and log; of a diverged run the last good checkpoint stays."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_log(folder / LOG, self.log)
+        state = {"step": self.step, "stalled": self.stalled, "seconds": self.seconds}
+        header = _header(self) | state
+        if self.status is RunStatus.DIVERGED and (folder / CHECKPOINT).exists():
+            tensors, _ = read_checkpoint(folder / CHECKPOINT)
+        else:
+            tensors = {f"model.{name}": value for name, value in self.good.items()}
+            for name, parameter in self.model.named_parameters():
+                for key, value in self.optimizer.state[parameter].items():
+                    tensors[f"adam.{name}.{key}"] = value
+            tensors["generator"] = self.generator.get_state()
+        write_checkpoint(folder / CHECKPOINT, tensors, header)
+
+    def restore(self, folder: Path) -> None:
+        """The state that `write` wrote."""
+        tensors, header = read_checkpoint(folder / CHECKPOINT)
+        theirs = TrainConfig.from_dict(header["config"])
+        if dataclasses.replace(theirs, steps=self.config.steps) != self.config:
+            raise ValueError(f"directory {str(folder)!r} holds a run of another configuration")
+        _load_weights(self.model, tensors, folder / CHECKPOINT)
+        try:
+            for name, parameter in self.model.named_parameters():
+                prefix = f"adam.{name}."
+                self.optimizer.state[parameter] = {
+                    key.removeprefix(prefix): value.to(self.device if value.ndim else "cpu")
+                    for key, value in tensors.items()
+                    if key.startswith(prefix)
+                }
+            self.generator.set_state(tensors["generator"])
+            self.status = RunStatus[header["status"]]
+            self.step, self.stalled = header["step"], header["stalled"]
+            self.seconds, self.untrained = header["seconds"], header["untrained"]
+            self.log = [Record(**record) for record in header["log"]]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / CHECKPOINT}: not a checkpoint to resume from") from error
+        if self.status is RunStatus.DONE and self.step < self.config.steps:
+            self.status = RunStatus.RUNNING
+        self.good = self._weights()
+
+
+def _header(run: Run | _Trainer) -> dict[str, Any]:
+    return {
+        "config": run.config.to_dict(),
+        "status": run.status.name,
+        "untrained": run.untrained,
+        "log": [dataclasses.asdict(record) for record in run.log],
+    }
+
+
+def load_run(directory: str | os.PathLike[str]) -> Run:
+    """A run from the folder that `train` wrote it to.
+
+    Parameters
+    ----------
+    directory : path
+        The folder, or a checkpoint file.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        No run there, or a damaged or foreign one; names the file. No code from it is run.
+    """
+    path = Path(directory)
+    path = path / CHECKPOINT if path.is_dir() else path
+    tensors, header = read_checkpoint(path)
+    try:
+        config = TrainConfig.from_dict(header["config"])
+        log = [Record(**record) for record in header["log"]]
+        status, untrained = RunStatus[header["status"]], float(header["untrained"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a checkpoint of eagle train ({error})") from error
+    model = LinearTransformer(config.model)
+    _load_weights(model, tensors, path)
+    return Run(model, config, status, log, untrained)
+
+
+def _load_weights(model: LinearTransformer, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    weights = {
+        name.removeprefix("model."): value
+        for name, value in tensors.items()
+        if name.startswith("model.")
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the configuration beside them") from error
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise ValueError(f"{path}: weights are not finite")
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and header of a file, or ValueError naming it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["eagle"])
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such checkpoint") from error
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged, or not a checkpoint of eagle train") from error
+
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, torch.Tensor], header: dict[str, Any]
+) -> None:
+    """Tensors and header to a file, whole or not at all."""
+    data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as file:
+        file.write(save(data, metadata={"eagle": json.dumps(header)}))
+
+
+def _write_log(path: Path, log: list[Record]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Record)])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(record) for record in log)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())

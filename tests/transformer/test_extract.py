@@ -1,0 +1,270 @@
+"""Extraction: ideal weights give exactly their rule, and a model without the rule is told so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from eagle.transformer import (
+    LayerRule,
+    LinearTransformer,
+    ModelConfig,
+    Rule,
+    TaskConfig,
+    extract,
+    fidelity,
+    load_pretrained,
+    load_run,
+    pretrained,
+    pretrained_path,
+    sample_batch,
+)
+from eagle.transformer.config import REGIMES
+from eagle.transformer.extract import prune, quantised
+from eagle.transformer.rule import task_of
+from eagle.transformer.structure import cluster, sparsify
+from tests.tolerances import relative_error, tolerance
+from tests.transformer.test_model import ideal, random_model
+
+CONFIGS = [
+    *(ModelConfig(regime) for regime in REGIMES),
+    ModelConfig("compute-limited", lift="full"),
+    ModelConfig("distributed", d=7, n=6, d_hidden=1, n_hidden=3, machines=2),
+]
+SEEDS = pretrained()
+# In float32: the weights that `extract` reads.
+FLOAT = tolerance(np.float32, constant=20)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_ideal_weights_extract_to_exactly_their_rule(config):
+    wanted = ideal(config)
+    rule = extract(wanted.model(), batches=4)
+    assert all(layer.structure.sparse for layer in rule.layers) == (
+        config.regime != "compute-limited"
+    )
+    for index, (found, layer) in enumerate(zip(rule.layers, wanted.layers, strict=True)):
+        last = index + 1 == config.layers
+        assert found.gamma_step == pytest.approx(layer.gamma_step, rel=FLOAT)
+        assert found.eta_step == pytest.approx(0 if last else layer.eta_step, rel=FLOAT)
+        s = found.structure
+        for energy in (s.off_pattern_QK, s.off_pattern_VP, s.off_pattern_bias or 0.0):
+            assert energy < FLOAT
+        if layer.sketch is not None:
+            assert s.rank == config.rank
+            assert relative_error(
+                found.sketch @ found.sketch.T, layer.sketch @ layer.sketch.T
+            ) < tolerance(np.float32, config.d)
+            assert np.allclose(s.eigenvalues, [1] * 5 + [0] * 13, atol=1e-5)
+            if not last:
+                full = config.lift == "full"
+                assert s.overlap == pytest.approx(5 / 18 * 5 / 18 * 18 / 5 if full else 1, abs=1e-5)
+                assert s.full == pytest.approx(1 if full else 5 / 18, abs=1e-5)
+    assert rule.distance < 1e-10
+
+
+def test_a_lift_of_its_own_is_read_out():
+    """Weights of unequal sizes, and a lift that has nothing to do with the sketch."""
+    rng = np.random.default_rng(1)
+    layers = []
+    for layer in ideal(ModelConfig("compute-limited")).layers:
+        S = layer.sketch * np.sqrt([1.6, 1.3, 1.0, 0.7, 0.4])
+        P = rng.standard_normal((18, 5)) @ rng.standard_normal((5, 18))
+        P *= np.sign(np.trace(P)) / np.linalg.svd(P, compute_uv=False)[:5].mean()
+        layers.append(replace(layer, sketch=S, lift=P))
+    wanted = Rule(ModelConfig("compute-limited"), tuple(layers))
+    rule = extract(wanted.model(), batches=4)
+    for found, layer in zip(rule.layers[:-1], wanted.layers, strict=False):
+        assert found.gamma_step == pytest.approx(layer.gamma_step, rel=FLOAT)
+        assert found.eta_step == pytest.approx(layer.eta_step, rel=FLOAT)
+        assert relative_error(found.lift, layer.lift) < tolerance(np.float32, 18)
+        assert relative_error(
+            found.sketch @ found.sketch.T, layer.sketch @ layer.sketch.T
+        ) < tolerance(np.float32, 18)
+        assert found.structure.overlap < 0.5
+    batch = sample_batch(TaskConfig(), 3, seed=0, dtype=torch.float64)
+    names: dict = {}
+    exec(rule.code(), names)
+    for A, B, C, D in zip(
+        *(X.numpy() for X in batch[:3]), rule.predict(batch).numpy(), strict=True
+    ):
+        assert relative_error(names["rule"](A, B, C), D) < tolerance(np.float64)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_the_rule_s_own_code_runs_and_agrees(config):
+    rule = ideal(config)
+    batch = sample_batch(task_of(config), 3, seed=0, dtype=torch.float64)
+    names: dict = {}
+    exec(rule.code(), names)
+    for A, B, C, D in zip(
+        *(X.numpy() for X in batch[:3]), rule.predict(batch).numpy(), strict=True
+    ):
+        value = names["rule"](A, B) @ C if config.regime == "estimation" else names["rule"](A, B, C)
+        assert relative_error(value, D) < tolerance(np.float64)
+
+
+def test_the_sign_of_a_head_is_a_convention():
+    model = ideal(ModelConfig()).model()
+    with torch.no_grad():
+        model.query[1] *= -2
+        model.value[1] *= -0.5
+    rule, wanted = extract(model, batches=4), ideal(ModelConfig())
+    assert rule.layers[1].gamma_step == pytest.approx(wanted.layers[1].gamma_step, rel=FLOAT)
+    assert rule.layers[1].eta_step == pytest.approx(wanted.layers[1].eta_step, rel=FLOAT)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_an_untrained_model_has_no_rule(regime):
+    rule = extract(random_model(ModelConfig(regime)), batches=4)
+    assert not rule.learned
+    assert any("test error" in reason for reason in rule.reasons)
+    assert any("off the pattern" in reason for reason in rule.reasons)
+    assert "does NOT follow" in str(rule)
+
+
+def test_a_model_trained_on_the_wrong_sign_has_no_rule():
+    """With +D read instead of -D training finds another, worse optimum."""
+    generator = torch.Generator().manual_seed(0)
+    model = LinearTransformer(ModelConfig(), generator)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(400):
+        batch = sample_batch(TaskConfig(), 128, generator=generator)
+        loss = (-model.predict(batch) - batch.D).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.median(losses[-50:]) < 0.5 * np.median(losses[:10])  # it did learn something
+    rule = extract(model, batches=4)
+    assert not rule.learned
+    assert any("gamma" in reason for reason in rule.reasons)
+
+
+def test_ideal_weights_with_one_layer_reversed_are_found_out():
+    model = load_pretrained("unconstrained")
+    with torch.no_grad():
+        model.projection[1] *= -1
+    reasons = extract(model, batches=4).reasons
+    assert any(reason.startswith("layer 1: gamma") for reason in reasons)
+    assert any(reason.startswith("layer 1: eta") for reason in reasons)
+
+
+@pytest.mark.parametrize(("regime", "seed"), SEEDS)
+def test_every_pretrained_model_follows_the_rule(regime, seed):
+    run = load_run(pretrained_path(regime, seed))
+    assert run.config.model.regime == regime
+    assert run.config.seed == seed
+    assert run.steps == run.config.steps == 20_000
+    rule = extract(run.model)
+    assert rule.learned, rule.reasons
+    assert rule.model_error == pytest.approx(run.test, rel=1e-6)
+    assert rule.rule_error < 1.2 * rule.model_error
+
+
+def test_the_paper_s_constants_are_found():
+    rule = extract(load_pretrained("unconstrained"))
+    assert 0.8 < rule.eta[0] < 1.3
+    assert all(1 < gamma < 3 for gamma in rule.gamma)
+    assert all(layer.structure.sparse for layer in rule.layers)
+    assert rule.quantised_error < 1.05 * rule.model_error
+
+
+def test_heads_that_do_nothing_are_pruned():
+    one = ideal(ModelConfig()).model()
+    many = LinearTransformer(ModelConfig(heads=4)).double()
+    with torch.no_grad():
+        for name, parameter in one.named_parameters():
+            getattr(many, name)[:, 3:] = parameter
+        many.query[:, 2] = torch.eye(20) * 1e-6
+    pruned, kept = prune(many, batches=2)
+    assert kept == (3,)
+    batch = sample_batch(TaskConfig(), 4, seed=0, dtype=torch.float64)
+    assert torch.allclose(pruned.predict(batch), one.predict(batch))
+    assert extract(many, batches=4).gamma == pytest.approx(extract(one, batches=4).gamma, rel=1e-5)
+
+
+def test_heads_that_share_the_work_add_up():
+    one = ideal(ModelConfig()).model()
+    two = LinearTransformer(ModelConfig(heads=2)).double()
+    with torch.no_grad():
+        for name, parameter in one.named_parameters():
+            getattr(two, name)[:] = parameter
+        two.projection[:, 0] *= 0.3
+        two.projection[:, 1] *= 0.7
+    rule = extract(two, batches=4)
+    assert rule.heads == (0, 1)
+    assert rule.gamma == pytest.approx(extract(one, batches=4).gamma, rel=1e-5)
+
+
+def test_sparsify_keeps_what_stands_out():
+    W = np.array([[1.0, 0.1], [-0.2, -2.0]])  # mean 0.825, threshold 1.2375
+    assert np.array_equal(sparsify(W), [[0, 0], [0, -2]])
+
+
+def test_cluster_finds_the_values_and_zero(rng):
+    W = np.zeros((20, 20))
+    W[:18, :18] = np.diag(rng.normal(-1, 0.05, 18))
+    W[18:, 18:] = np.diag(rng.normal(-3, 0.05, 2))
+    W[0, 1] = 0.05
+    found = cluster(W, 3)
+    values = np.unique(found)
+    assert len(values) == 3
+    assert np.allclose(values, [-3, -1, 0], atol=0.1)
+    assert found[0, 1] == 0
+
+
+def test_quantised_ideal_weights_are_the_same():
+    for config in CONFIGS[:4]:
+        model = ideal(config).model().float()
+        batch = sample_batch(task_of(config), 4, seed=0)
+        first, other = model.predict(batch), quantised(model).predict(batch)
+        assert float((first - other).detach().norm()) <= 1e-5 * float(first.detach().norm())
+
+
+def test_universal_constants_use_norms_of_their_own():
+    rule = extract(load_pretrained("unconstrained"), batches=4).with_constants(1.0, 1.9, batches=4)
+    assert rule.eta == pytest.approx([1.0] * 4)
+    assert rule.gamma == pytest.approx([1.9] * 4)
+    norms = [layer.norm for layer in rule.layers]
+    assert norms == sorted(norms, reverse=True)
+    # eta = 1: s (1 - s^2 / |A|^2) is at most 2 / sqrt(27) of |A|.
+    assert norms[1] <= norms[0] * 2 / 27**0.5 * 1.02
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_fidelity_is_perfect_for_ideal_weights_and_for_nothing_else(config):
+    rule = ideal(config)
+    model = rule.model().float()
+    table = fidelity(model, rule, batches=2, size=64)
+    assert table.fitted[0] == table.universal[0] == 0
+    assert (table.fitted < 1e-9).all()
+    assert table.fitted_error == pytest.approx(table.model_error, rel=1e-3)
+    layers = list(rule.layers)
+    layers[1] = LayerRule(0, layers[1].gamma_step, 1.0, layers[1].sketch)
+    other = fidelity(model, replace(rule, layers=tuple(layers)), batches=2, size=64)
+    assert other.fitted[1] < 1e-9
+    assert (other.fitted[2:] > 1e-8).all()
+
+
+def test_pretrained_models_are_named_by_regime_and_seed():
+    with pytest.raises(ValueError, match="regime must be one of unconstrained"):
+        load_pretrained("central")
+    with pytest.raises(ValueError, match=r"seed must be one of 0, 1.* for the distributed regime"):
+        load_pretrained("distributed", seed=99)
+    for noisy, least in ((False, 2), (True, 1)):
+        for regime in REGIMES:
+            wanted = 3 if regime == "unconstrained" and not noisy else least
+            assert sum(name == regime for name, _ in pretrained(noisy=noisy)) >= wanted
+
+
+def test_a_rule_without_a_model_prints():
+    text = str(Rule(ModelConfig("distributed"), (LayerRule(0.1, 0.2, 2.0),)))
+    assert "on each of 3 machines" in text
+    assert "averaged" in text
