@@ -26,9 +26,10 @@ __all__ = ["main"]
 
 STATUS = """exit status:
   0    done
-  1    done and written, but a solve ended without the accuracy that was asked for
+  1    done and written, but a solve ended without the accuracy that was asked for,
+       a training diverged, or a model follows no rule
   2    bad input; nothing was written
-  130  interrupted; nothing was written"""
+  130  interrupted; nothing was written (by train: up to the last checkpoint)"""
 
 OPTIONAL = {
     "scikit-learn": "sklearn",

@@ -17,7 +17,9 @@ __all__ = ["load_pretrained", "pretrained", "pretrained_path"]
 FOLDER = Path(__file__).parent / "checkpoints"
 
 
-def pretrained_path(regime: str, seed: int = 0, *, noisy: bool = False) -> Path:
+def pretrained_path(
+    regime: str, seed: int = 0, *, noisy: bool = False, folder: Path = FOLDER
+) -> Path:
     """Where a checkpoint is, for `eagle.transformer.load_run`.
 
     Parameters
@@ -28,6 +30,8 @@ def pretrained_path(regime: str, seed: int = 0, *, noisy: bool = False) -> Path:
         Of the training.
     noisy : bool
         Trained on X with noise of variance 0.01.
+    folder : Path
+        Of the checkpoints; the package's by default.
 
     Returns
     -------
@@ -40,27 +44,29 @@ def pretrained_path(regime: str, seed: int = 0, *, noisy: bool = False) -> Path:
     """
     if regime not in REGIMES:
         raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}")
-    there = pretrained(noisy=noisy)
+    there = pretrained(noisy=noisy, folder=folder)
     if (regime, seed) not in there:
         seeds = ", ".join(str(own) for name, own in there if name == regime)
         raise ValueError(f"seed must be one of {seeds} for the {regime} regime, got {seed!r}")
-    return FOLDER / f"{regime}-{'noisy-' if noisy else ''}{seed}.safetensors"
+    return folder / f"{regime}-{'noisy-' if noisy else ''}{seed}.safetensors"
 
 
-def pretrained(*, noisy: bool = False) -> tuple[tuple[str, int], ...]:
+def pretrained(*, noisy: bool = False, folder: Path = FOLDER) -> tuple[tuple[str, int], ...]:
     """Regimes and seeds of the checkpoints there are.
 
     Parameters
     ----------
     noisy : bool
         Those that were trained with noise.
+    folder : Path
+        Of the checkpoints; the package's by default.
 
     Returns
     -------
     tuple of (str, int)
     """
     found = []
-    for path in sorted(FOLDER.glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")):
         name, _, seed = path.stem.rpartition("-")
         if name.endswith("-noisy") == noisy:
             found.append((name.removesuffix("-noisy"), int(seed)))

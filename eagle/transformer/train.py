@@ -195,7 +195,7 @@ def train(
     ('DONE', 20)
     """
     folder = None if directory is None else Path(directory)
-    trainer = _Trainer(config, torch.device(device))
+    trainer = Trainer(config, torch.device(device))
     if folder is not None and (folder / CHECKPOINT).exists():
         if not resume:
             raise ValueError(
@@ -256,7 +256,7 @@ def evaluate(
     return statistics.median(errors)
 
 
-class _Trainer:
+class Trainer:
     """The state of a run between two steps: all of it goes into a checkpoint."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
@@ -282,7 +282,7 @@ class _Trainer:
         losses, gradients, skipped = [], [], 0
         stop = min(config.steps, (self.step // config.log_every + 1) * config.log_every)
         while self.step < stop and self.stalled < PATIENCE:
-            loss, gradient = self._update()
+            loss, gradient = self.update()
             if math.isfinite(gradient):
                 losses.append(loss)
                 gradients.append(gradient)
@@ -319,7 +319,7 @@ class _Trainer:
         if not diverged and test is not None:
             self.good = self._weights()
 
-    def _update(self) -> tuple[float, float]:
+    def update(self) -> tuple[float, float]:
         """One step; the loss, and the norm of the gradient before clipping."""
         batch = sample_batch(self.config.task, self.config.batch, generator=self.generator)
         for group in self.optimizer.param_groups:
@@ -405,7 +405,7 @@ class _Trainer:
         self.good = self._weights()
 
 
-def _header(run: Run | _Trainer) -> dict[str, Any]:
+def _header(run: Run | Trainer) -> dict[str, Any]:
     return {
         "config": run.config.to_dict(),
         "status": run.status.name,

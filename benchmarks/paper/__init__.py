@@ -1,0 +1,1 @@
+"""The paper's figures and tables, redrawn: ``python -m benchmarks.paper NAME ...``."""

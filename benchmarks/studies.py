@@ -1,0 +1,318 @@
+"""Four questions beyond the paper: ``python -m benchmarks.studies [NAME ...] --runs FOLDER``.
+
+``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
+for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
+the schedule tend to the minimax one? Runs that FOLDER does not hold yet are trained first, minutes
+each; pictures go to ``--output``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import Report
+from benchmarks.transformer import Models
+from eagle.plotting import COLOURS, save
+from eagle.schedule import Minimax, largest
+from eagle.transformer import (
+    LayerRule,
+    ModelConfig,
+    Rule,
+    Run,
+    TaskConfig,
+    TrainConfig,
+    extract,
+    sample_batch,
+    train,
+)
+from eagle.transformer.rule import task_of
+from eagle.update import Blocks, update
+
+STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
+DEPTHS = (2, 3, 4, 6, 8)
+
+
+@dataclass
+class Setting:
+    """Where runs are and pictures go."""
+
+    report: Report
+    runs: Path
+    output: Path
+
+    def trained(self, name: str, config: TrainConfig) -> Run:
+        """A run of that name, from the folder or trained now."""
+        torch.set_num_threads(1)
+        run = train(config, self.runs / name, resume=True, progress=sys.stderr.isatty())
+        self.report.say(f"{name}: {run}")
+        return run
+
+    def save(self, figure: Any, name: str) -> None:
+        path = self.output / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(figure, path)
+        self.report.say(f"picture: {path}")
+
+
+def short(*, model: dict | None = None, task: dict | None = None, **changes: Any) -> TrainConfig:
+    """The paper's recipe, fewer steps."""
+    changes = {"steps": STEPS, "cooldown": COOLDOWN} | changes
+    config = TrainConfig.paper("unconstrained", **changes)
+    return replace(
+        config,
+        model=replace(config.model, **(model or {})),
+        task=replace(config.task, **(task or {})),
+    )
+
+
+def best(config: ModelConfig, task: TaskConfig, *, steps: int = 2000, seed: int = 0) -> Rule:
+    """The 2 L scalars of a depth-L rule, one norm for all prompts, optimised directly.
+
+    Adam on the logarithms of the step sizes, from the universal constants, with the loss, the
+    clipping and the batches that the transformer is trained with.
+    """
+    start = Rule(config, tuple(LayerRule(0.0, 0.0, 1.0) for _ in range(config.layers)))
+    start = start.with_constants(1.0, 1.2, task=task)
+    logarithms = torch.tensor(
+        [[np.log(layer.eta_step), np.log(layer.gamma_step)] for layer in start.layers],
+        dtype=torch.float32,
+        requires_grad=True,
+    )
+    optimizer = torch.optim.Adam([logarithms], lr=1e-2)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * min(1.0, 2 * (1 - step / steps))
+        A, B, C, D = sample_batch(task, 1024, generator=generator)
+        blocks = Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
+        for eta, gamma in logarithms.exp():
+            blocks = update(blocks, eta, gamma)
+        loss = (blocks.D.mT - D).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_([logarithms], 0.1)
+        if torch.isfinite(norm):
+            optimizer.step()
+    pairs = logarithms.detach().exp().double().numpy()
+    return with_steps(config, [tuple(pair) for pair in pairs], task)
+
+
+def with_steps(config: ModelConfig, steps: list[tuple[float, float]], task: TaskConfig) -> Rule:
+    """A rule with given step sizes, its norms measured on its own states."""
+    rule = Rule(config, tuple(LayerRule(eta, gamma, 1.0) for eta, gamma in steps))
+    probe = extract(rule.model(), task=task)
+    layers = [
+        LayerRule(eta, gamma, found.norm)
+        for (eta, gamma), found in zip(steps, probe.layers, strict=True)
+    ]
+    return replace(rule, layers=tuple(layers))
+
+
+def minimax(config: ModelConfig, task: TaskConfig, lower: float) -> Rule:
+    """F2's schedule for singular values in [lower, 1] times the largest norm in a batch."""
+    schedule, steps = Minimax(), []
+    norm = Rule(config, (LayerRule(0, 0, 1.0),)).with_constants(task=task).layers[0].norm
+    for _ in range(config.layers):
+        eta, gamma = schedule.pair(lower)
+        steps.append((eta / norm**2, gamma / norm**2))
+        image = min(lower * (1 - eta * lower**2), 1 - eta)
+        lower, norm = image / largest(eta), norm * largest(eta)
+    return with_steps(config, steps, task)
+
+
+def error(rule: Rule, task: TaskConfig) -> float:
+    """Mean square per entry of D, median of batches."""
+    generator = torch.Generator().manual_seed(77)
+    errors = []
+    with torch.no_grad():
+        for _ in range(16):
+            batch = sample_batch(task, 1024, generator=generator)
+            errors.append((rule.predict(batch) - batch.D).square().mean().item())
+    return float(np.median(errors))
+
+
+def constants(setting: Setting) -> None:
+    report, config = setting.report, ModelConfig()
+    task = task_of(config)
+    learned = Models().rules("unconstrained")
+    optimum = best(config, task)
+    lowers = (0.003, 0.01, 0.03, 0.1)
+    schedules = {f"minimax, l = {lower:g}": minimax(config, task, lower) for lower in lowers}
+    rules = {f"learned, seed {i}": rule for i, rule in enumerate(learned)}
+    rules |= {"best 8 scalars": optimum} | schedules
+    report.section("learned and optimal constants, in units of |A_0|^-2 of the batch maximum")
+    for name, rule in rules.items():
+        square = rule.layers[0].norm ** 2
+        report.row(
+            rule=f"{name:20}",
+            **{f"eta{i}": rule.layers[i].eta_step * square for i in range(3)},
+            **{f"gamma{i}": rule.layers[i].gamma_step * square for i in range(4)},
+            error=error(rule, task),
+        )
+    figure, (left, right) = _figure(2)
+    for i, (name, rule) in enumerate(rules.items()):
+        square = rule.layers[0].norm ** 2
+        style = {"color": COLOURS[min(i, 6)], "marker": "osD^vPX"[i % 7], "label": name.strip()}
+        left.plot([layer.eta_step * square for layer in rule.layers[:3]], **style)
+        right.plot([layer.gamma_step * square for layer in rule.layers], **style)
+    left.set(title="eta", xlabel="layer", yscale="log", ylabel="in units of |A_0|^-2")
+    right.set(title="gamma", xlabel="layer", yscale="log")
+    right.legend(frameon=False, fontsize=7)
+    setting.save(figure, "constants")
+
+
+def lift(setting: Setting) -> None:
+    report = setting.report
+    own = enumerate(Models().rules("compute-limited"))
+    rules = {f"paper's lift, seed {seed}": rule for seed, rule in own}
+    for seed in (0, 1):
+        config = TrainConfig.paper("compute-limited", seed=seed, steps=STEPS, cooldown=COOLDOWN)
+        config = replace(config, model=replace(config.model, lift="full"))
+        rules[f"room for the full, {seed}"] = extract(setting.trained(f"full-{seed}", config).model)
+    report.section("what is lifted: energy of P in the range of S, and along the identity")
+    for name, rule in rules.items():
+        for layer, each in enumerate(rule.layers[:-1]):
+            later = np.hstack([own.sketch for own in rule.layers[layer + 1 :]])
+            report.row(
+                model=f"{name:22}",
+                layer=layer,
+                own=each.structure.overlap,
+                later=_inside(each.lift, later),
+                identity=each.structure.full,
+                error=rule.model_error,
+            )
+    report.say("own by chance: (5/18)^2 = 0.08; identity of a projector of rank 5: 5/18 = 0.28")
+    figure, axes = _figure(len(rules))
+    for (name, rule), ax in zip(rules.items(), np.atleast_1d(axes), strict=True):
+        S = [np.linalg.qr(layer.sketch)[0] for layer in rule.layers]
+        table = [[_inside(rule.layers[i].lift, S[j]) for j in range(4)] for i in range(3)]
+        image = ax.imshow(table, vmin=0, vmax=1, cmap="viridis")
+        for i in range(3):
+            for j in range(4):
+                ax.text(j, i, f"{table[i][j]:.2f}", ha="center", va="center", color="w", fontsize=8)
+        ax.set_title(name, fontsize=8)
+        ax.set(xlabel="sketch S of layer", ylabel="lift P of layer")
+    figure.colorbar(image, ax=axes, shrink=0.6, label="energy of P in the range of S")
+    setting.save(figure, "lift")
+
+
+def _inside(lift: np.ndarray, basis: np.ndarray) -> float:
+    """Energy of a lift inside a range, from both sides."""
+    U, s, _ = np.linalg.svd(basis, full_matrices=False)
+    U = U[:, s > 0.1 * s[0]]
+    return float((np.linalg.norm(U.T @ lift @ U) / np.linalg.norm(lift)) ** 2)
+
+
+def families(setting: Setting) -> None:
+    report = setting.report
+    tasks = {
+        "block": {},
+        "mixture": {"family": "mixture"},
+        "asymmetric": {"family": "asymmetric"},
+        "condition 1e6": {"family": "condition", "condition": 1e6},
+        "condition 1e8": {"family": "condition", "condition": 1e8},
+    }
+    rules = {}
+    for name, task in tasks.items():
+        run = setting.trained(name.replace(" ", "-") if task else "depth-4", short(task=task))
+        rules[name] = (run, extract(run.model, task=run.config.task))
+    report.section("trained on other data, 6,000 steps, tested on the same data")
+    for name, (run, rule) in rules.items():
+        report.row(
+            family=f"{name:14}",
+            learned=rule.learned,
+            untrained=run.untrained,
+            trained=run.test,
+            rule=rule.rule_error,
+            best_scalars=error(best(run.config.model, run.config.task), run.config.task),
+            off_QK=max(layer.structure.off_pattern_QK for layer in rule.layers),
+            off_VP=max(layer.structure.off_pattern_VP for layer in rule.layers),
+            spread=max(layer.structure.spread for layer in rule.layers),
+        )
+        for reason in rule.reasons:
+            report.say(f"    {reason}")
+    figure, axes = _figure(len(rules))
+    for (name, (run, _)), ax in zip(rules.items(), axes, strict=True):
+        W = run.model.W_QK[1, 0].detach().numpy()
+        ax.imshow(W, cmap="RdBu", vmin=-abs(W).max(), vmax=abs(W).max())
+        ax.set_title(f"{name}: W_QK, layer 1", fontsize=8)
+        ax.set(xticks=[], yticks=[])
+    setting.save(figure, "families")
+
+
+def depth(setting: Setting) -> None:
+    report = setting.report
+    report.section("constants against depth, in units of |A_l|^-2 of the batch maximum")
+    found = {}
+    for layers in DEPTHS:
+        config = short(model={"layers": layers})
+        run = setting.trained(f"depth-{layers}", config)
+        rule = extract(run.model)
+        optimum = best(run.config.model, run.config.task)
+        found[layers] = (rule, optimum)
+        report.row(
+            depth=layers,
+            learned=rule.learned,
+            error=run.test,
+            best_scalars=error(optimum, run.config.task),
+            eta=" ".join(f"{value:.2f}" for value in rule.eta[:-1]),
+            best_eta=" ".join(f"{value:.2f}" for value in optimum.eta[:-1]),
+            gamma=" ".join(f"{value:.2f}" for value in rule.gamma),
+            best_gamma=" ".join(f"{value:.2f}" for value in optimum.gamma),
+        )
+    figure, (left, right) = _figure(2)
+    for colour, (layers, (rule, optimum)) in zip(COLOURS, found.items(), strict=False):
+        for axes, name, stop in ((left, "eta", -1), (right, "gamma", None)):
+            axes.plot(getattr(rule, name)[:stop], "o-", color=colour, label=f"depth {layers}")
+            axes.plot(getattr(optimum, name)[:stop], "x:", color=colour)
+    left.axhline(1 / 3, color="0.6", linewidth=1)
+    left.axhline(1, color="0.6", linewidth=1)
+    left.set(title="eta: learned (o), best scalars (x)", xlabel="layer", ylim=(0, 3))
+    right.set(title="gamma", xlabel="layer", ylim=(0, 6))
+    right.legend(frameon=False, fontsize=8)
+    setting.save(figure, "depth")
+
+
+def _figure(columns: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * columns, 3.4), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+STUDIES: dict[str, Callable[[Setting], None]] = {
+    "constants": constants,
+    "lift": lift,
+    "families": families,
+    "depth": depth,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the studies asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(STUDIES))
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of trained models")
+    parser.add_argument("--output", type=Path, default=Path("studies"), help="folder of pictures")
+    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.names) - set(STUDIES)
+    if unknown:
+        parser.error(f"no study {', '.join(sorted(unknown))}: choose from {', '.join(STUDIES)}")
+    setting = Setting(Report("studies"), arguments.runs, arguments.output)
+    for name in arguments.names or STUDIES:
+        STUDIES[name](setting)
+    setting.report.save(arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

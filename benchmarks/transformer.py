@@ -1,0 +1,260 @@
+"""The trained transformers: errors, distances, structure, constants, speed.
+
+``python -m benchmarks transformer``: everything but ``speed`` reads the checkpoints that come with
+the package, so that it takes seconds; `benchmarks.pretrain` makes them anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.common import Report, best_time
+from eagle.transformer import (
+    Fidelity,
+    Rule,
+    Run,
+    TaskConfig,
+    TrainConfig,
+    extract,
+    fidelity,
+    load_run,
+    pretrained,
+    pretrained_path,
+    sample_batch,
+)
+from eagle.transformer.config import FAMILIES, REGIMES
+from eagle.transformer.pretrained import FOLDER
+from eagle.transformer.train import Trainer
+
+# Table 1 of the paper, times 1e-4; mean over 10 seeds.
+PAPER = {
+    "unconstrained": (0, 2.36, 5.27, 3.70, 2.16),
+    "distributed": (0, 0.62, 1.40, 1.28, 1.32),
+    "compute-limited": (0, 0.01, 0.02, 0.13, 0.14),
+}
+WANTED = {"unconstrained": 40, "distributed": 15, "compute-limited": 8}
+UNIVERSAL = ((1.0, 1.9), (1.2, 1.2))  # the paper's pair, and the best pair found here
+
+
+class Models:
+    """The trained models in a folder, and what is read out of them, each once."""
+
+    def __init__(self, folder: Path = FOLDER):
+        self.folder = folder
+        self.run = functools.cache(self._run)
+        self.rule = functools.cache(self._rule)
+        self.fidelity = functools.cache(self._fidelity)
+
+    def seeds(self, regime: str, *, noisy: bool = False) -> list[int]:
+        """Of the checkpoints there are."""
+        there = pretrained(noisy=noisy, folder=self.folder)
+        return [seed for name, seed in there if name == regime]
+
+    def rules(self, regime: str, *, noisy: bool = False) -> list[Rule]:
+        """One per seed."""
+        return [self.rule(regime, seed, noisy) for seed in self.seeds(regime, noisy=noisy)]
+
+    def _run(self, regime: str, seed: int, noisy: bool = False) -> Run:
+        return load_run(pretrained_path(regime, seed, noisy=noisy, folder=self.folder))
+
+    def _rule(self, regime: str, seed: int, noisy: bool = False) -> Rule:
+        """Measured on the noiseless task."""
+        return extract(self.run(regime, seed, noisy).model)
+
+    def _fidelity(self, regime: str, seed: int) -> Fidelity:
+        return fidelity(self.run(regime, seed).model, self.rule(regime, seed, False))
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    return f"{np.median(values):.3g} ({min(values):.3g} .. {max(values):.3g})"
+
+
+def error(report: Report, models: Models) -> None:
+    report.section("test error after training: mean square per entry of D, median of 16 batches")
+    for noisy in (False, True):
+        for regime in REGIMES:
+            for seed in models.seeds(regime, noisy=noisy):
+                run = models.run(regime, seed, noisy)
+                report.row(
+                    regime=regime,
+                    noise=run.config.task.noise,
+                    seed=seed,
+                    steps=run.steps,
+                    untrained=run.untrained,
+                    trained=run.test,
+                    times=run.untrained / run.test,
+                    wanted=0 if noisy else WANTED.get(regime, 0),
+                    clipped=run.clipped,
+                    skipped=run.skipped,
+                    seconds=run.log[-1].seconds,
+                )
+
+
+def table1(report: Report, models: Models) -> None:
+    report.section("Table 1: mean squared distance of states x 1e4, median (range) over seeds")
+    for regime in REGIMES:
+        for layer in range(5):
+            tables = [models.fidelity(regime, seed) for seed in models.seeds(regime)]
+            fitted = [1e4 * table.fitted[layer] for table in tables]
+            universal = [1e4 * table.universal[layer] for table in tables]
+            report.row(
+                regime=regime,
+                layer=layer,
+                paper=PAPER[regime][layer] if regime in PAPER else float("nan"),
+                fitted=spread(fitted),
+                universal=spread(universal),
+            )
+
+
+def structure(report: Report, models: Models) -> None:
+    report.section("structure: energy off the pattern, and what else was tested; median over seeds")
+    for regime in REGIMES:
+        rules = models.rules(regime)
+        for layer in range(4):
+            found = [rule.layers[layer].structure for rule in rules]
+            last = layer == 3
+
+            def median(
+                name: str, found: list = found, *, there: bool = True
+            ) -> float:  # of one attribute
+                values = [getattr(each, name) for each in found]
+                return float("nan") if not there or None in values else float(np.median(values))
+
+            report.row(
+                regime=regime,
+                layer=layer,
+                off_QK=median("off_pattern_QK"),
+                off_VP=median("off_pattern_VP"),
+                off_bias=median("off_pattern_bias"),
+                spread=median("spread"),
+                sparse=sum(each.sparse for each in found) / len(found),
+                overlap=median("overlap", there=not last),
+                full=median("full", there=not last),
+                agreement=median("agreement", there=not last),
+                gaussian=median("gaussian"),
+            )
+    report.section("quality after sparsification and clustering")
+    for regime in REGIMES:
+        for seed in models.seeds(regime):
+            rule = models.rule(regime, seed, False)
+            report.row(
+                regime=regime,
+                seed=seed,
+                learned=rule.learned,
+                model=rule.model_error,
+                quantised=rule.quantised_error,
+                rule=rule.rule_error,
+                between=rule.distance,
+            )
+
+
+def constants(report: Report, models: Models) -> None:
+    report.section("fitted constants in units of |A_l|^-2; the paper: eta 1, gamma 1.9")
+    for noisy in (False, True):
+        for regime in REGIMES:
+            rules = models.rules(regime, noisy=noisy)
+            for layer in range(4):
+                eta = [rule.eta[layer] for rule in rules]
+                gamma = [rule.gamma[layer] for rule in rules]
+                report.row(
+                    regime=regime + (", noisy" if noisy else ""),
+                    layer=layer,
+                    norm=spread([rule.layers[layer].norm for rule in rules]),
+                    eta=spread(eta) if layer < 3 else "unused",
+                    gamma=spread(gamma),
+                )
+    report.section("prediction error with the same two constants in every layer; median over seeds")
+    batches = [sample_batch(TaskConfig(), 1024, seed=seed) for seed in range(100, 116)]
+    for regime in REGIMES:
+        rules = models.rules(regime)
+        report.row(
+            regime=regime,
+            transformer=float(np.median([rule.model_error for rule in rules])),
+            fitted=float(np.median([rule.rule_error for rule in rules])),
+            **{
+                f"eta={eta:g}, gamma={gamma:g}": float(
+                    np.median([_error(rule.with_constants(eta, gamma), batches) for rule in rules])
+                )
+                for eta, gamma in UNIVERSAL
+            },
+        )
+
+
+def _error(rule: Rule, batches: list) -> float:
+    with torch.no_grad():
+        return float(np.median([(rule.predict(b) - b.D).square().mean().item() for b in batches]))
+
+
+def speed(report: Report, models: Models) -> None:
+    threads = torch.get_num_threads()
+    n = 1500
+    X = torch.randn(n, n)
+    rate = 2 * n**3 / best_time(lambda: X @ X) / 1e9
+    report.section(f"training step, batch 1024, {threads} threads; float32 gemm {rate:.0f} GFLOP/s")
+    for regime in REGIMES:
+        config = TrainConfig.paper(regime)
+        trainer = Trainer(config, torch.device("cpu"))
+        for _ in range(5):
+            trainer.update()
+        started = time.perf_counter()
+        for _ in range(40):
+            trainer.update()
+        seconds = (time.perf_counter() - started) / 40
+        flops = config.batch * _flops(config)
+        report.row(
+            regime=regime,
+            milliseconds=1e3 * seconds,
+            minutes_for_20000=seconds * 20_000 / 60,
+            GFLOP=flops / 1e9,
+            GFLOP_per_second=flops / seconds / 1e9,
+            share_of_gemm=flops / seconds / 1e9 / rate,
+        )
+    report.section("drawing 1024 prompts")
+    for family in FAMILIES:
+        generator = torch.Generator().manual_seed(0)
+        task = TaskConfig(family)
+        draw = functools.partial(sample_batch, task, 1024, generator=generator)
+        report.row(family=family, milliseconds=1e3 * best_time(draw, 10))
+
+
+def _flops(config: TrainConfig) -> int:
+    """Of the products of one prompt, forward and backward; the backward pass has two for each."""
+    model = config.model
+    k, complete, incomplete = model.features, model.complete, model.incomplete
+    tokens = complete + incomplete
+    per_layer = complete * k * k + k**3  # K^T K, times W_VP
+    asking = 2 * k * k  # times W_QK, times the memory
+    inner = (model.layers - 1) * (per_layer + tokens * asking)
+    last = per_layer + incomplete * asking
+    return 3 * 2 * (inner + last)
+
+
+SECTIONS: dict[str, Callable[[Report, Models], None]] = {
+    "error": error,
+    "table1": table1,
+    "structure": structure,
+    "constants": constants,
+    "speed": speed,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the sections asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks transformer", description=__doc__)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--checkpoints", type=Path, default=FOLDER, help="default: the package's")
+    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
+    arguments = parser.parse_args(argv)
+    report, models = Report("transformer"), Models(arguments.checkpoints)
+    for name in arguments.sections:
+        SECTIONS[name](report, models)
+    report.save(arguments.json)
+    return 0
