@@ -17,7 +17,7 @@ from eagle.transformer import RunStatus, TrainConfig, load_run, train
 from eagle.transformer.config import REGIMES
 
 OUTPUT = Path(__file__).parents[1] / "eagle" / "transformer" / "checkpoints"
-SEEDS = {"unconstrained": (0, 1, 2)}
+SEEDS = {"unconstrained": (0, 1, 2), "distributed": (0, 1, 2)}
 COOLDOWN = 0.2  # the one departure from the paper's recipe: the rate falls to 0 at the end
 
 

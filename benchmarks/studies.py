@@ -200,6 +200,7 @@ def lift(setting: Setting) -> None:
                 ax.text(j, i, f"{table[i][j]:.2f}", ha="center", va="center", color="w", fontsize=8)
         ax.set_title(name, fontsize=8)
         ax.set(xlabel="sketch S of layer", ylabel="lift P of layer")
+        ax.set(xticks=range(4), yticks=range(3))
     figure.colorbar(image, ax=axes, shrink=0.6, label="energy of P in the range of S")
     setting.save(figure, "lift")
 

@@ -73,8 +73,9 @@ def update(
     >>> from eagle.update import Blocks, update
     >>> A, B, C = np.diag([1.0, 0.5]), np.ones((1, 2)), np.ones((2, 1))
     >>> blocks = Blocks(A, B, C, np.zeros((1, 1)))
-    >>> for _ in range(12):
-    ...     blocks = update(blocks, 1 / 3, 1.0)
+    >>> for _ in range(9):
+    ...     square = np.linalg.norm(blocks.A, 2) ** 2
+    ...     blocks = update(blocks, 1 / (3 * square), 1 / square)
     >>> round(blocks.D.item(), 6)  # 1 + 2
     3.0
     """

@@ -160,6 +160,7 @@ def fig14(report: Report, models: Models) -> Any:
             report.row(seed=seed, layer=i, **own, QK_to_VP=agreement)
         ax.imshow(table, vmin=0, vmax=1)
         ax.set(title=f"seed {seed}", xlabel="sketch of layer", ylabel="lift of layer")
+        ax.set(xticks=range(4), yticks=range(3))
     return figure
 
 

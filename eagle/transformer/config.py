@@ -13,7 +13,6 @@ __all__ = ["FAMILIES", "LIFTS", "REGIMES", "ModelConfig", "TaskConfig", "TrainCo
 REGIMES = ("unconstrained", "compute-limited", "distributed", "estimation")
 FAMILIES = ("block", "scalar", "kernel", "mixture", "condition", "asymmetric")
 LIFTS = ("paper", "full")
-STARTS = ("gaussian", "orthogonal")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -107,10 +106,7 @@ class ModelConfig:
         Compute-limited only. ``"full"``: values and projections of full dimension, as the lift
         of `eagle.Sketched` needs.
     deviation : float
-        Root mean square of the initial weights.
-    start : {"gaussian", "orthogonal"}
-        Initial weights: independent, or with equal singular values. Independent ones can leave
-        a direction with next to no gradient; it stays at zero.
+        Of the initial weights, Gaussian.
 
     Raises
     ------
@@ -139,12 +135,10 @@ class ModelConfig:
     machines: int = 3
     lift: str = "paper"
     deviation: float = 0.067
-    start: str = "gaussian"
 
     def __post_init__(self) -> None:
         _check_choice("regime", self.regime, REGIMES)
         _check_choice("lift", self.lift, LIFTS)
-        _check_choice("start", self.start, STARTS)
         names = ("d", "n", "d_hidden", "n_hidden", "layers", "heads", "rank", "machines")
         for name in names:
             check_count(name, getattr(self, name))

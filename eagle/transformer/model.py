@@ -70,10 +70,8 @@ class LinearTransformer(nn.Module):
         def weights(*shape: int) -> nn.Parameter:
             if generator is None:
                 return nn.Parameter(torch.zeros(config.layers, *shape))
-            start = torch.randn(config.layers, *shape, generator=generator, device=generator.device)
-            if config.start == "orthogonal":
-                U, _, V = torch.linalg.svd(start, full_matrices=False)
-                start = max(shape[-2:]) ** 0.5 * (U @ V)
+            device = generator.device
+            start = torch.randn(config.layers, *shape, generator=generator, device=device)
             return nn.Parameter(config.deviation * start)
 
         self.query = weights(shared, seen, r)

@@ -84,8 +84,9 @@ class LayerRule:
     norm : float
         Largest ``||A_l||_2`` in a batch, median of batches.
     sketch : ndarray (visible features, r) or None
-        S, compute-limited only. Orthonormal in the paper; here columns have the sizes that the
-        weights give them, the mean of their squares being 1.
+        S, if compute-limited or if some directions of the visible block were dropped. Orthonormal
+        in the paper; here columns have the sizes that the weights give them, the mean of their
+        squares being 1.
     lift : ndarray (visible features, visible features) or None
         P in ``A <- A - eta At At^T A P``; None: that of the configuration, ``S S^T`` or I.
     structure : Structure or None
@@ -311,7 +312,8 @@ class Rule:
         str
             A few lines.
         """
-        transposed, S = self.config.transposed, self.config.regime == "compute-limited"
+        transposed = self.config.transposed
+        S = any(layer.sketch is not None for layer in self.layers)
         lines = ["A' = A^T,  B' = C^T,  C' = B^T,  D' = 0"] if transposed else []
         if self.config.regime == "estimation":
             lines = ["A' = A^T,  B' = I,  C' = B^T,  D' = 0"]
@@ -319,7 +321,8 @@ class Rule:
         if not transposed:
             lines += [f"on each of {self.config.machines} machines, with its own columns A, B:"]
         if S:
-            lines += [f"At = {a} S_l,  Bt = {b} S_l"]
+            own = "" if self.config.regime == "compute-limited" else "  (S_l = I where not listed)"
+            lines += [f"At = {a} S_l,  Bt = {b} S_l{own}"]
             lift = f"At^T {a}" if self.config.lift == "full" else "At^T At S_l^T"
             lift = f"At^T {a} P_l" if any(layer.lift is not None for layer in self.layers) else lift
             x, y = "At", "Bt"
@@ -346,14 +349,17 @@ class Rule:
         """
         steps: list[list[Any]] = [[layer.eta_step, layer.gamma_step] for layer in self.layers]
         names, extra = "eta, gamma", ""
+        visible, _ = self.config.machine_features
+        sketched = any(layer.sketch is not None for layer in self.layers)
         own_lift = any(layer.lift is not None for layer in self.layers)
         for step, layer in zip(steps, self.layers, strict=True):
-            if layer.sketch is None:
+            if not sketched:
                 continue
+            S = np.eye(visible) if layer.sketch is None else layer.sketch
             names, extra = "eta, gamma, S", f', sketch=np.array(S), lift="{self.config.lift}"'
-            step.append(layer.sketch.tolist())
+            step.append(S.tolist())
             if own_lift:  # the last layer, which needs no A, has none
-                P = layer.sketch @ layer.sketch.T if layer.lift is None else layer.lift
+                P = S @ S.T if layer.lift is None else layer.lift
                 names, extra = "eta, gamma, S, P", ", sketch=np.array(S), lift=np.array(P)"
                 step.append(P.tolist())
         imports = "Blocks, average, update" if not self.config.transposed else "Blocks, update"
@@ -367,7 +373,8 @@ class Rule:
                 "    D = np.zeros((len(B), C.shape[1]))\n"
                 "    machines = [Blocks(*blocks, C, D) for blocks in zip(*own)]\n"
                 f"    for {names} in STEPS:\n"
-                "        machines = average([update(each, eta, gamma) for each in machines])\n"
+                f"        stepped = [update(each, eta, gamma{extra}) for each in machines]\n"
+                "        machines = average(stepped)\n"
                 "    return machines[0].D\n"
             )
         estimation = self.config.regime == "estimation"

@@ -34,14 +34,22 @@ def read_layer(model: LinearTransformer, index: int, norm: float) -> LayerRule:
     W_QK, W_VP = array(model.W_QK[index]), relevant(model, index)
     limited, last = config.regime == "compute-limited", index + 1 == config.layers
     visible, _ = config.machine_features
+    blocks = W_QK[0, :visible, :visible], W_VP[0, :visible, :visible]
+
+    def read(sketch: np.ndarray | None, lift: np.ndarray | None) -> list[_Head]:
+        return [
+            _Head(W_QK[h % len(W_QK)], W_VP[h], config, machine=h, sketch=sketch, lift=lift)
+            for h in range(len(W_VP))
+        ]
+
     sketch = lift = None
     if limited:
-        sketch = _sketch(W_QK[0, :visible, :visible], config.rank)
-        lift = _lift(W_VP[0, :visible, :visible])
-    heads = [
-        _Head(W_QK[h % len(W_QK)], W_VP[h], config, machine=h, sketch=sketch, lift=lift)
-        for h in range(len(W_VP))
-    ]
+        sketch, lift = _sketch(blocks[0], config.rank), _lift(blocks[1])
+    heads = patterns = read(sketch, lift)
+    if not limited and any(0 < _rank(block) < visible for block in blocks):
+        # Directions were dropped: the diagonal is still the pattern, but not the rule.
+        sketch, lift = _sketch(blocks[0], visible), _lift(blocks[1])
+        heads = read(sketch, lift)
     # Every machine lifts its own A: the mean over heads. C is averaged after all have added to it.
     machines = 1 if config.transposed else config.machines
     eta_step = -sum(head.a1 * head.a2 for head in heads) / machines
@@ -52,7 +60,7 @@ def read_layer(model: LinearTransformer, index: int, norm: float) -> LayerRule:
         norm,
         sketch,
         lift if lift is not None and not last else None,
-        _structure(model, index, heads, sketch, None if last else lift),
+        _structure(model, index, patterns, sketch, None if last else lift),
     )
 
 
@@ -63,21 +71,21 @@ def _structure(
     sketch: np.ndarray | None,
     lift: np.ndarray | None,
 ) -> Structure:
-    visible, r = model.config.d, model.config.rank
+    (visible, _), r = model.config.machine_features, model.config.rank
+    limited = model.config.regime == "compute-limited"
     first = heads[0]
-    values = np.linalg.svd(first.block, compute_uv=False)
     projector = first.block / (first.a1 or 1.0)  # S S^T, or I
     bias = agreement = overlap = full = gaussian = None
     if model.config.regime == "estimation":
         actual = first.sign * array(model.bias[index] @ model.key[index, 0].mT)
         ideal = first.a1 * np.eye(*actual.shape)
         bias = _fraction([(actual, ideal)])
-    if sketch is not None and lift is not None:
+    if limited and sketch is not None and lift is not None:
         Q = np.linalg.qr(sketch)[0]
         agreement = float(np.linalg.norm(projector - lift) / np.linalg.norm(projector))
         overlap = float((np.linalg.norm(Q.T @ lift @ Q) / np.linalg.norm(lift)) ** 2)
         full = float(np.trace(lift) ** 2 / np.linalg.norm(lift) ** 2 / visible)
-    if sketch is not None:
+    if limited:
         entries = projector[~np.eye(visible, dtype=bool)]
         variance = r * (visible - r) / (visible * (visible + 2) * (visible - 1))
         gaussian = float(scipy.stats.kstest(entries, "norm", (0, variance**0.5)).pvalue)
@@ -87,7 +95,7 @@ def _structure(
         off_pattern_VP=_fraction([(head.W_VP, head.pattern_VP) for head in heads]),
         off_pattern_bias=bias,
         spread=float(diagonal.std() / abs(diagonal.mean())) if diagonal.any() else np.inf,
-        rank=int((values > values[0] / 2).sum()),
+        rank=_rank(first.block),
         eigenvalues=np.linalg.eigvalsh((projector + projector.T) / 2)[::-1],
         agreement=agreement,
         overlap=overlap,
@@ -156,6 +164,12 @@ def _sketch(block: np.ndarray, rank: int) -> np.ndarray:
     values, vectors = np.linalg.eigh(symmetric * (np.sign(np.trace(symmetric)) or 1.0))
     values, vectors = np.maximum(values[-rank:], 0), vectors[:, -rank:]
     return np.ascontiguousarray(vectors * np.sqrt(values / (values.mean() or 1.0)))
+
+
+def _rank(block: np.ndarray) -> int:
+    """Singular values above half the largest."""
+    values = np.linalg.svd(block, compute_uv=False)
+    return int((values > values[0] / 2).sum())
 
 
 def _lift(block: np.ndarray) -> np.ndarray:

@@ -95,6 +95,37 @@ def test_a_lift_of_its_own_is_read_out():
         assert relative_error(names["rule"](A, B, C), D) < tolerance(np.float64)
 
 
+def test_a_dropped_direction_is_read_out():
+    """One of six directions is neither seen nor lifted: a sketch of rank five."""
+    config = ModelConfig("distributed")
+    Q = np.linalg.qr(np.random.default_rng(2).standard_normal((6, 6)))[0][:, :5]
+    layers = list(ideal(config).layers)
+    layers[2] = replace(layers[2], sketch=Q, lift=Q @ Q.T)
+    wanted = Rule(config, tuple(layers))
+    rule = extract(wanted.model(), batches=4)
+    found = rule.layers[2]
+    assert [layer.sketch is None for layer in rule.layers] == [True, True, False, True]
+    assert found.structure.rank == 5
+    assert found.structure.off_pattern_QK == pytest.approx(1 / 6, rel=1e-4)
+    assert found.gamma_step * relative_size(found.sketch, 6) == pytest.approx(
+        layers[2].gamma_step, rel=FLOAT
+    )
+    assert rule.distance < 1e-10
+    batch = sample_batch(TaskConfig(), 3, seed=0, dtype=torch.float64)
+    names: dict = {}
+    exec(rule.code(), names)
+    for A, B, C, D in zip(
+        *(X.numpy() for X in batch[:3]), rule.predict(batch).numpy(), strict=True
+    ):
+        assert relative_error(names["rule"](A, B, C), D) < tolerance(np.float64)
+
+
+def relative_size(sketch: np.ndarray, n: int) -> float:
+    """The largest eigenvalue of S S^T, whose mean over all n is 1."""
+    assert np.trace(sketch @ sketch.T) == pytest.approx(n)
+    return float(np.linalg.norm(sketch, 2) ** 2)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
 def test_the_rule_s_own_code_runs_and_agrees(config):
     rule = ideal(config)
