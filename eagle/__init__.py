@@ -11,6 +11,8 @@ from eagle.methods import (
     Eagle,
     GradientDescent,
     NewtonSchulz,
+    Sketched,
+    StochasticGradientDescent,
 )
 from eagle.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
 
@@ -29,7 +31,9 @@ __all__ = [
     "Iteration",
     "NewtonSchulz",
     "Result",
+    "Sketched",
     "Status",
+    "StochasticGradientDescent",
     "complete",
     "estimate",
     "lstsq",

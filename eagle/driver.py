@@ -49,8 +49,9 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
     """Iterate `method` on `problem` until a stopping rule holds.
 
     The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
-    below `rtol`; a method that has nothing left to gain (converged if no `rtol` was asked for,
-    stagnated otherwise, or if fewer than four digits are right); `maxiter`; `time_limit`.
+    below `rtol`, as often in a row as the method wants to see it; a method that has nothing left
+    to gain (converged if no `rtol` was asked for, stagnated otherwise, or if fewer than four
+    digits are right); `maxiter`; `time_limit`.
     """
     start = time.perf_counter()
     if not problem.A.any() or 0 in problem.shape:
@@ -64,12 +65,15 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         probes = Probes.draw(problem, options.rng)
         state = method.init(probes.problem, options)
         history: list[Iteration] = []
+        within = 0  # how many of the last iterations were within rtol
         while True:
             state = method.step(state)
             extended = method.output(state)
             certificate = probes.certify(extended, state, quick=not state.settled)
             if rtol is not None and certificate.error_estimate <= rtol:
                 certificate = probes.certify(extended, state)
+            reached = rtol is not None and certificate.error_estimate <= rtol
+            within = within + 1 if reached else 0
             elapsed = time.perf_counter() - start
             history.append(
                 Iteration(
@@ -82,7 +86,8 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
                 )
             )
             tick(history[-1])
-            status = _status(extended, state, certificate, rtol, maxiter, len(history))
+            enough = within >= state.confirmations
+            status = _status(extended, state, certificate, rtol, enough, maxiter, len(history))
             if status is not Status.NONFINITE and options.callback is not None:
                 snapshot = Snapshot(
                     len(history), state.change, certificate.error_estimate, problem, extended
@@ -118,13 +123,14 @@ def _status(
     state: Any,
     certificate: Certificate,
     rtol: float | None,
+    enough: bool,
     maxiter: int,
     steps: int,
 ) -> Status | None:
     """The stopping rules that need neither clock nor callback; None to go on."""
     if not np.isfinite(extended).all():
         return Status.NONFINITE
-    if rtol is not None and certificate.error_estimate <= rtol and steps >= state.steps:
+    if enough and steps >= state.steps:
         return Status.CONVERGED
     if state.settled:
         # At the floor all that can be had is had; but not even four digits is no answer, unless

@@ -20,6 +20,7 @@ METHODS = {
     "paper": eagle.Eagle("paper"),
     "trained": eagle.Eagle("trained"),
     "cholesky": eagle.Eagle("cholesky"),
+    "sketched": eagle.Sketched(7),
     "gelsd": eagle.Direct(),
     "gelsy": eagle.Direct("gelsy"),
     "cg": eagle.ConjugateGradient(),

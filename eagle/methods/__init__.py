@@ -12,6 +12,8 @@ from eagle.methods.eagle import Eagle
 from eagle.methods.gradient_descent import GradientDescent
 from eagle.methods.lsmr import LSMR
 from eagle.methods.newton_schulz import NewtonSchulz
+from eagle.methods.sketched import Sketched
+from eagle.methods.stochastic import StochasticGradientDescent
 
 __all__ = [
     "LSMR",
@@ -21,6 +23,8 @@ __all__ = [
     "Eagle",
     "GradientDescent",
     "NewtonSchulz",
+    "Sketched",
+    "StochasticGradientDescent",
     "as_method",
 ]
 
@@ -31,6 +35,8 @@ METHODS: dict[str, type] = {
     "newton-schulz": NewtonSchulz,
     "lsmr": LSMR,
     "direct": Direct,
+    "sketched": Sketched,
+    "sgd": StochasticGradientDescent,
 }
 
 

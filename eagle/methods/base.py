@@ -38,6 +38,8 @@ class State:
         Inner iterations, for a method whose steps are something else; 0: as many as steps.
     steps : int
         Steps that the method takes whatever `maxiter` says; 0: no such number.
+    confirmations : int
+        Successive iterations that must be within `rtol`, for a method whose error fluctuates.
     matmuls : int
         Products with a factor as large as A.
     flops : float
@@ -54,6 +56,7 @@ class State:
     remaining: float | None = None
     iterations: int = 0
     steps: int = 0
+    confirmations: int = 1
     matmuls: int = 0
     flops: float = 0.0
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.kernels.blas import norm, product
-from eagle.methods.gradient_descent import GradientState, _setup, _update_value
+from eagle.methods.gradient_descent import GradientState, setup, update_value
 from eagle.options import Options
 from eagle.problem import Problem
 
@@ -55,7 +55,7 @@ class ConjugateGradient:
 
     def init(self, problem: Problem, options: Options) -> ConjugateState:
         """``W = 0``, ``direction = B A^H``."""
-        fields = _setup(problem)
+        fields = setup(problem)
         B, A = fields["B"], fields["work"].A
         gradient = product(B, A, adjoint="Y")
         noise = problem.eps * norm(A)
@@ -85,7 +85,7 @@ class ConjugateGradient:
         state.energy = energy
         state.count(len(direction), d, n)
         state.count(len(direction), n, d)
-        _update_value(state, move)
+        update_value(state, move)
         return state
 
     def output(self, state: ConjugateState) -> np.ndarray:

@@ -13,7 +13,7 @@ from eagle.methods.norms import squared_norm
 from eagle.options import Options
 from eagle.problem import Problem
 
-__all__ = ["GradientDescent"]
+__all__ = ["GradientDescent", "GradientState", "setup", "update_value"]
 
 
 @dataclass(kw_only=True)
@@ -58,7 +58,7 @@ class GradientDescent:
     def init(self, problem: Problem, options: Options) -> GradientState:
         """``W = 0``."""
         size = 1.01 * squared_norm(problem.A) or 1.0
-        return GradientState(**_setup(problem), step_size=1 / size)
+        return GradientState(**setup(problem), step_size=1 / size)
 
     def step(self, state: GradientState) -> GradientState:
         """One step for every row."""
@@ -69,7 +69,7 @@ class GradientDescent:
         state.count(len(state.B), d, n)
         state.count(len(state.B), n, d)
         state.W += move
-        _update_value(state, move)
+        update_value(state, move)
         return state
 
     def output(self, state: GradientState) -> np.ndarray:
@@ -77,9 +77,10 @@ class GradientDescent:
         return state.value.conj().T if state.flipped else state.value
 
 
-def _setup(problem: Problem) -> dict[str, Any]:
-    """Common fields of the row-wise methods."""
-    flipped = solve_columns(problem)
+def setup(problem: Problem, flipped: bool | None = None) -> dict[str, Any]:
+    """Common fields of the row-wise methods; the side to solve for, or the one with less work."""
+    if flipped is None:
+        flipped = solve_columns(problem)
     work = problem.adjoint() if flipped else problem
     B = work.rows()
     W = np.zeros((len(B), work.A.shape[0]), work.A.dtype)
@@ -94,7 +95,7 @@ def _setup(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _update_value(state: GradientState, move: np.ndarray) -> None:
+def update_value(state: GradientState, move: np.ndarray) -> None:
     """Value and change after W has moved; at rest once a move is lost in rounding."""
     difference = state.work.times_columns(move)
     state.value = state.value + difference

@@ -1,0 +1,179 @@
+"""Sketches: one epoch of exact steps is enough, the printed steps are Algorithm 1's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eagle
+from eagle.methods.sketched import SAMPLINGS, default_size
+from eagle.options import Options
+from eagle.problem import Problem
+from eagle.update import LIFTS, Blocks, update
+from tests.systems import SHAPES, quietly, system
+from tests.tolerances import relative_error, tolerance
+
+
+def solve(blocks, method, **options):
+    return quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=method, rng=1, **options)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e4, 1e8, 1e12])
+@pytest.mark.parametrize("part", [2, 4, 8, 16])
+def test_exact_steps_need_one_epoch_whatever_the_condition(part, condition):
+    problem = eagle.problems.low_rank(96, 96, condition=condition, rng=0)
+    result = solve(problem, eagle.Sketched(96 // part))
+    assert result.converged
+    assert result.iterations <= 2 * part
+    assert result.rank == 96
+    # Backward stable: the error does not grow with the condition number.
+    assert problem.error(result.value) <= tolerance(np.float64, 96)
+
+
+@given(
+    d=st.integers(1, 30),
+    n=st.integers(1, 30),
+    size=st.integers(1, 40),
+    condition=st.floats(1, 1e6),
+    dtype=st.sampled_from([np.float32, np.float64, np.complex128]),
+    share=st.floats(0.1, 1),
+    seed=st.integers(0, 50),
+)
+def test_any_sketch_size_finds_the_value(d, n, size, condition, dtype, share, seed):
+    rank = max(1, int(share * min(d, n)))
+    condition = min(condition, 0.01 / np.finfo(dtype).eps)
+    problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, dtype=dtype, rng=seed)
+    result = solve(problem, eagle.Sketched(size))
+    error = problem.error(result.value)
+    assert error <= 10 * result.error_estimate + tolerance(dtype) or not result.converged
+    assert error <= tolerance(dtype, condition) * max(d, n)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_sampling_has_the_same_limit(shape, sampling):
+    problem = eagle.problems.low_rank(*SHAPES[shape], condition=100, rng=3)
+    result = solve(problem, eagle.Sketched(4, sampling=sampling))
+    assert result.converged
+    assert problem.error(result.value) <= tolerance(np.float64, 100)
+
+
+@pytest.mark.parametrize("lift", LIFTS)
+def test_printed_steps_are_algorithm_1(lift):
+    given = system("tall", condition=3)
+    problem = Problem.create(given.A, given.B, given.C)
+    method = eagle.Sketched(3, lift=lift, step_sizes=(0.4, 0.9))
+    state = method.init(problem, Options(rng=0))
+    A, n = given.A.copy(), given.A.shape[1]
+    blocks = Blocks(A, given.B, given.C, np.zeros((len(given.B), given.C.shape[1])))
+    for k in range(n // 3):
+        state = method.step(state)
+        S = np.eye(n)[:, state.order[3 * k : 3 * k + 3]]
+        square = np.linalg.norm(blocks.A @ S, 2) ** 2
+        blocks = update(blocks, 0.4 / square, 0.9 / square, sketch=S, lift=lift)
+        assert relative_error(state.C, blocks.C) <= tolerance(np.float64)
+        assert relative_error(state.D, blocks.D) <= tolerance(np.float64)
+
+
+@pytest.mark.parametrize("method", [eagle.Sketched(3), eagle.Sketched(3, step_sizes=(0.9, 1.0))])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_what_is_wanted_never_changes(method, sampling):
+    """``D_l + W C_l`` with ``W = B A^+`` is the value at every step."""
+    given = system("tall", condition=3)
+    W = given.B @ given.pinv
+    method = eagle.Sketched(3, sampling=sampling, step_sizes=method.step_sizes)
+    problem = Problem.create(given.A, given.B, given.C)
+    state = method.init(problem, Options(rng=0))
+    for _ in range(6):
+        state = method.step(state)
+        assert relative_error(state.D + W @ state.C, W @ given.C) <= tolerance(np.float64, 10)
+
+
+def test_the_full_lift_scales_and_the_paper_s_does_not():
+    problem = eagle.problems.low_rank(96, 96, condition=1e2, rng=0)
+    steps = {}
+    for lift in LIFTS:
+        method = eagle.Sketched(24, lift=lift, step_sizes=(0.95, 1.0))
+        steps[lift] = solve(problem, method, rtol=1e-6, maxiter=400).iterations
+    assert steps["full"] <= 16 * 4  # epochs of 4
+    assert steps["paper"] > 3 * steps["full"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [2, 5, 100])
+def test_inconsistent_blocks_of_a_rank_deficient_matrix(shape, size):
+    given = system(shape, rank=5, kind="both inconsistent", condition=10, seed=2)
+    result = solve(given, eagle.Sketched(size))
+    assert result.converged
+    assert relative_error(result.value, given.value) <= tolerance(np.float64, 10**2)
+    assert result.inconsistency > 0.01
+
+
+def test_a_stochastic_step_with_all_columns_is_gradient_descent():
+    problem = eagle.problems.low_rank(20, 12, condition=3, rng=0)
+    whole = solve(problem, eagle.StochasticGradientDescent(12), maxiter=5, rtol=1e-15)
+    gradient = solve(problem, eagle.GradientDescent(), maxiter=5, rtol=1e-15)
+    # Gradient descent keeps its step one per cent clear of the edge.
+    assert relative_error(whole.value, gradient.value) < 0.05
+
+
+def test_sketches_need_fewer_epochs_than_stochastic_gradients():
+    problem = eagle.problems.low_rank(64, 48, condition=30, rng=0)
+    sketched = solve(problem, eagle.Sketched(12), rtol=1e-6)
+    stochastic = solve(problem, eagle.StochasticGradientDescent(12), rtol=1e-6)
+    assert sketched.converged
+    assert stochastic.converged
+    assert sketched.iterations * 20 < stochastic.iterations
+
+
+def test_stochastic_gradients_on_inconsistent_rows_say_that_they_fail():
+    given = system("wide", rank=5, kind="inconsistent B", condition=2, seed=4)
+    result = solve(given, "sgd", maxiter=300)
+    error = relative_error(result.value, given.value)
+    assert error <= 10 * result.error_estimate or not result.converged
+
+
+def test_the_default_size_is_an_eighth():
+    assert [default_size(n) for n in (1, 5, 40, 64, 800)] == [1, 5, 8, 8, 100]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"size": 0}, ValueError, "size must be at least 1"),
+        ({"size": 2.5}, TypeError, "size must be an integer"),
+        ({"lift": "half"}, ValueError, "lift must be one of 'paper', 'full'"),
+        ({"sampling": "rows"}, ValueError, "sampling must be one of 'reshuffled'"),
+        ({"lift": "paper", "step_sizes": "exact"}, ValueError, "full lift only"),
+        ({"step_sizes": (2.0, 1.0)}, ValueError, "needs 0 < eta <= 1"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, kind, message):
+    with pytest.raises(kind, match=message):
+        eagle.Sketched(**settings)
+
+
+def test_an_impossible_batch_is_refused():
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        eagle.StochasticGradientDescent(0)
+
+
+@pytest.mark.parametrize("condition", [1e3, 1e9])
+def test_the_estimate_is_honest_where_rounding_is_amplified(condition):
+    """Rank-deficient A, both sides inconsistent: the error grows with the condition number."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        kind = eagle.problems.SPECTRA[seed % 6]
+        blocks = eagle.problems.low_rank(60, 50, rank=20, condition=condition, kind=kind, rng=seed)
+        B = blocks.B + rng.standard_normal(blocks.B.shape)
+        C = blocks.C + rng.standard_normal(blocks.C.shape)
+        U, s, Vh = np.linalg.svd(blocks.A)
+        truth = (B @ Vh[:20].T / s[:20]) @ (U[:, :20].T @ C)
+        method = eagle.Sketched((3, 10, 25)[seed % 3])
+        result = quietly(eagle.solve, blocks.A, B, C, method=method, rng=seed)
+        error = relative_error(result.value, truth)
+        assert result.rank == 20
+        assert error <= tolerance(np.float64, condition, constant=1000)
+        assert error <= 10 * result.error_estimate
