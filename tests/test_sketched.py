@@ -177,3 +177,12 @@ def test_the_estimate_is_honest_where_rounding_is_amplified(condition):
         assert result.rank == 20
         assert error <= tolerance(np.float64, condition, constant=1000)
         assert error <= 10 * result.error_estimate
+
+
+def test_noise_that_steps_leave_behind_is_not_taken_for_rank():
+    """Sketches of 10 see 20 directions in two steps, the last of them very weakly."""
+    problem = eagle.problems.low_rank(60, 50, rank=20, condition=1e6, rng=0)
+    for seed in range(40):
+        result = eagle.solve(problem.A, problem.B, problem.C, method=eagle.Sketched(10), rng=seed)
+        assert result.rank == 20
+        assert problem.error(result.value) <= tolerance(np.float64, 50)

@@ -33,8 +33,9 @@ __all__ = ["SAMPLINGS", "Sketched", "SketchedState", "default_size"]
 SAMPLINGS = ("reshuffled", "columns", "orthonormal")
 PAIR = (0.95, 1.0)  # eta, gamma relative to ||At||^2, where sketches are not orthonormalised
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
-NOISE = 100.0  # in units of eps ||A||_F: columns of a sketch that are nothing but rounding errors
+NOISE = 30.0  # in units of eps ||A||_F: columns of a sketch that are nothing but rounding errors
 STALLED = 0.5  # an epoch that leaves more than this of what it found gains nothing
+NEW = 0.1  # part of a direction outside a basis from which on it is another direction
 LOST = 1e3  # times what is left of probe rows: a row of B with more left is inconsistent
 
 
@@ -60,12 +61,14 @@ class SketchedState(State):
     rng: np.random.Generator
     start: float  # ||C||, white probes
     floor: float  # singular values of a sketch that are rounding errors of A
+    noise: float = 0.0  # the same after the steps of this epoch
     order: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     position: int = 0  # columns of this epoch that have been sketched
     epoch: int = 0
     moved: float = 0.0  # size of what this epoch has added to the user's block
     left: float = np.inf  # white probes of C after the last epoch, relative
-    basis: list[np.ndarray] = field(default_factory=list)  # of the range of A, first epoch
+    basis: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # of the range of A
+    seen: list[np.ndarray] = field(default_factory=list)  # what this epoch adds to it
     smallest: float = np.inf  # diagonal entry of a triangular factor: about a singular value of A
     restarted: bool = False
     outside: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (m,) of B, squared
@@ -195,7 +198,7 @@ class Sketched:
         if state.position >= n:
             if pair is not None:
                 _rescale(state)
-            elif self.sampling != "columns" or norm(state.A) <= state.floor:
+            elif self.sampling != "columns" or norm(state.A) <= state.noise:
                 _shuffle(state, self.sampling)
             else:  # columns that were not drawn yet are still there
                 state.position = 0
@@ -205,7 +208,7 @@ class Sketched:
             _move(state, self.sampling, self.lift, *pair)
         if state.position < n:
             return state
-        exhausted = self.sampling != "columns" or norm(state.A) <= state.floor
+        exhausted = self.sampling != "columns" or norm(state.A) <= state.noise
         _judge(state, whole=pair is None and exhausted)
         if state.settled and pair is None and not state.restarted and _leaks(state):
             return self._restart(state)
@@ -218,7 +221,7 @@ class Sketched:
     def _restart(self, state: SketchedState) -> SketchedState:
         """Go on with ``(Q^H A, B, Q^H C)`` from the other side; see the Notes."""
         work = state.work
-        Q = np.concatenate(state.basis, axis=1)
+        Q = state.basis
         inner = product(work.A, Q, adjoint="X")  # (Q^H A)^H, n x k
         outer = product(work.columns(), Q, adjoint="X")  # (Q^H C)^H, q x k
         other = work.adjoint()
@@ -226,6 +229,7 @@ class Sketched:
             state.problem, other, inner, outer, other.columns(), not state.flipped, state.rng
         )
         fresh.user = state.user[::-1]
+        fresh.floor = fresh.noise = 0.0  # it has full rank
         fresh.restarted, fresh.rank, fresh.condition = True, state.rank, state.condition
         fresh.flops, fresh.matmuls = state.flops, state.matmuls
         fresh.count(inner.shape[0], len(Q), inner.shape[1])
@@ -245,7 +249,8 @@ def _shuffle(state: SketchedState, sampling: str) -> None:
         draw = state.rng.permutation(n)
         state.A = np.asfortranarray(state.base[:, draw])
         state.B = np.asfortranarray(state.base_B[:, draw])
-    state.position, state.moved = 0, 0.0
+    state.position, state.moved, state.noise = 0, 0.0, state.floor
+    state.seen, state.outside = [], np.zeros(len(state.B))
     state.epoch += 1
 
 
@@ -267,11 +272,10 @@ def _take_out(state: SketchedState, sampling: str) -> None:
         state.D[:] = np.nan
         return
     Q, R, order = scipy.linalg.qr(At, mode="economic", pivoting=True, check_finite=False)
-    kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > state.floor))
+    kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > state.noise))
     Q, R = np.asfortranarray(Q[:, :kept]), R[:kept, :kept]
     if not kept:
-        if state.epoch == 1:
-            state.outside += (Bt.real**2 + Bt.imag**2).sum(axis=1)
+        state.outside += (Bt.real**2 + Bt.imag**2).sum(axis=1)
         state.change = np.inf
         return
     Bq = (
@@ -289,15 +293,19 @@ def _take_out(state: SketchedState, sampling: str) -> None:
     push = product(Q, rest, adjoint="X")
     rest -= product(Q, push)
     state.B[:, stop:] -= product(Bq, push)
-    if state.epoch == 1:  # what is left of the columns that were sketched
-        own = Bt - product(Bq, product(Q, At, adjoint="X"))
-        state.outside += (own.real**2 + own.imag**2).sum(axis=1)
+    own = Bt - product(Bq, product(Q, At, adjoint="X"))
+    state.outside += (own.real**2 + own.imag**2).sum(axis=1)
     width = rest.shape[1] + state.C.shape[1]
     state.count(kept, d, width)
     state.count(d + len(Bq), kept, width)
-    if state.epoch == 1:
-        state.basis.append(Q)
-        state.smallest = min(state.smallest, float(np.abs(np.diagonal(R)).min()))
+    pivots = np.abs(np.diagonal(R))
+    state.seen.append(Q)
+    state.smallest = min(state.smallest, float(pivots.min()))
+    if push.size:
+        # A direction seen at size R_ii has relative rounding errors of eps ||A|| / R_ii, and
+        # leaves them in every column that has more of it.
+        growth = float((np.abs(push).max(axis=1) / pivots).max())
+        state.noise = max(state.noise, growth * state.floor)
     _note(state, increment)
 
 
@@ -376,15 +384,32 @@ def _judge(state: SketchedState, *, whole: bool) -> None:
         state.left,
         relative(norm(state.C[:, columns : columns + COUNT]), state.start),
     )
-    if whole and state.epoch == 1 and not state.restarted:
-        state.rank = sum(Q.shape[1] for Q in state.basis)
-        state.condition = max(1.0, norm(state.base) / state.smallest)
     used_up = state.left <= USED_UP * eps
+    if whole and not state.restarted and state.seen:
+        state.basis = _union([state.basis] * bool(state.basis.size) + state.seen, state.epoch > 1)
+        state.rank = state.basis.shape[1]
+        state.condition = max(1.0, norm(state.base) / state.smallest)
     state.change = relative(state.moved, norm(state.D[:rows, :columns]))
     stalled = state.left > STALLED * before if whole else np.sqrt(eps) > state.left > 0.99 * before
-    state.resolved = used_up or (whole and stalled)
+    state.resolved = used_up
     state.settled = used_up or bool(stalled)
     state.moved = 0.0
+
+
+def _union(bases: list[np.ndarray], several: bool) -> np.ndarray:
+    """An orthonormal basis of what orthonormal bases span together.
+
+    Those of one epoch are orthogonal but for rounding errors. Another epoch finds the same range,
+    except for directions that one of the two took for noise.
+    """
+    import scipy.linalg
+
+    together = np.concatenate(bases, axis=1)
+    if not np.isfinite(together).all():
+        return together
+    Q, R, _ = scipy.linalg.qr(together, mode="economic", pivoting=True, check_finite=False)
+    kept = np.count_nonzero(np.abs(np.diagonal(R)) > (NEW if several else 0.0))
+    return np.asfortranarray(Q[:, :kept])
 
 
 def _leaks(state: SketchedState) -> bool:
