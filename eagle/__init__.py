@@ -6,6 +6,7 @@ from eagle.completion import Completion, complete
 from eagle.methods import (
     LSMR,
     METHODS,
+    Compressed,
     ConjugateGradient,
     Direct,
     Eagle,
@@ -22,6 +23,7 @@ __all__ = [
     "LSMR",
     "METHODS",
     "Completion",
+    "Compressed",
     "ConjugateGradient",
     "ConvergenceError",
     "ConvergenceWarning",

@@ -21,6 +21,7 @@ METHODS = {
     "trained": eagle.Eagle("trained"),
     "cholesky": eagle.Eagle("cholesky"),
     "sketched": eagle.Sketched(7),
+    "compressed": eagle.Compressed(),
     "gelsd": eagle.Direct(),
     "gelsy": eagle.Direct("gelsy"),
     "cg": eagle.ConjugateGradient(),

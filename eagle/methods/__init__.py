@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from eagle.methods.base import Method
+from eagle.methods.compressed import Compressed
 from eagle.methods.conjugate_gradient import ConjugateGradient
 from eagle.methods.direct import Direct
 from eagle.methods.eagle import Eagle
@@ -18,6 +19,7 @@ from eagle.methods.stochastic import StochasticGradientDescent
 __all__ = [
     "LSMR",
     "METHODS",
+    "Compressed",
     "ConjugateGradient",
     "Direct",
     "Eagle",
@@ -35,6 +37,7 @@ METHODS: dict[str, type] = {
     "newton-schulz": NewtonSchulz,
     "lsmr": LSMR,
     "direct": Direct,
+    "compressed": Compressed,
     "sketched": Sketched,
     "sgd": StochasticGradientDescent,
 }

@@ -25,7 +25,7 @@ from eagle.transformer import (
 )
 from eagle.transformer.config import REGIMES
 from eagle.transformer.extract import prune, quantised
-from eagle.transformer.rule import task_of
+from eagle.transformer.rule import largest_norm, task_of
 from eagle.transformer.structure import cluster, sparsify
 from tests.tolerances import relative_error, tolerance
 from tests.transformer.test_model import ideal, random_model
@@ -257,6 +257,16 @@ def test_quantised_ideal_weights_are_the_same():
         batch = sample_batch(task_of(config), 4, seed=0)
         first, other = model.predict(batch), quantised(model).predict(batch)
         assert float((first - other).detach().norm()) <= 1e-5 * float(first.detach().norm())
+
+
+def test_the_largest_norm_of_many_is_found(rng):
+    for rank in (1, 2, 6):
+        factors = rng.standard_normal((200, 6, rank)), rng.standard_normal((200, rank, 5))
+        A = torch.from_numpy(factors[0] @ factors[1]).float()
+        norms = np.linalg.norm(A.numpy().astype(float), 2, axis=(1, 2))
+        assert largest_norm(A) == pytest.approx(norms.max(), rel=FLOAT)
+    A[0, 0, 0] = torch.inf  # a prompt that blew up does not count
+    assert np.isfinite(largest_norm(A))
 
 
 def test_universal_constants_use_norms_of_their_own():
