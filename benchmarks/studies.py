@@ -34,6 +34,7 @@ from eagle.transformer import (
     train,
 )
 from eagle.transformer.rule import task_of
+from eagle.transformer.train import typical
 from eagle.update import Blocks, update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
@@ -136,7 +137,7 @@ def error(rule: Rule, task: TaskConfig) -> float:
         for _ in range(16):
             batch = sample_batch(task, 1024, generator=generator)
             errors.append((rule.predict(batch) - batch.D).square().mean().item())
-    return float(np.median(errors))
+    return float(typical(errors))
 
 
 def constants(setting: Setting) -> None:
@@ -165,6 +166,8 @@ def constants(setting: Setting) -> None:
         right.plot([layer.gamma_step * square for layer in rule.layers], **style)
     left.set(title="eta", xlabel="layer", yscale="log", ylabel="in units of |A_0|^-2")
     right.set(title="gamma", xlabel="layer", yscale="log")
+    left.set_xticks(range(3))
+    right.set_xticks(range(4))
     right.legend(frameon=False, fontsize=7)
     setting.save(figure, "constants")
 

@@ -17,7 +17,7 @@ from eagle.transformer.data import Batch
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.rule import Rule, largest_norm, reference, task_of
 from eagle.transformer.structure import array, cluster, read_layer, relevant, sparsify
-from eagle.transformer.train import TEST_SEED, evaluate
+from eagle.transformer.train import TEST_SEED, evaluate, typical
 
 __all__ = ["extract", "prune", "quantised"]
 
@@ -73,16 +73,16 @@ def extract(
     tests = reference(task, batches, TEST_SEED)
     with torch.no_grad():
         predictions = [(model.predict(b), rule.predict(b), b.D) for b in tests]
-    distance = float(np.median([(m - r).square().mean() for m, r, _ in predictions]))
+    distance = float(typical([float((m - r).square().mean()) for m, r, _ in predictions]))
     rule = replace(
         rule,
-        model_error=float(np.median([(m - D).square().mean() for m, _, D in predictions])),
-        rule_error=float(np.median([(r - D).square().mean() for _, r, D in predictions])),
+        model_error=float(typical([float((m - D).square().mean()) for m, _, D in predictions])),
+        rule_error=float(typical([float((r - D).square().mean()) for _, r, D in predictions])),
         quantised_error=evaluate(quantised(model), task, batches=batches),
         distance=distance,
     )
     variance = float(np.median([D.square().mean() for _, _, D in predictions]))
-    size = float(np.median([m.square().mean() for m, _, _ in predictions]))
+    size = float(typical([float(m.square().mean()) for m, _, _ in predictions]))
     return replace(rule, reasons=tuple(_reasons(rule, variance, size)))
 
 

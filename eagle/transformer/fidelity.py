@@ -11,6 +11,7 @@ from eagle.transformer.config import TaskConfig
 from eagle.transformer.data import sample_batch
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.rule import Rule, task_of
+from eagle.transformer.train import typical
 
 __all__ = ["Fidelity", "fidelity"]
 
@@ -103,10 +104,10 @@ def fidelity(
                 distances[name].append([float((Z - Y).square().mean()) for Z, Y in pairs])
                 predictions.append(each.predict(batch))
             errors.append([float((D - batch.D).square().mean()) for D in predictions])
-    model_error, fitted_error, universal_error = np.median(errors, axis=0).tolist()
+    model_error, fitted_error, universal_error = typical(errors).tolist()
     return Fidelity(
-        np.median(distances["fitted"], axis=0),
-        np.median(distances["universal"], axis=0),
+        typical(distances["fitted"]),
+        typical(distances["universal"]),
         model_error,
         fitted_error,
         universal_error,

@@ -208,9 +208,10 @@ class Rule:
         batches: int = 16,
         seed: int = 0,
     ) -> Rule:
-        """The rule with the same two constants in every layer.
+        """The paper's rule with the same two constants in every layer.
 
-        Norms are measured anew, as this rule has states of its own.
+        Norms are measured anew, as this rule has states of its own. Of a compute-limited rule the
+        ranges of the sketches are kept, orthonormal and with the paper's lift.
 
         Parameters
         ----------
@@ -232,7 +233,10 @@ class Rule:
         layers = []
         for old in self.layers:
             norm = float(np.median([_norm(machines) for machines in runs]))
-            layer = LayerRule(eta / norm**2, gamma / norm**2, norm, old.sketch, old.lift)
+            S = None
+            if self.config.regime == "compute-limited" and old.sketch is not None:
+                S = np.linalg.qr(old.sketch)[0]
+            layer = LayerRule(eta / norm**2, gamma / norm**2, norm, S)
             runs = [self._step(machines, layer) for machines in runs]
             layers.append(layer)
         return replace(self, layers=tuple(layers))

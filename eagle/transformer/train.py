@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -253,7 +254,12 @@ def evaluate(
         for _ in range(batches):
             batch = sample_batch(task, size, generator=generator, dtype=weights.dtype)
             errors.append(float((model.predict(batch) - batch.D).square().mean()))
-    return statistics.median(errors)
+    return float(typical(errors))
+
+
+def typical(values: Any) -> Any:
+    """Median over the first axis; what overflowed to NaN counts as infinite."""
+    return np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf), axis=0)
 
 
 class Trainer:

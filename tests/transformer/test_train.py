@@ -143,6 +143,13 @@ def test_a_diverged_run_says_so_and_keeps_the_last_good_weights(tmp_path):
     assert equal(load_run(tmp_path), good)
 
 
+def test_one_prompt_that_overflows_is_no_divergence():
+    from eagle.transformer.train import typical
+
+    assert typical([1.0, float("nan"), 2.0, 3.0, 0.5]) == 2.0
+    assert typical([1.0, float("nan"), float("inf")]) == float("inf")
+
+
 def test_a_cooldown_ends_at_rest():
     config = short(steps=40, cooldown=0.5)
     constant = short(steps=40)
