@@ -76,7 +76,7 @@ class SketchedState(State):
 
 @dataclass(frozen=True)
 class Sketched:
-    """Compute-limited EAGLE: a step sees `size` columns of A and costs O(n d size).
+    """Compute-limited EAGLE: a step sees ``size`` columns of A and costs O(n d size).
 
     Parameters
     ----------

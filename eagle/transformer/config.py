@@ -88,7 +88,7 @@ class ModelConfig:
     ----------
     regime : str
         ``"unconstrained"``: full embedding. ``"compute-limited"``: queries and keys of dimension
-        `rank`, values of dimension `rank` + hidden features. ``"distributed"``: one head per
+        ``rank``, values of dimension ``rank`` + hidden features. ``"distributed"``: one head per
         machine that sees the columns of its own block of A and a copy of C and D; queries, keys
         and values share one set of weights. ``"estimation"``: no C in the prompt, query biases
         stand for ``C = I``.

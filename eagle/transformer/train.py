@@ -95,7 +95,7 @@ class Run:
     status : RunStatus
         Whether it ended, and how.
     log : list of Record
-        Every `TrainConfig.log_every` steps.
+        Every ``TrainConfig.log_every`` steps.
     untrained : float
         Test error of the initial weights.
     """
@@ -123,7 +123,7 @@ class Run:
 
     @property
     def clipped(self) -> int:
-        """Steps whose gradient was scaled down to `TrainConfig.clip`."""
+        """Steps whose gradient was scaled down to ``TrainConfig.clip``."""
         return sum(record.clipped for record in self.log)
 
     def save(self, path: str | os.PathLike[str]) -> None:
