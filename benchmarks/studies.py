@@ -38,7 +38,7 @@ from eagle.transformer.train import typical
 from eagle.update import Blocks, update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
-DEPTHS = (2, 3, 4, 6, 8)
+DEPTHS = (2, 3, 4, 5, 6, 7, 8)
 
 
 @dataclass
