@@ -228,7 +228,6 @@ class Sketched:
         fresh = self._state(
             state.problem, other, inner, outer, other.columns(), not state.flipped, state.rng
         )
-        fresh.user = state.user[::-1]
         fresh.floor = fresh.noise = 0.0  # it has full rank
         fresh.restarted, fresh.rank, fresh.condition = True, state.rank, state.condition
         fresh.flops, fresh.matmuls = state.flops, state.matmuls

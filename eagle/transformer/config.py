@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eagle.options import check_count, check_number
+from eagle.update import LIFTS
 
-__all__ = ["FAMILIES", "LIFTS", "REGIMES", "ModelConfig", "TaskConfig", "TrainConfig"]
+__all__ = ["FAMILIES", "REGIMES", "ModelConfig", "TaskConfig", "TrainConfig"]
 
 REGIMES = ("unconstrained", "compute-limited", "distributed", "estimation")
 FAMILIES = ("block", "scalar", "kernel", "mixture", "condition", "asymmetric")
-LIFTS = ("paper", "full")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -129,6 +129,8 @@ def prune(
         The smaller model, and which heads it has left.
     """
     config, kept = model.config, list(range(model.config.heads))
+    if len(kept) == 1:
+        return model, (0,)
     task = task or task_of(config)
     best = evaluate(model, task, batches=batches)
     while len(kept) > 1:

@@ -271,6 +271,8 @@ class Trainer:
         self.model = LinearTransformer(config.model, self.generator).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.untrained = self._test()
+        nothing = sample_batch(config.task, 1024, seed=TEST_SEED).D  # the error of predicting 0
+        self.bound = RISE * max(self.untrained, float(nothing.square().mean()))
         self.log: list[Record] = []
         self.status = RunStatus.RUNNING
         self.step = self.stalled = 0
@@ -299,7 +301,7 @@ class Trainer:
             self.step += 1
             bar.update()
         loss = statistics.median(losses) if losses else math.inf
-        diverged = self.stalled >= PATIENCE or loss > RISE * max(self.untrained, self._variance)
+        diverged = self.stalled >= PATIENCE or loss > self.bound
         test = None
         if self.step % config.test_every == 0 or self.step == config.steps or diverged:
             test = self._test()
@@ -352,12 +354,6 @@ class Trainer:
             batches=self.config.test_batches,
             size=self.config.batch,
         )
-
-    @property
-    def _variance(self) -> float:
-        """Mean square of D, the error of predicting nothing: a floor for `untrained`."""
-        batch = sample_batch(self.config.task, 1024, seed=TEST_SEED)
-        return float(batch.D.square().mean())
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return {name: value.detach().clone() for name, value in self.model.named_parameters()}
