@@ -173,8 +173,8 @@ def fig17(report: Report, models: Models) -> Any:
             rule = models.rule(regime, 0, noisy)
             style = {"color": COLOURS[i], "linestyle": "--" if noisy else "-", "marker": MARKERS[i]}
             label = f"{regime}{', noisy' * noisy}"
-            axes[0].plot(rule.eta[:-1], label=label, **style)
-            axes[1].plot(rule.gamma, **style)
+            axes[0].plot(rule.eta[:-1], **style)
+            axes[1].plot(rule.gamma, label=label, **style)
             report.row(
                 regime=regime, noisy=noisy, learned=rule.learned,
                 eta=" ".join(f"{value:.2f}" for value in rule.eta[:-1]),
@@ -184,7 +184,7 @@ def fig17(report: Report, models: Models) -> Any:
     for ax, name in zip(axes, ("eta", "gamma"), strict=True):
         ax.set(title=name, xlabel="layer", xticks=list(LAYERS))
         _tidy(ax)
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[1].legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 

@@ -49,10 +49,10 @@ class Compressed:
 
     For A of rank k much smaller than its sides: about ``5 d n s`` flops, nearly all in products,
     with a sketch of ``s < 2 k + 8`` columns; a factorisation takes ``4 d n min(d, n)`` and more.
-    The rank is found by
-    doubling the sketch until it has directions to spare; then nothing of A above rounding level
-    is outside it, with probability one, and the certificate's probes, which the sketch has not
-    seen, check that. For A of full rank it ends as a direct solver that has worked twice.
+    The rank is found by doubling the sketch until it has directions to spare; then nothing of A
+    above rounding level is outside it, with probability one, and the certificate's probes, which
+    the sketch has not seen, check that. For A of full rank it ends as a direct solver that has
+    worked twice.
 
     Parameters
     ----------
