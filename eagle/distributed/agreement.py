@@ -1,0 +1,107 @@
+"""Before any work: do all machines mean the same problem?
+
+Every machine tells every other, in a message of fixed size, what it has and what is wrong with
+it. All of them judge the same facts by the same rules and so raise the same error or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from eagle.distributed.comm import Comm
+
+__all__ = ["Facts", "agree", "digest"]
+
+SIZE = 2048  # bytes of a message
+ERRORS = {"ValueError": ValueError, "TypeError": TypeError, "OSError": OSError}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one machine says of itself.
+
+    Attributes
+    ----------
+    A, B, C : tuple of int
+        Shapes.
+    dtype : str
+        Common dtype of the three.
+    content : str
+        Digest of C.
+    settings : str
+        Method and options.
+    seed : int
+        Of the random numbers; that of rank 0 counts.
+    exponents : tuple of int
+        Of two, just above the largest entries of A, B, C.
+    error : tuple of str
+        Kind and text of what this machine cannot go on with.
+    """
+
+    A: tuple[int, ...] = ()
+    B: tuple[int, ...] = ()
+    C: tuple[int, ...] = ()
+    dtype: str = ""
+    content: str = ""
+    settings: str = ""
+    seed: int = 0
+    exponents: tuple[int, ...] = (0, 0, 0)
+    error: tuple[str, str] | None = None
+
+
+def digest(array: np.ndarray) -> str:
+    """A short text that differs if any entry does."""
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=12).hexdigest()
+
+
+def agree(comm: Comm, facts: Facts) -> list[Facts]:
+    """Everybody's facts, in the order of ranks.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        The same on every machine: what a machine complains of, or what differs.
+    """
+    everybody = [_read(row) for row in comm.gather(_written(facts))]
+    for rank, each in enumerate(everybody):
+        if each.error is not None:
+            kind, text = each.error
+            where = "" if len(everybody) == 1 else f"rank {rank}: "
+            raise ERRORS.get(kind, RuntimeError)(where + text)
+    first = everybody[0]
+    rules: list[tuple[str, Any]] = [
+        ("C has shape {}", lambda each: each.C),
+        ("the data have dtype {}", lambda each: each.dtype),
+        ("A_local has {} rows", lambda each: each.A[0]),
+        ("B_local has {} rows", lambda each: each.B[0]),
+        ("C has the digest {}: C must be the same on every rank", lambda each: each.content),
+        ("the method and options are {}", lambda each: each.settings),
+    ]
+    for text, fact in rules:
+        for rank, each in enumerate(everybody):
+            if fact(each) != fact(first):
+                raise ValueError(
+                    f"ranks disagree: {text.format(fact(first))} on rank 0 and {fact(each)} "
+                    f"on rank {rank}"
+                )
+    return everybody
+
+
+def _written(facts: Facts) -> np.ndarray:
+    text = json.dumps(asdict(facts)).encode()
+    if len(text) > SIZE:  # only an error can be long
+        kind, message = facts.error or ("ValueError", "options are too long")
+        text = json.dumps(asdict(Facts(error=(kind, message[:300])))).encode()
+    out = np.zeros(SIZE, np.uint8)
+    out[: len(text)] = np.frombuffer(text, np.uint8)
+    return out
+
+
+def _read(row: np.ndarray) -> Facts:
+    fields = json.loads(row.tobytes().rstrip(b"\0"))
+    return Facts(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})

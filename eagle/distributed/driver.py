@@ -1,0 +1,88 @@
+"""The only loop: iterate, verify when it is worth a message, keep checkpoints, finish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from eagle.distributed.checkpoint import Checkpoint
+from eagle.distributed.methods.base import Iterative, Outcome
+from eagle.distributed.problem import LocalProblem
+from eagle.distributed.session import Session
+from eagle.kernels.blas import norm
+from eagle.result import Iteration, Status
+
+__all__ = ["iterate"]
+
+CAUTION = 0.3  # verify when this part of what was asked for seems to be left
+PATIENT = 3  # verifications in a row, at the end of a method, that may bring nothing
+
+
+def iterate(
+    problem: LocalProblem,
+    method: Iterative,
+    session: Session,
+    rtol: float,
+    maxiter: int,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Outcome, bool]:
+    """Run `method`; also say whether another method has to finish: the value is biased.
+
+    Verifying costs a message for most methods, so it is done when little seems to be left; a
+    verification that disappoints puts the mark lower. The rules: an error estimate at or below
+    `rtol`; a bias, when the residual is gone but the probe's misfit is not; a method that is
+    exhausted; `maxiter`; the time limit.
+    """
+    state = method.init(problem, session)
+    if checkpoint is not None:
+        checkpoint.restore(state, session)
+    mark, fruitless, best, before = CAUTION * rtol, 0, np.inf, (np.inf, np.inf)
+    history: list[Iteration] = []
+    while True:
+        method.step(state, session)
+        state.iteration += 1
+        last = state.iteration >= maxiter or session.overtime
+        history.append(
+            Iteration(state.iteration, state.left, np.nan, session.elapsed, 2 * state.iteration)
+        )
+        if checkpoint is not None and checkpoint.is_due(state.iteration):
+            checkpoint.save(state, session)
+        finite = np.isfinite(state.left)
+        if finite and not (state.left <= mark or state.exhausted or last):
+            continue
+        evidence = method.verify(state, session)
+        error = evidence.relative
+        history[-1] = replace(history[-1], error_estimate=error)
+        status = None
+        if not np.isfinite(evidence.value).all():
+            status = Status.NONFINITE
+        elif error <= rtol:
+            status = Status.CONVERGED
+        elif last:
+            status = Status.TIME_LIMIT if session.overtime else Status.MAX_ITERATIONS
+        elif state.exhausted:
+            fruitless = fruitless + 1 if error > 0.5 * best else 0
+            status = Status.STAGNATED if method.free or fruitless >= PATIENT else None
+        elif method.projects and evidence.residual_gone(rtol):
+            # An error that comes from the residual falls with it, a bias does not.
+            now = norm(evidence.probe_residual), norm(evidence.probe_error)
+            if now[0] < 0.1 * before[0] and now[1] > 0.3 * before[1]:
+                status = Status.STAGNATED
+            elif now[0] < 0.1 * before[0] or np.isinf(before[0]):
+                before = now
+        if status is not None:
+            found = method.describe(state)
+            outcome = Outcome(
+                value=evidence.value,
+                status=status,
+                error_estimate=error,
+                inconsistency=float(found["inconsistency"] or 0.0),
+                iterations=state.iteration,
+                history=tuple(history),
+                diversity=found["diversity"],
+            )
+            return outcome, method.projects and status is Status.STAGNATED
+        best = min(best, error)
+        state.exhausted = False
+        mark = min(mark, state.left) * float(np.clip(CAUTION * rtol / error, 1e-3, 0.5))

@@ -1,0 +1,346 @@
+"""First-order methods on the pooled normal equations ``A A^H y = C``, ``x = A^H y``.
+
+A decomposition ``x_mu = A_mu^H y`` lies in the row space of A, so the value ``sum B_mu x_mu`` is
+that of the pooled data whether B is consistent or not. Three ways to y:
+
+* ``"gd"``: steepest descent with a fixed step, ``kappa^2`` rounds.
+* ``"cg"``: conjugate gradients (CGLS), ``kappa`` rounds. The two inner products and the product
+  with A travel in one message [1]_.
+* ``"pooled"``: minimal residuals with a preconditioner, the mean of the machines' inverse Gram
+  matrices, which are small and at hand after conditioning. Two rounds an iteration, and few
+  of them where machines have similar data. This is what finishes where B is inconsistent.
+
+.. [1] Chronopoulos, Gear, "s-step iterative methods for symmetric linear systems", J. Comput. Appl.
+   Math. 25(2), 1989.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eagle.distributed.certificate import Evidence
+from eagle.distributed.methods.base import State
+from eagle.distributed.problem import LocalProblem
+from eagle.distributed.residuals import DEPENDENT, STUCK, USED_UP, MinimalResiduals, basis, left
+from eagle.distributed.session import Session
+from eagle.kernels.blas import norm, product
+
+__all__ = ["ConjugateGradient", "GradientDescent", "Pooled", "PooledProbes"]
+
+POWER_ROUNDS = 8  # of power iteration; a norm that is half too small would still do
+RIDGE = 1e-6  # of the mean eigenvalue, where a machine's Gram matrix is singular
+PROBES = 2  # of either kind
+
+
+@dataclass(frozen=True)
+class PooledProbes:
+    """Columns ``[C  A w  A A^H v]``: white and range probes, and what B makes of them.
+
+    Attributes
+    ----------
+    columns : ndarray (d, n' + 2 p)
+    answers : ndarray (d', 2 p)
+        ``[B w  B A^H v]``: the first if B is consistent, the second always.
+    """
+
+    columns: np.ndarray
+    answers: np.ndarray
+
+    @classmethod
+    def create(cls, problem: LocalProblem, session: Session) -> PooledProbes:
+        """One sum."""
+        A = problem.A
+        v = np.random.default_rng(problem.seed).standard_normal((len(A), PROBES)).astype(A.dtype)
+        x = np.concatenate([problem.probes(PROBES), product(A, v, adjoint="X")], axis=1)
+        columns, answers = session.sum(product(A, x), product(problem.B, x))
+        sizes = np.linalg.norm(columns, axis=0)
+        scale = 1 / np.where(sizes > 0, sizes, 1)
+        return cls(
+            np.asfortranarray(np.concatenate([problem.C, columns * scale], axis=1)),
+            answers * scale,
+        )
+
+    def evidence(
+        self,
+        problem: LocalProblem,
+        session: Session,
+        x: np.ndarray,
+        gradient: np.ndarray,
+    ) -> tuple[Evidence, np.ndarray, float]:
+        """Value, evidence, true residual and inconsistency of a decomposition: one sum.
+
+        `gradient` is ``A_mu^H R`` of this machine.
+        """
+        A, n = problem.A, problem.shape[1]
+        values, images, more = session.sum(
+            product(problem.B, x), product(A, x), product(A, gradient)
+        )
+        R = self.columns - images
+        errors = values[:, n:] - self.answers
+        ranged = slice(n + PROBES, None)
+        answer = norm(self.answers[:, :PROBES])
+        found = Evidence(
+            value=values[:, :n],
+            probe_error=errors[:, PROBES:],
+            residual=R[:, :n],
+            probe_residual=R[:, ranged],
+            image=more[:, :n],
+            probe_image=more[:, ranged],
+            start=norm(problem.C),
+            probe_start=norm(self.columns[:, ranged]),
+            size=0.0,
+            probe_size=0.0,
+            amplification=0.0,
+            eps=problem.eps,
+        )
+        return found, R, norm(errors[:, :PROBES]) / answer if answer else 0.0
+
+
+@dataclass(kw_only=True)
+class LocalState(State):
+    """x is this machine's, residuals are everybody's."""
+
+    probes: PooledProbes
+    x: np.ndarray  # (n_mu, k)
+    R: np.ndarray  # (d, k)
+    gradient: np.ndarray  # (n_mu, k) A_mu^H R
+    energy: np.ndarray  # (k,) ||A^H R||^2 by column
+    inconsistency: float = 0.0
+
+    def saved(self) -> dict[str, Any]:
+        """All arrays but those of the problem and its probes."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray | float)
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take them back."""
+        for name in self.saved():
+            array = saved[name]
+            setattr(self, name, np.asfortranarray(array) if array.ndim else float(array))
+
+
+@dataclass(frozen=True)
+class _FirstOrder:
+    """What gradient descent and conjugate gradients have in common: x and R are updated."""
+
+    free = False
+    projects = False
+
+    def verify(self, state: Any, session: Session) -> Evidence:
+        """The value, the true residual, and the probes' errors: one sum."""
+        evidence, state.R, state.inconsistency = state.probes.evidence(
+            state.problem, session, state.x, state.gradient
+        )
+        state.gradient = product(state.problem.A, state.R, adjoint="X")
+        return evidence
+
+    def describe(self, state: Any) -> dict[str, float | None]:
+        """The misfit of the white probes."""
+        return {"inconsistency": state.inconsistency, "diversity": None}
+
+
+def _energy(gradient: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->j", gradient, gradient.conj()).real
+
+
+def _judge(state: LocalState, first: np.ndarray) -> None:
+    """How small the gradient is, relative to the first one; nothing is left at rounding level."""
+    ratios = np.sqrt(state.energy / np.where(first > 0, first, 1))
+    state.left = float(ratios.max(initial=0.0))
+    state.exhausted = bool(state.left <= USED_UP * state.problem.eps)
+
+
+@dataclass(kw_only=True)
+class ConjugateState(LocalState):
+    """Vectors of CGLS, one set per column."""
+
+    direction: np.ndarray  # (n_mu, k)
+    image: np.ndarray  # (d, k) A direction
+    first: np.ndarray  # energy at the start
+
+
+@dataclass(frozen=True)
+class ConjugateGradient(_FirstOrder):
+    """CGLS on the pooled data: ``min ||A x - c||`` for every column by itself.
+
+    A round carries ``d + 1`` numbers for every column of C and four probes.
+
+    References
+    ----------
+    .. [1] Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, algorithm 7.4.1.
+    """
+
+    def init(self, problem: LocalProblem, session: Session) -> ConjugateState:
+        """``x = 0``."""
+        probes = PooledProbes.create(problem, session)
+        k, n = probes.columns.shape[1], problem.A.shape[1]
+        zeros = np.zeros((n, k), problem.A.dtype, order="F")
+        return ConjugateState(
+            problem=problem,
+            probes=probes,
+            x=zeros.copy(),
+            R=probes.columns.copy(order="F"),
+            gradient=product(problem.A, probes.columns, adjoint="X"),
+            energy=np.zeros(k),
+            direction=zeros.copy(),
+            image=np.zeros_like(probes.columns),
+            first=np.zeros(k),
+        )
+
+    def step(self, state: ConjugateState, session: Session) -> None:
+        """One iteration with one message: ``A gradient`` and the gradient's size."""
+        A, gradient = state.problem.A, state.gradient
+        push, energy = session.sum(product(A, gradient), _energy(gradient))
+        energy = energy.real
+        if not state.first.any():
+            state.first = energy
+        ratio = np.where(state.energy > 0, energy / np.where(state.energy > 0, state.energy, 1), 0)
+        ratio = ratio.astype(A.real.dtype)
+        state.direction = gradient + ratio * state.direction
+        state.image = push + ratio * state.image
+        state.energy = energy
+        size = _energy(state.image)
+        move = np.where(size > 0, energy / np.where(size > 0, size, 1), 0).astype(A.real.dtype)
+        state.x = state.x + move * state.direction
+        state.R = state.R - move * state.image
+        state.gradient = product(A, state.R, adjoint="X")
+        _judge(state, state.first)
+
+
+@dataclass(kw_only=True)
+class DescentState(LocalState):
+    """Gradient descent with a fixed step."""
+
+    size: float  # of a step
+    first: np.ndarray
+
+
+@dataclass(frozen=True)
+class GradientDescent(_FirstOrder):
+    """``x <- x + A^H (c - A x) / ||A||^2``; the norm by power iteration, some rounds."""
+
+    def init(self, problem: LocalProblem, session: Session) -> DescentState:
+        """``x = 0``; power iteration from a probe."""
+        probes = PooledProbes.create(problem, session)
+        A, k = problem.A, probes.columns.shape[1]
+        v, square = probes.columns[:, -1:], 1.0
+        for _ in range(POWER_ROUNDS):
+            own = product(A, product(A, v, adjoint="X"))
+            (v,) = session.sum(own)
+            square = norm(v)
+            v = v / A.real.dtype.type(square or 1)
+        return DescentState(
+            problem=problem,
+            probes=probes,
+            x=np.zeros((A.shape[1], k), A.dtype, order="F"),
+            R=probes.columns.copy(order="F"),
+            gradient=product(A, probes.columns, adjoint="X"),
+            energy=np.zeros(k),
+            size=1 / square if square else 0.0,
+            first=np.zeros(k),
+        )
+
+    def step(self, state: DescentState, session: Session) -> None:
+        """One message: ``A gradient`` and the gradient's size."""
+        A = state.problem.A
+        push, energy = session.sum(product(A, state.gradient), _energy(state.gradient))
+        state.energy = energy.real
+        if not state.first.any():
+            state.first = state.energy
+        size = A.real.dtype.type(state.size)
+        state.x = state.x + size * state.gradient
+        state.R = state.R - size * push
+        state.gradient = product(A, state.R, adjoint="X")
+        _judge(state, state.first)
+
+
+@dataclass(kw_only=True)
+class PooledState(State):
+    """What all machines know."""
+
+    probes: PooledProbes
+    minimiser: MinimalResiduals
+    ridge: float
+    inconsistency: float = 0.0
+
+    def saved(self) -> dict[str, Any]:
+        """The Krylov space."""
+        return self.minimiser.saved() | {"left": self.left}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take it back."""
+        self.minimiser.restore(saved)
+        self.left = float(saved["left"])
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Minimal residuals on ``A A^H``, preconditioned by ``N = (1/M) sum (A_mu A_mu^H)^+``.
+
+    Where a machine's Gram matrix is singular it gets a small ridge, relative to its mean eigenvalue.
+    Two messages an iteration, one for N and one for ``A A^H``.
+    """
+
+    free = False
+    projects = False
+
+    def init(self, problem: LocalProblem, session: Session) -> PooledState:
+        """Probes, and the mean eigenvalue of all Gram matrices for machines without data."""
+        probes = PooledProbes.create(problem, session)
+        (trace,) = session.sum(np.array([norm(problem.A) ** 2], problem.A.real.dtype))
+        mean = float(trace[0]) / (len(problem.A) * session.comm.size)
+        return PooledState(
+            problem=problem,
+            probes=probes,
+            minimiser=MinimalResiduals(probes.columns),
+            ridge=RIDGE * mean,
+        )
+
+    def step(self, state: PooledState, session: Session) -> None:
+        """Two sums: N and then ``A A^H``, on what is left."""
+        problem, found = state.problem, state.minimiser
+        A, U, s = problem.A, problem.factors.U, problem.factors.s
+        start = np.linalg.norm(state.probes.columns, axis=0)
+        open_ = np.flatnonzero(left(found.R, start, problem.eps))
+        block, _ = basis(found.R[:, open_], DEPENDENT)
+        if not block.shape[1]:
+            state.exhausted = True
+            return
+        inside = product(U, block, adjoint="X")
+        if len(s) == len(A):
+            own = product(U, inside / (s**2)[:, None])
+        else:
+            ridge = A.real.dtype.type(state.ridge)
+            own = product(U, inside * (1 / (s**2 + ridge) - 1 / ridge)[:, None]) + block / ridge
+        (directions,) = session.sum(own)
+        directions, _ = basis(directions, DEPENDENT)
+        (images,) = session.sum(product(A, product(A, directions, adjoint="X")))
+        before = norm(found.R)
+        new = found.extend(directions, images)
+        state.exhausted = not new
+        size, whole = norm(found.R), norm(state.probes.columns)
+        if size > STUCK * before and new:
+            # Perhaps the rest is outside the range of A, where nothing can be done.
+            size = 0.0
+        state.left = size / whole if whole else 0.0
+
+    def verify(self, state: PooledState, session: Session) -> Evidence:
+        """``x = A^H Z``: one sum."""
+        found, A = state.minimiser, state.problem.A
+        evidence, found.R, state.inconsistency = state.probes.evidence(
+            state.problem,
+            session,
+            product(A, found.Z, adjoint="X"),
+            product(A, found.R, adjoint="X"),
+        )
+        return evidence
+
+    def describe(self, state: PooledState) -> dict[str, float | None]:
+        """The misfit of the white probes."""
+        return {"inconsistency": state.inconsistency, "diversity": None}

@@ -1,0 +1,220 @@
+"""One machine's part of the problem, after all machines have agreed on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from eagle.distributed.agreement import Facts, agree, digest
+from eagle.distributed.comm import Comm
+from eagle.kernels.blas import norm, product
+from eagle.problem import as_block
+
+__all__ = ["Factors", "LocalProblem", "signs"]
+
+NOTHING = 10_000  # minus this is the exponent of zero
+
+
+@dataclass(frozen=True)
+class Factors:
+    """``A_mu = U diag(s) V^H`` without what is rounding error, and what B makes of it.
+
+    Conditioning without communication: any non-singular Q may be applied to ``[A_mu; B_mu]`` from
+    the right, and ``Q = V diag(1/s)`` leaves the orthonormal U and ``W U = B_mu A_mu^+ U``.
+
+    Attributes
+    ----------
+    U : ndarray (d, r)
+        Orthonormal basis of the range of ``A_mu``; the projector is ``U U^H``.
+    s : ndarray (r,)
+    V : ndarray (n_mu, r)
+    W : ndarray (d', r)
+        ``B_mu A_mu^+ U``.
+    """
+
+    U: np.ndarray
+    s: np.ndarray
+    V: np.ndarray
+    W: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class LocalProblem:
+    """Columns ``A_mu``, ``B_mu`` of this machine and the shared C, scaled by powers of two.
+
+    Attributes
+    ----------
+    A, B, C : ndarray (d, n_mu), (d', n_mu), (d, n')
+    offset : int
+        Columns on the machines before this one.
+    columns : int
+        Columns on all machines together.
+    seed : int
+        Of everything random, the same everywhere.
+    exponent : int
+        The value in the user's units is ``2**exponent`` times the scaled one.
+    dtype : dtype
+        What the user gave and gets back.
+    nothing, something : bool
+        Whether A is zero on all machines, and whether B is not.
+    fingerprint : str
+        Differs if the problem, its split or the seed does.
+    """
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    offset: int
+    columns: int
+    seed: int
+    exponent: int
+    dtype: np.dtype
+    nothing: bool
+    something: bool
+    fingerprint: str
+
+    @classmethod
+    def agreed(cls, comm: Comm, A: Any, B: Any, C: Any, seed: int, settings: str) -> LocalProblem:
+        """Check what is here, compare it with what others have, scale alike."""
+        try:
+            A, B, C = (_block(name, x) for name, x in (("A_local", A), ("B_local", B), ("C", C)))
+            if A.shape[1] != B.shape[1]:
+                raise ValueError(
+                    f"B_local with shape {B.shape} must have as many columns as A_local with shape "
+                    f"{A.shape}"
+                )
+            if len(A) != len(C):
+                raise ValueError(
+                    f"C with shape {C.shape} must have as many rows as A_local with shape {A.shape}"
+                )
+        except (ValueError, TypeError) as error:
+            agree(comm, Facts(error=(type(error).__name__, str(error))))
+            raise
+        facts = Facts(
+            A=A.shape,
+            B=B.shape,
+            C=C.shape,
+            dtype=str(np.result_type(A, B, C)),
+            content=digest(C),
+            settings=settings,
+            seed=seed,
+            exponents=tuple(_exponent(block) for block in (A, B, C)),
+        )
+        everybody = agree(comm, facts)
+        dtype = np.dtype(facts.dtype)
+        work = np.result_type(dtype, np.float32)
+        tops = [max(each.exponents[i] for each in everybody) for i in range(3)]
+        # Powers of two are exact; entries near the middle of the range stay as they are.
+        far = np.finfo(work).maxexp // 10
+        a, b, c = (top if far < abs(top) < NOTHING else 0 for top in tops)
+        counts = [each.A[1] for each in everybody]
+        known = [everybody[0].seed, counts, [each.exponents for each in everybody], facts.content]
+        return cls(
+            A=_scaled(A, -a, work),
+            B=_scaled(B, -b, work),
+            C=_scaled(C, -c, work),
+            offset=sum(counts[: comm.rank]),
+            columns=sum(counts),
+            seed=everybody[0].seed,
+            exponent=b + c - a,
+            dtype=dtype,
+            nothing=tops[0] == -NOTHING,
+            something=tops[1] > -NOTHING,
+            fingerprint=digest(np.frombuffer(f"{known} {settings}".encode(), np.uint8)),
+        )
+
+    @property
+    def eps(self) -> float:
+        """Unit round-off spacing of the working dtype."""
+        return float(np.finfo(self.A.dtype).eps)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the value."""
+        return len(self.B), self.C.shape[1]
+
+    @cached_property
+    def factors(self) -> Factors:
+        """Computed when first asked for."""
+        import scipy.linalg
+
+        d, n = self.A.shape
+        if not n or not d or not self.A.any():
+            empty = self.A[:, :0]
+            return Factors(empty, np.zeros(0, empty.real.dtype), np.zeros((n, 0), empty.dtype),
+                           self.B[:, :0])  # fmt: skip
+        U, s, Vh = scipy.linalg.svd(self.A, full_matrices=False, check_finite=False)
+        r = int(np.count_nonzero(s > max(d, n) * self.eps * s[0]))
+        U, s, V = np.asfortranarray(U[:, :r]), s[:r], np.asfortranarray(Vh[:r].conj().T)
+        return Factors(U, s, V, product(self.B, V) / s)
+
+    def outside(self, V: np.ndarray) -> float:
+        """``||B_mu (I - V V^H)||_F^2``, what orthonormal V (n_mu, r) leaves of B_mu."""
+        return norm(self.B - product(product(self.B, V), V, adjoint="Y")) ** 2
+
+    def probes(self, count: int, stream: int = 0) -> np.ndarray:
+        """This machine's rows of a random sign matrix (n, count) that no split changes."""
+        return signs(self.seed, stream, self.offset, self.A.shape[1], count, self.A.dtype)
+
+    def restore(self, value: np.ndarray) -> np.ndarray:
+        """A scaled value in the user's units and dtype."""
+        out = np.array(value, order="C")
+        parts = out.view(out.real.dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            np.ldexp(parts, self.exponent, out=parts)
+            return out.astype(self.dtype, copy=False)
+
+
+def signs(seed: int, stream: int, first: int, rows: int, columns: int, dtype: Any) -> np.ndarray:
+    """Rows ``first`` to ``first + rows`` of a random matrix of signs, by counting.
+
+    Row j depends on the seed, the stream and j alone, so that machines draw their own rows of one
+    matrix, however its rows are split. Complex entries are ``(+-1 +- i) / sqrt(2)``.
+
+    Examples
+    --------
+    >>> from eagle.distributed.problem import signs
+    >>> whole = signs(0, 0, 0, 5, 3, float)
+    >>> bool((signs(0, 0, 2, 3, 3, float) == whole[2:]).all())
+    True
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind == "c":
+        real, imaginary = (
+            signs(seed, 2 * stream + part + 1_000_000, first, rows, columns, np.float64)
+            for part in (0, 1)
+        )
+        return np.asfortranarray(((real + 1j * imaginary) / np.sqrt(2)).astype(dtype))
+    blocks = max(1, -(-columns // 256))  # a step of the counter gives 256 bits
+    generator = np.random.Philox(key=[seed, stream])
+    generator.advance(first * blocks)
+    words = generator.random_raw(rows * blocks * 4)
+    bits = np.unpackbits(words.view(np.uint8)).reshape(rows, blocks * 256)[:, :columns]
+    return np.asfortranarray(2 * bits.astype(dtype) - 1)
+
+
+def _block(name: str, value: Any) -> np.ndarray:
+    block = as_block(name, value)
+    if not isinstance(block, np.ndarray) or block.ndim != 2:
+        raise TypeError(f"{name} must be a dense 2-D array, got {type(value).__name__}")
+    return block
+
+
+def _exponent(array: np.ndarray) -> int:
+    if not array.size:
+        return -NOTHING
+    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+    top = max(max(float(part.max()), -float(part.min())) for part in parts)
+    return int(np.frexp(top)[1]) if top else -NOTHING
+
+
+def _scaled(array: np.ndarray, exponent: int, dtype: Any) -> np.ndarray:
+    out = np.array(array, dtype, order="F")
+    if exponent:
+        parts = out.real, out.imag
+        for part in parts if out.dtype.kind == "c" else parts[:1]:
+            np.ldexp(part, exponent, out=part)
+    return out

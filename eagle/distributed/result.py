@@ -1,0 +1,47 @@
+"""What a distributed solve returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import eagle.result
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result(eagle.result.Result):
+    """`eagle.Result` and what the network had to do for it. Equal on every machine.
+
+    Attributes
+    ----------
+    rounds : int
+        Collective operations, from the first one that carries data to the last: setting up,
+        planning and verifying included. The agreement on the problem, a message of 2 kB, comes
+        before.
+    bytes_sent : int
+        What this machine put into them.
+    diversity : float or None
+        Estimate of the smallest positive eigenvalue of the mean projector, for methods that see
+        it; it approaches the truth from above.
+    communication : float
+        Seconds spent in collective operations; by the model of `Network` in `simulate`.
+    simulated : float or None
+        Seconds that the job would take on the machines of `simulate`.
+    """
+
+    rounds: int = 0
+    bytes_sent: int = 0
+    diversity: float | None = None
+    communication: float = 0.0
+    simulated: float | None = None
+
+    def __str__(self) -> str:
+        diversity = "unknown" if self.diversity is None else f"{self.diversity:.2g}"
+        lines = [
+            super().__str__().replace("eagle.Result", "eagle.distributed.Result", 1),
+            f"  communication   {self.rounds} rounds, {self.bytes_sent} bytes per machine, "
+            f"{self.communication:.3g} s",
+            f"  diversity       {diversity}",
+        ]
+        return "\n".join(lines)
