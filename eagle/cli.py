@@ -1,4 +1,4 @@
-"""The command ``eagle``: demo, solve, complete, train, extract, info."""
+"""The command ``eagle``: demo, solve, complete, distributed, train, extract, info."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import eagle
-from eagle.options import check_count
+from eagle.options import check_count, check_number
 from eagle.result import ConvergenceWarning, Result
 from eagle.tables import Table, TableError, check_output, read_table, replacing, write_table
 
@@ -29,6 +29,7 @@ STATUS = """exit status:
   1    done and written, but a solve ended without the accuracy that was asked for,
        a training diverged, or a model follows no rule
   2    bad input; nothing was written
+  3    distributed: a machine failed, or the deadline passed; nothing was written
   130  interrupted; nothing was written (by train: up to the last checkpoint)"""
 
 OPTIONAL = {
@@ -91,7 +92,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {_line(message)} (see {self.prog} --help)\n")
+        self.exit(_complain(f"{self.prog}: error: {message} (see {self.prog} --help)", 2))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,6 +168,17 @@ def _parser() -> argparse.ArgumentParser:
     complete.add_argument("--key", metavar="NAME", help="which array of a .npz")
     _add_options(complete)
 
+    distributed = add(
+        "distributed",
+        _distributed,
+        "B A^+ C from columns that are spread over machines",
+        "Every process reads its own columns of A and B and gets C; rank 0 prints and writes D.\n"
+        "Run it as: mpiexec -n 4 python -m mpi4py -m eagle distributed SHARDS -o D.npy\n"
+        "SHARDS holds C.npy and either .npz files with A and B, or pairs A-NAME.npy, B-NAME.npy,\n"
+        "or A.npy and B.npy, of which every process takes a slice of the columns.",
+    )
+    _add_distributed(distributed)
+
     train = add(
         "train",
         _train,
@@ -214,6 +226,29 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--ridge", type=float, default=0.0, help="Tikhonov parameter (default 0)")
     add("--seed", type=_seed, default=0, help="of the random probes and folds (default 0)")
     add("--progress", action="store_true", help="show a progress bar")
+
+
+def _add_distributed(parser: argparse.ArgumentParser) -> None:
+    """Options of `eagle.distributed.solve` by their own names, and those of a job."""
+    add = parser.add_argument
+    add("shards", type=Path, metavar="SHARDS", help="folder, the same for all processes")
+    add("-o", "--output", type=Path, required=True, metavar="D", help="d' x n'")
+    add(
+        "--method", default="auto",
+        help="auto, krylov, eagle, eagle-frozen, apc, gd, cg, pooled, gram, tsqr or compressed "
+        "(default auto)",
+    )  # fmt: skip
+    add("--rtol", type=float, help="wanted relative error of the value (default 1e-10)")
+    add("--maxiter", type=int, help="most iterations")
+    add("--time-limit", type=float, metavar="SECONDS", help="then write what there is so far")
+    add("--deadline", type=float, metavar="SECONDS", help="then end the job, whatever it does")
+    add(
+        "--patience", type=float, default=60.0, metavar="SECONDS",
+        help="for a process that does not come to a round (default 60)",
+    )  # fmt: skip
+    add("--checkpoint", type=Path, metavar="FOLDER", help="to go on from after a failure")
+    add("--every", type=int, default=20, help="iterations between checkpoints (default 20)")
+    add("--seed", type=_seed, default=0, help="of the random probes (default 0)")
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -296,6 +331,28 @@ def _complete(arguments: argparse.Namespace) -> int:
     write_table(arguments.output, table, completion.X)
     _print(str(completion), *_kept(table), f"  written to      {arguments.output}")
     return _verdict("eagle complete", completion.results)
+
+
+def _distributed(arguments: argparse.Namespace) -> int:
+    for name in ("deadline", "patience"):
+        value = getattr(arguments, name)
+        if value is not None:
+            check_number(name, value, positive=True)
+    from eagle.distributed import command
+
+    names = ("method", "rtol", "maxiter", "time_limit", "checkpoint", "every")
+    options = {name: getattr(arguments, name) for name in names} | {"rng": arguments.seed}
+    result = command.run(
+        arguments.shards,
+        arguments.output,
+        patience=arguments.patience,
+        deadline=arguments.deadline,
+        options=options,
+    )
+    if result is None:  # rank 0 has it
+        return 0
+    _print(str(result), f"  written to      {arguments.output}")
+    return _verdict("eagle distributed", [result])
 
 
 def _kept(table: Table) -> list[str]:
@@ -450,8 +507,18 @@ def _print(*lines: str) -> None:
 
 
 def _complain(message: str, status: int) -> int:
-    sys.stderr.write(_line(message) + "\n")
+    if not _is_secondary():
+        sys.stderr.write(_line(message) + "\n")
     return status
+
+
+def _is_secondary() -> bool:
+    """Whether rank 0 of an MPI job says the same."""
+    if "distributed" not in sys.argv:
+        return False
+    from eagle.distributed.mpi import launched_rank
+
+    return bool(launched_rank())
 
 
 def _line(message: str) -> str:

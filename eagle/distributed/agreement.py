@@ -1,4 +1,4 @@
-"""Before any work: do all machines mean the same problem?
+"""Before any work, all machines make sure that they mean the same problem.
 
 Every machine tells every other, in a message of fixed size, what it has and what is wrong with
 it. All of them judge the same facts by the same rules and so raise the same error or none.
@@ -72,7 +72,7 @@ def agree(comm: Comm, facts: Facts) -> list[Facts]:
         if each.error is not None:
             kind, text = each.error
             where = "" if len(everybody) == 1 else f"rank {rank}: "
-            raise ERRORS.get(kind, RuntimeError)(where + text)
+            raise _everywhere(ERRORS[kind](where + text))
     first = everybody[0]
     rules: list[tuple[str, Any]] = [
         ("C has shape {}", lambda each: each.C),
@@ -85,11 +85,18 @@ def agree(comm: Comm, facts: Facts) -> list[Facts]:
     for text, fact in rules:
         for rank, each in enumerate(everybody):
             if fact(each) != fact(first):
-                raise ValueError(
+                message = (
                     f"ranks disagree: {text.format(fact(first))} on rank 0 and {fact(each)} "
                     f"on rank {rank}"
                 )
+                raise _everywhere(ValueError(message))
     return everybody
+
+
+def _everywhere(error: Exception) -> Exception:
+    """Mark an error that all machines raise, so that nobody need be told."""
+    error.everywhere = True  # type: ignore[attr-defined]
+    return error
 
 
 def _written(facts: Facts) -> np.ndarray:
@@ -103,5 +110,7 @@ def _written(facts: Facts) -> np.ndarray:
 
 
 def _read(row: np.ndarray) -> Facts:
-    fields = json.loads(row.tobytes().rstrip(b"\0"))
-    return Facts(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+    fields: dict[str, Any] = json.loads(row.tobytes().rstrip(b"\0"))
+    for key, value in fields.items():
+        fields[key] = tuple(value) if isinstance(value, list) else value
+    return Facts(**fields)

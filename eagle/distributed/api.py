@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -175,7 +175,7 @@ def _solve(
         keeper = Checkpoint(Path(checkpoint), every, local) if checkpoint is not None else None
         outcome, biased = iterate(local, chosen, session, rtol, maxiter, keeper)
         if biased:
-            second, why = planning.finisher(local, session)
+            second, why = planning.finisher(local, session, rtol)
             reason += (
                 f"; the value of {name} is not that of the pooled data (probe's misfit "
                 f"{outcome.inconsistency:.1e}), so {second} finished: {why}"
@@ -287,8 +287,7 @@ def simulate(
             )
         except ConvergenceError as failure:  # warnings of threads get lost
             caught.append(failure)
-            result: Result = failure.result
-            return result
+            return cast(Result, failure.result)
 
     result: Result = run_local(len(A_list), work, network)[0]
     if caught:

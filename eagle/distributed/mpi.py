@@ -180,6 +180,12 @@ class MPIComm(Comm):
         del notes
         self.abort()
 
+    def finalize(self) -> None:
+        """End MPI in this process: nothing can be said after it."""
+        self._talk.Free()
+        self._comm.Free()
+        self._mpi.Finalize()
+
     def abort(self, status: int = FAILED) -> None:
         """End every process of the job, now."""
         sys.stdout.flush()

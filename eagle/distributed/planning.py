@@ -1,11 +1,160 @@
-"""Which method, from a model of the network: stub."""
+"""Which method, from a model of network and machines with measured parameters."""
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import dataclass
 
-def plan(local, session, rtol, *, iterative):
-    return "krylov", "stub"
+import numpy as np
+
+from eagle.distributed.comm import Network
+from eagle.distributed.problem import LocalProblem
+from eagle.distributed.session import Session
+from eagle.kernels.blas import product
+
+__all__ = ["Job", "finisher", "plan"]
+
+GUESS = 0.01  # diversity, which nobody knows beforehand
+SIMILAR = 60  # iterations of the preconditioned finish, likewise
+CALL = 3e-4  # seconds of Python in a round
+FULL = 4e9  # bytes of a triangular factor beyond which no machine is asked to hold three
 
 
-def finisher(local, session):
-    return "tsqr", "stub"
+@dataclass(frozen=True)
+class Job:
+    """What the model knows.
+
+    Attributes
+    ----------
+    d, rows, columns : int
+        Size of C and of the value.
+    shard : int
+        Columns of A on one machine, in the mean.
+    size : int
+        Machines.
+    network : Network
+    rate : float
+        Floating-point operations per second and machine.
+    word : int
+        Bytes of a number.
+    rtol : float
+    """
+
+    d: int
+    rows: int
+    columns: int
+    shard: float
+    size: int
+    network: Network
+    rate: float
+    word: int
+    rtol: float
+
+    @classmethod
+    def measured(cls, problem: LocalProblem, session: Session, rtol: float) -> Job:
+        """The rate of a small product in the mean over machines: one sum."""
+        size = session.comm.size
+        (rate,) = session.sum(np.array([_rate(problem.A.dtype)]))
+        return cls(
+            d=len(problem.A),
+            rows=problem.shape[0],
+            columns=problem.shape[1],
+            shard=problem.columns / size,
+            size=size,
+            network=session.comm.network,
+            rate=float(rate[0]) / size,
+            word=problem.A.itemsize,
+            rtol=rtol,
+        )
+
+    def seconds(self) -> dict[str, float]:
+        """Predicted time by method."""
+        return {"tsqr": self.tsqr(), "krylov": self.krylov(), "compressed": self.compressed()}
+
+    def tsqr(self) -> float:
+        """One reduction of ``d (d + d')`` numbers; a QR factorisation wherever two factors meet."""
+        d, levels = self.d, math.ceil(math.log2(self.size)) if self.size > 1 else 0
+        nbytes = self.word * (d + 1) * (d + self.rows + 1)
+        if nbytes > FULL:
+            return math.inf
+        work = 2 * max(self.shard - d, 0) * d**2 + levels * 8 * d**3 + 6 * d**3
+        return self.network.allreduce(self.size, nbytes, divisible=False) + work / self.rate
+
+    def krylov(self) -> float:
+        """As many rounds as theory needs for the guessed diversity, or as there are dimensions."""
+        d, k = self.d, self.columns + 1
+        rank = min(d, self.shard)
+        theory = 0.5 * math.sqrt(1 / GUESS) * math.log(2 / self.rtol)
+        rounds = 3 + min(math.ceil(min(d, self.shard * self.size) / k), math.ceil(theory))
+        condition = 14 * self.shard * d * rank
+        work = condition + rounds * 4 * d * rank * k + 2 * d * (rounds * k) ** 2
+        message = self.network.allreduce(self.size, self.word * d * k)
+        return rounds * (message + CALL) + work / self.rate
+
+    def compressed(self) -> float:
+        """A sketch as large as the number of columns, if that is less than d."""
+        d, s = self.d, min(self.d, self.shard * self.size)
+        if s >= d:
+            return math.inf
+        message = self.network.allreduce(self.size, self.word * d * s)
+        core = self.network.allreduce(self.size, self.word * s * (s + self.rows), divisible=False)
+        work = 4 * d * self.shard * s + 4 * d * s**2 + 14 * s**3 * math.log2(2 * self.size)
+        return message + core + work / self.rate
+
+    def pooled(self) -> float:
+        """Two rounds an iteration, as many as it takes where machines have similar data."""
+        d, k = self.d, self.columns + 4
+        message = self.network.allreduce(self.size, self.word * d * k)
+        return SIMILAR * (2 * message + 2 * CALL + 8 * d * min(self.shard, d) * k / self.rate)
+
+
+def plan(
+    problem: LocalProblem, session: Session, rtol: float, *, iterative: bool = False
+) -> tuple[str, str]:
+    """The method that the model finds fastest, and why; `iterative` if it must be an iteration.
+
+    Gram matrices are never chosen: whether A is well-conditioned enough shows when it is too late,
+    and the message of ``tsqr`` is as small.
+    """
+    if iterative:
+        return "krylov", "auto: krylov, the iteration with the fewest rounds"
+    if session.comm.size == 1:
+        return "tsqr", "auto: tsqr, as one machine has all"
+    job = Job.measured(problem, session, rtol)
+    first, second, *_ = sorted(job.seconds().items(), key=lambda item: item[1])
+    return first[0], (
+        f"auto: {first[0]} in about {first[1]:.1g} s, {second[0]} in {second[1]:.1g} s "
+        f"({_described(job)})"
+    )
+
+
+def finisher(problem: LocalProblem, session: Session, rtol: float) -> tuple[str, str]:
+    """What computes the value of the pooled data after a projector method could not."""
+    if session.comm.size == 1:
+        return "tsqr", "one machine has all"
+    job = Job.measured(problem, session, rtol)
+    reduction, iteration = job.tsqr(), job.pooled()
+    name = "tsqr" if reduction <= iteration else "pooled"
+    return name, (
+        f"tsqr in about {reduction:.1g} s, pooled in {iteration:.1g} s ({_described(job)})"
+    )
+
+
+def _described(job: Job) -> str:
+    return (
+        f"{job.size} machines, latency {job.network.latency:.1g} s, "
+        f"{job.network.bandwidth:.1g} B/s, {job.rate:.1g} flop/s"
+    )
+
+
+def _rate(dtype: np.dtype) -> float:
+    """Of one product of 128 x 128 matrices, the best of three."""
+    n = 128
+    X = np.ones((n, n), dtype, order="F")
+    best = math.inf
+    for _ in range(4):
+        start = time.perf_counter()
+        product(X, X)
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 * (4 if dtype.kind == "c" else 1) / best

@@ -156,7 +156,7 @@ class LocalProblem:
         return norm(self.B - product(product(self.B, V), V, adjoint="Y")) ** 2
 
     def probes(self, count: int, stream: int = 0) -> np.ndarray:
-        """This machine's rows of a random sign matrix (n, count) that no split changes."""
+        """Rows of this machine of random signs (n, count) that no split changes."""
         return signs(self.seed, stream, self.offset, self.A.shape[1], count, self.A.dtype)
 
     def restore(self, value: np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ def signs(seed: int, stream: int, first: int, rows: int, columns: int, dtype: An
 
 
 def _block(name: str, value: Any) -> np.ndarray:
-    block = as_block(name, value)
+    block: Any = as_block(name, value)
     if not isinstance(block, np.ndarray) or block.ndim != 2:
         raise TypeError(f"{name} must be a dense 2-D array, got {type(value).__name__}")
     return block

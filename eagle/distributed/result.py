@@ -15,6 +15,8 @@ class Result(eagle.result.Result):
 
     Attributes
     ----------
+    flops : float
+        Not counted here: nan.
     rounds : int
         Collective operations, from the first one that carries data to the last: setting up,
         planning and verifying included. The agreement on the problem, a message of 2 kB, comes
@@ -38,10 +40,12 @@ class Result(eagle.result.Result):
 
     def __str__(self) -> str:
         diversity = "unknown" if self.diversity is None else f"{self.diversity:.2g}"
-        lines = [
-            super().__str__().replace("eagle.Result", "eagle.distributed.Result", 1),
-            f"  communication   {self.rounds} rounds, {self.bytes_sent} bytes per machine, "
-            f"{self.communication:.3g} s",
-            f"  diversity       {diversity}",
-        ]
-        return "\n".join(lines)
+        return (
+            super()
+            .__str__()
+            .replace("eagle.Result", "eagle.distributed.Result", 1)
+            .replace(", nan flops", "")
+            + f"\n  communication   {self.rounds} rounds, {self.bytes_sent} bytes per machine, "
+            f"{self.communication:.3g} s\n"
+            f"  diversity       {diversity}"
+        )

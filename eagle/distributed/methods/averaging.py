@@ -6,8 +6,8 @@ Algorithm 1 of arXiv:2509.19702 with ``S = I``: on every machine, with ``||A_mu|
     [A_mu; B_mu] <- [A_mu; B_mu] (I - A_mu^H A_mu / 3) 3/2
 
 and then D and C become the means of ``D_mu`` and ``C_mu``. ``D + W C`` never changes if B is
-consistent, so what is left of C is the residual. Its part along an eigenvector of the mean projector
-with eigenvalue alpha shrinks by ``1 - alpha`` a round.
+consistent, so what is left of C is the residual. Its part along an eigenvector of the mean
+projector with eigenvalue alpha shrinks by ``1 - alpha`` a round.
 """
 
 from __future__ import annotations

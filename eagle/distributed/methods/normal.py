@@ -283,7 +283,7 @@ class PooledState(State):
 class Pooled:
     """Minimal residuals on ``A A^H``, preconditioned by ``N = (1/M) sum (A_mu A_mu^H)^+``.
 
-    Where a machine's Gram matrix is singular it gets a small ridge, relative to its mean eigenvalue.
+    Where a machine's Gram matrix is singular it gets a small ridge.
     Two messages an iteration, one for N and one for ``A A^H``.
     """
 
