@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from eagle.distributed.comm import Comm
+from eagle.kernels.blas import product
 
-__all__ = ["Facts", "agree", "digest"]
+__all__ = ["Facts", "agree", "digest", "rounding"]
 
 SIZE = 2048  # bytes of a message
 ERRORS = {"ValueError": ValueError, "TypeError": TypeError, "OSError": OSError}
@@ -39,6 +41,8 @@ class Facts:
         Of the random numbers; that of rank 0 counts.
     exponents : tuple of int
         Of two, just above the largest entries of A, B, C.
+    rounding : str
+        How this machine rounds. What all machines compute for themselves must be equal to the bit.
     error : tuple of str
         Kind and text of what this machine cannot go on with.
     """
@@ -51,12 +55,24 @@ class Facts:
     settings: str = ""
     seed: int = 0
     exponents: tuple[int, ...] = (0, 0, 0)
+    rounding: str = ""
     error: tuple[str, str] | None = None
 
 
 def digest(array: np.ndarray) -> str:
     """A short text that differs if any entry does."""
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=12).hexdigest()
+
+
+@cache
+def rounding() -> str:
+    """Digest of a few products and a factorisation, which other processors would change."""
+    import scipy.linalg
+
+    X = np.asfortranarray(np.random.default_rng(0).standard_normal((75, 40)))
+    results = [product(X, X, adjoint="X"), product(X[:, :3], X[:3, :8])]
+    results.append(scipy.linalg.qr(results[0][:, :5], mode="economic", pivoting=True)[0])
+    return digest(np.concatenate([result.ravel() for result in results]))
 
 
 def agree(comm: Comm, facts: Facts) -> list[Facts]:
@@ -81,6 +97,7 @@ def agree(comm: Comm, facts: Facts) -> list[Facts]:
         ("B_local has {} rows", lambda each: each.B[0]),
         ("C has the digest {}: C must be the same on every rank", lambda each: each.content),
         ("the method and options are {}", lambda each: each.settings),
+        ("products round like {}: use processors of one kind", lambda each: each.rounding),
     ]
     for text, fact in rules:
         for rank, each in enumerate(everybody):

@@ -277,7 +277,9 @@ def simulate(
         check_number("bandwidth", bandwidth, positive=True)
     network = Network(latency, np.inf if bandwidth is None else bandwidth)
     strict = check_flag("raise_on_failure", options.pop("raise_on_failure", False))
-    options["rng"] = int(as_generator(options.get("rng")).integers(2**31))
+    rng = options.get("rng")
+    if rng is None or isinstance(rng, np.random.Generator):  # one for all threads
+        options["rng"] = int(as_generator(rng).integers(2**31))
     caught: list[ConvergenceError] = []
 
     def work(comm: LocalComm) -> Result:

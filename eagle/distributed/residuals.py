@@ -6,13 +6,12 @@ import numpy as np
 
 from eagle.kernels.blas import norm, product
 
-__all__ = ["DEPENDENT", "STUCK", "USED_UP", "MinimalResiduals", "basis", "left"]
+__all__ = ["STUCK", "USED_UP", "MinimalResiduals", "basis", "left"]
 
 MEMORY = 2000  # directions that are kept; beyond them the oldest are forgotten
-DEPENDENT = 1e-8  # residuals that differ by less are sent once
 STUCK = 0.999  # a residual that shrinks by less may have a part that cannot shrink
 USED_UP = 30.0  # in units of eps: what rounding leaves of a column
-LOST = 1e3  # in units of eps: what orthogonalisation may leave of an image
+LOST = 2 / 3  # the power of eps that orthogonalisation may leave of an image
 
 
 class MinimalResiduals:
@@ -51,9 +50,9 @@ class MinimalResiduals:
             overlap = product(self.Q, Q, adjoint="X")
             Q = Q - product(self.Q, overlap)
             S = S - product(self.S, overlap)
-        kept = np.linalg.norm(Q, axis=0) > LOST * eps * sizes
+        kept = np.linalg.norm(Q, axis=0) > eps**LOST * sizes
         S, Q = S[:, kept], Q[:, kept]
-        Q, transform = basis(Q, LOST * eps)
+        Q, transform = basis(Q, eps**LOST)
         S = product(np.asfortranarray(S), transform)
         self.S = np.concatenate([self.S, S], axis=1)[:, -MEMORY:]
         self.Q = np.concatenate([self.Q, Q], axis=1)[:, -MEMORY:]
@@ -86,14 +85,15 @@ class MinimalResiduals:
         return np.sort(1 / values[values > 0])
 
 
-def basis(X: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def basis(X: np.ndarray, tolerance: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal basis of the columns of X and T with ``basis = X T``.
 
     Columns whose part outside the others is below `tolerance`, relative to their own size, are
-    left out.
+    left out; ``sqrt(eps)`` by default.
     """
     import scipy.linalg
 
+    tolerance = float(np.finfo(X.dtype).eps) ** 0.5 if tolerance is None else tolerance
     sizes = np.linalg.norm(X, axis=0)
     X, scale = X[:, sizes > 0], np.flatnonzero(sizes > 0)
     m = len(sizes)

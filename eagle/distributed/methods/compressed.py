@@ -1,6 +1,6 @@
 """Random sketches add up over machines: for A of low rank.
 
-``A T = sum_mu A_mu T_mu`` with random signs T, of which every machine draws its own rows. If
+``A T = sum_mu A_mu T_mu`` with Gaussian T, of which every machine draws its own rows. If
 ``A T`` has fewer dimensions than columns it has the range of A; with its orthonormal basis Q
 
     B A^+ C = B (Q^H A)^+ Q^H C,
@@ -21,6 +21,7 @@ from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import basis
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
+from eagle.result import Status
 
 __all__ = ["Compressed"]
 
@@ -44,7 +45,7 @@ class Compressed:
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Sketch, enlarge if need be, project, reduce, solve."""
         A, eps = problem.A, problem.eps
-        limit = min(len(A), problem.columns)
+        limit = min(len(A), problem.columns) + SPARE
         sketch, stream, steps = A[:, :0], 0, 0
         while True:
             width = min(max(self.size, 2 * sketch.shape[1]), limit) - sketch.shape[1]
@@ -62,8 +63,9 @@ class Compressed:
         small = product(Q, problem.C, adjoint="X")
         outcome = solved_by_root(L, BN, small, lost, total, problem, session, rtol)
         # A sketch with directions to spare misses rounding errors only; this is the proof.
-        if missed > (NOISE * eps * np.sqrt(len(A))) ** 2 * whole:
-            outcome = replace(outcome, error_estimate=np.inf)
+        if missed > (NOISE * eps) ** 2 * len(A) * whole:
+            lost = max(outcome.error_estimate, float(np.sqrt(missed / whole)))
+            outcome = replace(outcome, status=Status.STAGNATED, error_estimate=lost)
         return replace(outcome, iterations=steps)
 
 

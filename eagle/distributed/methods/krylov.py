@@ -21,7 +21,7 @@ import numpy as np
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.methods.base import State
 from eagle.distributed.problem import LocalProblem
-from eagle.distributed.residuals import DEPENDENT, STUCK, MinimalResiduals, basis, left
+from eagle.distributed.residuals import STUCK, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
 
@@ -113,7 +113,7 @@ class Krylov:
         found, U = state.minimiser, state.problem.factors.U
         start = np.linalg.norm(state.setup.columns, axis=0)
         open_ = np.flatnonzero(left(found.R, start, state.problem.eps))
-        directions, _ = basis(found.R[:, open_], DEPENDENT)
+        directions, _ = basis(found.R[:, open_])
         if not directions.shape[1]:
             state.exhausted = True
             return

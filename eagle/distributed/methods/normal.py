@@ -24,14 +24,14 @@ import numpy as np
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.methods.base import State
 from eagle.distributed.problem import LocalProblem
-from eagle.distributed.residuals import DEPENDENT, STUCK, USED_UP, MinimalResiduals, basis, left
+from eagle.distributed.residuals import STUCK, USED_UP, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
 
 __all__ = ["ConjugateGradient", "GradientDescent", "Pooled", "PooledProbes"]
 
 POWER_ROUNDS = 8  # of power iteration; a norm that is half too small would still do
-RIDGE = 1e-6  # of the mean eigenvalue, where a machine's Gram matrix is singular
+RIDGE = 1e-6  # of the mean eigenvalue, where a machine's Gram matrix is singular; or sqrt(eps)
 PROBES = 2  # of either kind
 
 
@@ -299,7 +299,7 @@ class Pooled:
             problem=problem,
             probes=probes,
             minimiser=MinimalResiduals(probes.columns),
-            ridge=RIDGE * mean,
+            ridge=max(RIDGE, problem.eps**0.5) * mean,
         )
 
     def step(self, state: PooledState, session: Session) -> None:
@@ -308,7 +308,7 @@ class Pooled:
         A, U, s = problem.A, problem.factors.U, problem.factors.s
         start = np.linalg.norm(state.probes.columns, axis=0)
         open_ = np.flatnonzero(left(found.R, start, problem.eps))
-        block, _ = basis(found.R[:, open_], DEPENDENT)
+        block, _ = basis(found.R[:, open_])
         if not block.shape[1]:
             state.exhausted = True
             return
@@ -319,7 +319,7 @@ class Pooled:
             ridge = A.real.dtype.type(state.ridge)
             own = product(U, inside * (1 / (s**2 + ridge) - 1 / ridge)[:, None]) + block / ridge
         (directions,) = session.sum(own)
-        directions, _ = basis(directions, DEPENDENT)
+        directions, _ = basis(directions)
         (images,) = session.sum(product(A, product(A, directions, adjoint="X")))
         before = norm(found.R)
         new = found.extend(directions, images)
