@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import time
 import warnings
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from eagle import driver
-from eagle.methods import Direct
+from eagle.methods import Compressed, Direct, as_method
+from eagle.methods.base import Method
+from eagle.operand import Matrix
 from eagle.options import Options
-from eagle.plan import plan
-from eagle.problem import Problem, as_block
+from eagle.plan import Choice, choices
+from eagle.problem import Problem, as_block, as_matrix
 from eagle.result import ConvergenceError, ConvergenceWarning, Result, Status
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
+
+_block = partial(as_block, finite=False)  # `Problem.create` sees to that
+QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
 
 
 def solve(
@@ -31,6 +38,7 @@ def solve(
     rank: int | None = None,
     cutoff: float | None = None,
     ridge: float = 0.0,
+    memory_limit: int | None = None,
     rng: Any = None,
     callback: Any = None,
     progress: bool = False,
@@ -42,7 +50,8 @@ def solve(
     ----------
     A : array_like (d, n)
         Real or complex. float32, float64, complex64 and complex128 keep their dtype; integers
-        and bool become float64; float16 computes in float32.
+        and bool become float64; float16 computes in float32. For methods that only multiply also
+        a scipy.sparse matrix or a LinearOperator; a mapped file is read piece by piece.
     B : array_like (d', n)
     C : array_like (d, n')
     method : str or instance, optional
@@ -61,6 +70,9 @@ def solve(
         Treat singular values of A at or below ``cutoff * ||A||_2`` as zero.
     ridge : float, optional
         Tikhonov parameter: the value is ``B A^H (A A^H + ridge I)^-1 C``.
+    memory_limit : int, optional
+        Bytes of working memory beyond the data, for the methods that can do with less than a copy
+        of A: ``"compressed"`` and ``"sketched"``.
     rng : int, numpy.random.Generator or None, optional
         Source of the random probes. Equal seeds give equal results.
     callback : callable, optional
@@ -109,12 +121,19 @@ def solve(
         rank=rank,
         cutoff=cutoff,
         ridge=ridge,
+        memory_limit=memory_limit,
         rng=rng,
         callback=callback,
         progress=progress,
         raise_on_failure=raise_on_failure,
     )
-    return _solve(as_block("A", A), as_block("B", B), as_block("C", C), method, options)
+    return _solve(
+        as_matrix("A", A),
+        _block("B", B),
+        _block("C", C),
+        method,
+        options,
+    )
 
 
 def lstsq(A: Any, b: Any, **options: Any) -> Result:
@@ -144,10 +163,10 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
     array([1., 1.])
     """
     method, settings = _split("lstsq", options)
-    A, b = as_block("A", A), as_block("b", b, vectors=True)
+    A, b = as_matrix("A", A), _block("b", b, vectors=True)
     if len(b) != len(A):
         raise ValueError(f"b with shape {b.shape} must have as many rows as A with shape {A.shape}")
-    return _solve(A, None, b, method, settings)
+    return _solve(A, None, b, method, settings, ("A", "B", "b"))
 
 
 def estimate(A: Any, B: Any, **options: Any) -> Result:
@@ -178,7 +197,7 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     array([[ 3., -1.]])
     """
     method, settings = _split("estimate", options)
-    return _solve(as_block("A", A), as_block("B", B), None, method, settings)
+    return _solve(as_matrix("A", A), _block("B", B), None, method, settings)
 
 
 def pinv(A: Any, **options: Any) -> np.ndarray:
@@ -210,7 +229,7 @@ def pinv(A: Any, **options: Any) -> np.ndarray:
            [0. , 0. , 0. ]])
     """
     method, settings = _split("pinv", options)
-    return _solve(as_block("A", A), None, None, method, settings).value
+    return _solve(as_matrix("A", A), None, None, method, settings).value
 
 
 def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
@@ -252,8 +271,8 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
            [0.368, 1.   ]])
     """
     method, settings = _split("nystrom", options)
-    A, B = as_block("K_mm", K_mm), as_block("K_nm", K_nm)
-    C = B.conj().T if K_mq is None else as_block("K_mq", K_mq)
+    A, B = as_matrix("K_mm", K_mm), _block("K_nm", K_nm)
+    C = B.conj().T if K_mq is None else _block("K_mq", K_mq)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"K_mm must be square, got shape {A.shape}")
     if B.shape[1] != len(A):
@@ -264,7 +283,7 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
         raise ValueError(
             f"K_mq with shape {C.shape} must have as many rows as K_mm with shape {A.shape}"
         )
-    return _solve(A, B, C, method, settings)
+    return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
 
 
 def _split(function: str, options: dict[str, Any]) -> tuple[Any, Options]:
@@ -280,43 +299,75 @@ def _split(function: str, options: dict[str, Any]) -> tuple[Any, Options]:
 
 
 def _solve(
-    A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None, method: Any, options: Options
+    A: Matrix,
+    B: np.ndarray | None,
+    C: np.ndarray | None,
+    method: Any,
+    options: Options,
+    names: tuple[str, str, str] = ("A", "B", "C"),
 ) -> Result:
     """Problem -> plan -> method -> certificate -> Result."""
+    start = time.perf_counter()
     if options.rank is not None and options.rank > min(A.shape):
         raise ValueError(
             f"rank must be at most {min(A.shape)}, the smaller side of A with shape {A.shape}, "
             f"got {options.rank}"
         )
-    problem = Problem.create(A, B, C)
-    chosen, reason = plan(method, problem, options)
-    problem = problem.truncated(options.rank, options.cutoff).ridged(options.ridge)
-    result = driver.run(problem, chosen, options, reason)
-    if isinstance(method, str) and method == "auto" and _disappoints(result, problem):
-        regret = f"fell back on LAPACK at an error estimate of {result.error_estimate:.1e}"
-        result = _better(result, driver.run(problem, Direct(), options, f"{reason}; {regret}"))
+    problem = Problem.create(A, B, C, names)
+    result: Result | None = None
+    for choice in choices(method, problem, options):
+        try:
+            latest = _run(choice)
+        except np.linalg.LinAlgError:
+            if as_method(method) is not None:
+                raise
+            continue  # a factorisation for full rank only was the planner's guess
+        result = latest if result is None else _better(result, latest)
+        if not _disappoints(latest, problem.eps):
+            break
+    assert result is not None
+    seconds = time.perf_counter() - start
+    result = replace(result, seconds=seconds)
     # A callback that asks to stop gets what it asked for.
     if not result.converged and result.status is not Status.STOPPED_BY_CALLBACK:
         _complain(result, options)
     return result
 
 
-def _disappoints(result: Result, problem: Problem) -> bool:
-    """Whether auto should try a direct solver after all."""
-    if isinstance(result.method, Direct):
-        return False
+def _prepared(problem: Problem, method: Method, options: Options) -> Problem:
+    """The problem that `rank`, `cutoff` and `ridge` make of another."""
+    asked = options.special() | ({"ridge"} if options.ridge else set())
+    if asked & method.factorises_for and not problem.zero:
+        factors = method.factorise(problem, options)
+        problem = problem.truncated(factors, options.rank, options.cutoff)
+    return problem.ridged(options.ridge)
+
+
+def _run(choice: Choice) -> Result:
+    problem = _prepared(choice.problem, choice.method, choice.options)
+    return driver.run(problem, choice.method, choice.options, choice.reason)
+
+
+def _disappoints(result: Result, eps: float) -> bool:
+    """Whether auto should try something else after all.
+
+    LU and sketches are tried because they are cheap, and are expected to be as accurate as what
+    they stand in for.
+    """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
-    return not result.converged or not result.error_estimate <= problem.eps**0.5
+    quick = isinstance(result.method, Direct | Compressed)
+    limit = QUICK * eps if quick else eps**0.5
+    return not result.converged or not result.error_estimate <= limit
 
 
 def _better(first: Result, second: Result) -> Result:
-    """The more trustworthy of two results, with the time that both took."""
+    """The more trustworthy of two results."""
     if first.converged != second.converged:
         best = first if first.converged else second
     else:
         best = first if first.error_estimate < second.error_estimate else second
-    return replace(best, seconds=first.seconds + second.seconds)
+    return best
 
 
 def _complain(result: Result, options: Options) -> None:

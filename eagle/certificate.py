@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eagle.kernels.blas import norm, product
+from eagle.operand import both
 from eagle.problem import Problem
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ class Probes:
         """Append probes to `problem` and keep their answers."""
         A = problem.A
         d, n = A.shape
-        w = _normal(rng, (n, COUNT), A.dtype)
-        z = _normal(rng, (d, COUNT), A.dtype)
-        w = _unit(np.hstack([w, product(A, _unit(z), adjoint="X")]))
-        z = _unit(np.hstack([z, product(A, w[:, :COUNT])]))
-        columns, rows = product(A, w), product(z, A, adjoint="X")
+        w = _unit(_normal(rng, (n, COUNT), A.dtype))
+        z = _unit(_normal(rng, (d, COUNT), A.dtype))
+        Aw, Az = both(A, w, z)
+        inner, outer = _unit(Az), _unit(Aw)
+        further, back = both(A, inner, outer)
+        w, z = np.hstack([w, inner]), np.hstack([z, outer])
+        columns, rows = np.hstack([Aw, further]), np.hstack([Az, back]).conj().T
         corner = product(rows, w)
         if problem.extent != A.shape:
             # A ridge was appended: its own rows and columns say nothing about the user's B.
@@ -203,7 +206,7 @@ def _normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -
     draw = rng.standard_normal(shape)
     if dtype.kind == "c":
         draw = draw + 1j * rng.standard_normal(shape)
-    return draw.astype(dtype)
+    return draw.astype(dtype, order="F")
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
     digits are right); `maxiter`; `time_limit`.
     """
     start = time.perf_counter()
-    if not problem.A.any() or 0 in problem.shape:
+    if problem.zero or 0 in problem.shape:
         return _nothing_to_do(problem, method, plan, start)
     rtol = options.rtol
     if rtol is None and method.default_rtol is not None:
@@ -132,6 +132,8 @@ def _status(
         return Status.NONFINITE
     if enough and steps >= state.steps:
         return Status.CONVERGED
+    if state.out_of_memory:
+        return Status.MEMORY_LIMIT
     if state.settled:
         # At the floor all that can be had is had; but not even four digits is no answer, unless
         # the value is zero as far as rounding lets anyone see.
@@ -153,8 +155,8 @@ def _nothing_to_do(problem: Problem, method: Method, plan: str, start: float) ->
         iterations=0,
         history=(),
         error_estimate=0.0,
-        inconsistency=float(unexplained and not problem.A.any() and problem.A.shape[1] > 0),
-        rank=0 if not problem.A.any() else None,
+        inconsistency=float(unexplained and problem.zero and problem.A.shape[1] > 0),
+        rank=0 if problem.zero else None,
         condition=None,
         method=method,
         plan=plan,

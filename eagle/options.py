@@ -65,7 +65,7 @@ class Options:
     """Every knob of a solve other than the method, validated on construction.
 
     ``rtol``, ``maxiter`` and ``time_limit`` decide when to stop; ``rank``, ``cutoff`` and
-    ``ridge`` decide which problem is solved. The two are never mixed.
+    ``ridge`` decide which problem is solved. The two are never mixed. ``memory_limit`` is in bytes.
     """
 
     rtol: float | None = None
@@ -74,6 +74,7 @@ class Options:
     rank: int | None = None
     cutoff: float | None = None
     ridge: float = 0.0
+    memory_limit: int | None = None
     rng: Any = None
     callback: Callable[[Any], Any] | None = None
     progress: bool = False
@@ -94,6 +95,8 @@ class Options:
         if self.cutoff is not None:
             put("cutoff", check_number("cutoff", self.cutoff, below=1.0))
         put("ridge", check_number("ridge", self.ridge))
+        if self.memory_limit is not None:
+            put("memory_limit", check_count("memory_limit", self.memory_limit))
         if self.rank is not None and self.cutoff is not None:
             raise ValueError("rank and cutoff both truncate the spectrum: give only one of them")
         if self.callback is not None and not callable(self.callback):
@@ -102,6 +105,7 @@ class Options:
         put("raise_on_failure", check_flag("raise_on_failure", self.raise_on_failure))
         put("rng", as_generator(self.rng))
 
-    def spectral(self) -> set[str]:
-        """The names of the spectral options that are set, other than ridge."""
-        return {name for name in ("rank", "cutoff") if getattr(self, name) is not None}
+    def special(self) -> set[str]:
+        """Names of the options that are set and that only some methods can honour."""
+        names = ("rank", "cutoff", "memory_limit")
+        return {name for name in names if getattr(self, name) is not None}

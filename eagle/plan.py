@@ -1,42 +1,203 @@
-"""Which method runs, and why, in one line."""
+"""Which method runs, and why, in one line.
+
+``method="auto"`` tries methods in the order of what they cost, as long as a try that may fail is
+cheap beside what would follow; the certificate tells whether it failed. What is tried for a dense
+A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates of `eagle.machine`:
+
+* a sketch of s columns, which has the rank if that is less: ``2 d n s`` in products, and
+  ``2 s^3`` in a QR factorisation of the sketch;
+* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products;
+* EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
+* LAPACK's least squares, should all that not be accurate.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from eagle.methods import METHODS, Direct, Eagle, as_method
+import numpy as np
+
+from eagle.machine import memory, rates
+from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
 from eagle.methods.base import Method
+from eagle.methods.compressed import WHOLE, first_width, next_width
+from eagle.operand import Mapped, Operand
 from eagle.options import Options
 from eagle.problem import Problem
 
-__all__ = ["plan"]
+__all__ = ["Choice", "choices"]
+
+FIRST = 0.5  # part of what it may save that a first look at A may cost
+MORE = 0.25  # and all looks together
+LOOK = 500  # shorter side from which on there is something to save
+SMALL = 2**26  # bytes of an operand that may be written out
 
 
-def plan(method: Any, problem: Problem, options: Options) -> tuple[Method, str]:
-    """Resolve `method` and refuse options that it cannot honour.
+@dataclass(frozen=True)
+class Choice:
+    """A method, the problem as it wants it, and one line for ``Result.plan``."""
 
-    Returns
-    -------
-    method : Method
-        The instance that runs.
-    reason : str
-        One line for ``Result.plan``.
+    method: Method
+    problem: Problem
+    options: Options
+    reason: str
+
+
+def choices(method: Any, problem: Problem, options: Options) -> Iterator[Choice]:
+    """What to try, one after the other; a choice is made only when it is asked for.
+
+    A method that was asked for is the only choice, if it can use A and honour the options;
+    otherwise TypeError or ValueError.
     """
     chosen = as_method(method)
-    wanted = options.spectral()
-    if chosen is None:
-        if wanted:
-            names = " and ".join(sorted(wanted))
-            return Direct(), f"auto: {names} truncates the spectrum, which takes an SVD"
-        if not problem.A.size:
-            return Direct(), "auto: nothing to compute"
-        return Eagle(schedule="cholesky"), (
-            "auto: Cholesky-conditioned EAGLE needs the fewest flops of the methods that are as "
-            "accurate as a direct solver"
+    A = problem.A
+    if chosen is not None:
+        _refuse(chosen, problem, options)
+        if not (chosen.matrix_free or chosen.out_of_core):
+            problem = problem.in_memory()
+        yield Choice(chosen, problem, options, f"asked for: {type(chosen).__name__}")
+    elif problem.zero or 0 in problem.shape:
+        yield Choice(Direct(), problem.in_memory(), options, "auto: nothing to compute")
+    elif options.memory_limit is not None:
+        yield from _in_little_memory(problem, options, "memory_limit")
+    elif isinstance(A, Mapped) and 4 * A.size * A.dtype.itemsize > memory():
+        within = replace(options, memory_limit=int(memory() / 4))
+        yield from _in_little_memory(problem, within, "a file too large for memory")
+    elif isinstance(A, Operand) and not isinstance(A, Mapped) and not _is_small(A):
+        yield from _matrix_free(problem, options)
+    elif options.special():
+        yield from _truncated(problem.in_memory(), options)
+    else:
+        yield from _dense(problem.in_memory(), options)
+
+
+def _dense(problem: Problem, options: Options) -> Iterator[Choice]:
+    """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares."""
+    A = problem.A
+    (d, n), ridge = A.shape, options.ridge > 0
+    square = d == n and not ridge
+    looks = _Looks(problem, options) if min(d, n) >= LOOK and not ridge else None
+    said: list[str] = []
+
+    def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
+        return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
+
+    if looks is not None and looks.cost() <= FIRST * looks.full(lu=square):
+        if looks.succeeds():
+            yield choice(Compressed(), looks.reason, looks.found)
+        said.append(looks.reason)
+    if square:
+        yield choice(Direct("lu"), "LU takes the fewest operations for a square A")
+        said.append("LU was not accurate, as if A were singular")
+    while looks is not None and looks.found is problem and looks.spent() <= MORE * looks.full():
+        if looks.succeeds():
+            yield choice(Compressed(), looks.reason, looks.found)
+        said.append(looks.reason)
+    yield choice(
+        Eagle(schedule="cholesky"),
+        "EAGLE with Cholesky factorisations takes the fewest operations for any A"
+        if not square
+        else "EAGLE with Cholesky factorisations",
+    )
+    said.append("EAGLE was not accurate")
+    yield choice(Direct(), "fell back on LAPACK")
+
+
+def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:
+    """What truncates the spectrum: an SVD of A, or of a sketch if A is large."""
+    names = " and ".join(sorted(options.special()))
+    if min(problem.A.shape) >= LOOK:
+        reason = f"auto: {names} truncates the spectrum, which the core of a sketch of A has"
+        yield Choice(Compressed(), problem, options, reason)
+    reason = f"auto: {names} truncates the spectrum, which takes an SVD"
+    yield Choice(Direct(), problem, options, reason)
+
+
+def _matrix_free(problem: Problem, options: Options) -> Iterator[Choice]:
+    """Sketches, and conjugate gradients if A is not of low rank."""
+    said = ""
+    if options.special():
+        yield Choice(
+            Compressed(), problem, options, "auto: the core of a sketch has the spectrum of A"
         )
-    for option in sorted(wanted - chosen.supports):
-        able = [name for name, kind in METHODS.items() if option in kind().supports]
+        return
+    looks = _Looks(problem, options)
+    for _ in range(2):
+        if looks.succeeds():
+            found = looks.found if not options.ridge else problem
+            yield Choice(Compressed(), found, options, f"auto: {said}{looks.reason}")
+        said += looks.reason + "; "
+    reason = f"auto: {said}conjugate gradients, which only multiply with A"
+    yield Choice(ConjugateGradient(), problem, options, reason)
+
+
+def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:
+    """The methods that need less memory than A."""
+    reason = f"auto: {why}: a sketch of A is small if its rank is"
+    yield Choice(Compressed(), problem, options, reason)
+    dense = isinstance(problem.A, np.ndarray | Mapped)
+    if dense and options.special() == {"memory_limit"}:
+        reason = f"auto: {why}: A is read a few columns at a time"
+        yield Choice(Sketched(), problem, options, reason)
+
+
+class _Looks:
+    """Sketches of A of growing width, until one is wider than the rank of A."""
+
+    def __init__(self, problem: Problem, options: Options):
+        self.found = problem
+        self.reason = ""
+        self.width = first_width(problem.A)
+        self.before = 0.0
+        self._options = options
+
+    def succeeds(self) -> bool:
+        """Look; `found` is then the problem with that sketch, `reason` what it says."""
+        self.before += self.cost()
+        looked = Compressed().look(self.found, self.width, self._options.rng)
+        said = f"a sketch of {self.width} columns"
+        self.width = next_width(self.found.A, self.width)
+        if looked is None:
+            self.reason = f"{said} was not enough"
+            return False
+        self.found, self.reason = looked, f"{said} has room for all of A"
+        return True
+
+    def cost(self) -> float:
+        """Seconds that the next look takes; infinity if it were no smaller than A."""
+        A, s = self.found.A, float(self.width)
+        if s >= WHOLE * min(A.shape):
+            return np.inf
+        rate = rates(A.dtype.char)
+        return 2 * A.size * s / rate.product + 2 * s**3 / rate.factorisation
+
+    def spent(self) -> float:
+        """Seconds that all looks have taken after the next one."""
+        return self.before + self.cost()
+
+    def full(self, *, lu: bool = False) -> float:
+        """Seconds that LU or EAGLE takes."""
+        A = self.found.A
+        flops = 4 / 3 * len(A) ** 3 if lu else 8 * A.size * min(A.shape)
+        return float(flops / rates(A.dtype.char).product)
+
+
+def _is_small(A: Operand) -> bool:
+    return A.size * A.dtype.itemsize <= SMALL
+
+
+def _refuse(method: Method, problem: Problem, options: Options) -> None:
+    """Raise for a method that cannot use A, or an option that it cannot honour."""
+    if not (isinstance(problem.A, np.ndarray | Mapped) or method.matrix_free):
+        able = [repr(name) for name, kind in METHODS.items() if kind().matrix_free]
+        raise TypeError(
+            f"A is sparse or an operator, which {method!r} cannot use: pass a dense array, or "
+            f"method={' or '.join(able)}"
+        )
+    for option in sorted(options.special() - method.supports):
+        able = [repr(name) for name, kind in METHODS.items() if option in kind().supports]
         raise ValueError(
-            f"{option} cannot be honoured by {chosen!r}; use method={' or '.join(map(repr, able))}"
+            f"{option} cannot be honoured by {method!r}; use method={' or '.join(able)}"
         )
-    return chosen, f"asked for: {type(chosen).__name__}"

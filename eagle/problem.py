@@ -8,9 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from eagle.kernels.blas import product
+from eagle.kernels.blas import energy, product
+from eagle.operand import (
+    Implicit,
+    LowRank,
+    Mapped,
+    Matrix,
+    Operand,
+    Ridged,
+    Scaled,
+    Sparse,
+    adjoint,
+    mapping,
+)
 
-__all__ = ["Problem", "as_block"]
+__all__ = ["Factors", "Problem", "as_block", "as_matrix"]
+
+Factors = tuple[np.ndarray, np.ndarray, np.ndarray]  # U, s, V^H
 
 _FOREIGN = {"torch", "jax", "jaxlib", "cupy", "cupyx", "tensorflow", "dask", "mlx", "sparse"}
 
@@ -19,7 +33,8 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
     """`value` as a finite 2-D (or, with `vectors`, 1-D or 2-D) numeric array; never copied.
 
     Raises TypeError for what is not a dense numeric array and ValueError for wrong dimensions,
-    NaN or infinity, each naming the argument.
+    NaN or infinity, each naming the argument. `Problem.create` looks at what is given to it
+    itself, as reading a large matrix twice takes time.
     """
     kind = type(value)
     packages = {base.__module__.split(".")[0] for base in kind.__mro__}
@@ -29,8 +44,7 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
         )
     if "scipy" in packages:
         raise TypeError(
-            f"{name} is a {kind.__name__}; sparse arrays and operators are not supported so far, "
-            "pass a dense array"
+            f"{name} is a {kind.__name__}; only A may be sparse or an operator, pass a dense array"
         )
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill in the missing entries first")
@@ -38,32 +52,87 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
-    if array.dtype.kind in "biu":
-        array = array.astype(np.float64)
-    elif array.dtype.kind not in "fc":
-        raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
-    elif array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
-        raise TypeError(f"{name} has dtype {array.dtype}; use float64 or complex128 at most")
+    array = array.astype(_numeric(name, array.dtype), copy=False)
     if array.ndim != 2 and not (vectors and array.ndim == 1):
         wanted = "1-D or 2-D" if vectors else "2-D"
         hint = "; batches are not supported so far" if array.ndim > 2 else ""
         raise ValueError(f"{name} must be {wanted}, got shape {array.shape}{hint}")
-    if finite and not np.isfinite(array).all():
-        raise ValueError(f"{name} with shape {array.shape} contains NaN or infinity")
+    if finite:
+        _survey(name, array, np.dtype(np.float64))
     return array
 
 
-def _exponent(array: np.ndarray | None, work: np.dtype) -> int:
-    """The power of two to divide by: 0 if fourth powers of the entries are far from the limits.
+def as_matrix(name: str, value: Any) -> Matrix:
+    """`value` as a matrix that multiplies; sparse matrices, operators and mapped files stay so."""
+    if any(base.__module__.split(".")[0] == "scipy" for base in type(value).__mro__):
+        from scipy.sparse import issparse
+        from scipy.sparse.linalg import LinearOperator
 
-    Otherwise the one just above the largest entry.
+        if issparse(value):
+            return _sparse(name, value)
+        if isinstance(value, LinearOperator):
+            return _implicit(name, value)
+    array = as_block(name, value, finite=False)
+    file = mapping(array)
+    return array if file is None else Mapped(array.shape, array.dtype, array, file)
+
+
+def _sparse(name: str, value: Any) -> Operand:
+    import scipy.sparse
+
+    if value.ndim != 2:
+        raise ValueError(f"{name} must be 2-D, got shape {value.shape}")
+    rows = scipy.sparse.csr_array(value)
+    dtype = np.result_type(_numeric(name, rows.dtype), np.float32)
+    return Sparse(rows.shape, dtype, rows.astype(dtype, copy=False))
+
+
+def _implicit(name: str, value: Any) -> Operand:
+    dtype = np.dtype(np.float64) if value.dtype is None else _numeric(name, value.dtype)
+    operator = Implicit(tuple(value.shape), np.result_type(dtype, np.float32), value)
+    try:
+        operator.adjoint_times(np.ones((value.shape[0], 1), operator.dtype, order="F"))
+    except (NotImplementedError, TypeError, AttributeError) as error:
+        raise TypeError(f"{name} is an operator without a working rmatvec: {error}") from error
+    return operator
+
+
+def _numeric(name: str, dtype: np.dtype) -> np.dtype:
+    """What to compute in; TypeError for what is not numeric or too precise."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "biu":
+        return np.dtype(np.float64)
+    if dtype.kind not in "fc":
+        raise TypeError(f"{name} must be numeric, got dtype {dtype}")
+    if dtype.itemsize > (8 if dtype.kind == "f" else 16):
+        raise TypeError(f"{name} has dtype {dtype}; use float64 or complex128 at most")
+    return dtype
+
+
+def _survey(name: str, array: Matrix | None, work: np.dtype) -> tuple[int, bool]:
+    """The power of two to divide by, and whether all entries are zero.
+
+    The power is 0 if fourth powers of the entries are far from the limits, otherwise the one just
+    above the largest entry. Raises ValueError for entries that are not finite.
     """
     if array is None or not array.size:
-        return 0
-    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
-    top = max(max(float(part.max()), -float(part.min())) for part in parts)
+        return 0, True
+    limit = np.finfo(work).maxexp // 10
+    native = isinstance(array, np.ndarray) and array.dtype.char in "fdFD"
+    size = array.norm() if isinstance(array, Operand) else energy(array) ** 0.5 if native else 0.0
+    low, high = 2.0 ** (1 - limit) * array.size**0.5, 2.0 ** (limit - 1)
+    if low < size < high:  # it is finite then, too
+        return 0, False
+    if isinstance(array, Operand):
+        finite, top = np.isfinite(size), size / array.size**0.5
+    else:
+        finite = np.isfinite(array).all()
+        parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+        top = max(max(float(part.max()), -float(part.min())) for part in parts)
+    if not finite:
+        raise ValueError(f"{name} with shape {array.shape} contains NaN or infinity")
     exponent = int(np.frexp(top)[1])
-    return 0 if abs(exponent) <= np.finfo(work).maxexp // 10 else exponent
+    return 0 if abs(exponent) <= limit else exponent, not top
 
 
 def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:
@@ -79,13 +148,20 @@ def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:
     return out
 
 
+def _beside(A: Matrix, mu: float) -> Matrix:
+    """``[A  mu I]``."""
+    if isinstance(A, Operand):
+        return Ridged.create(A, mu)
+    return np.hstack([A, mu * np.eye(len(A), dtype=A.dtype)])
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Blocks of ``D = B A^+ C``, in the working dtype and scaled by exact powers of two.
 
     Attributes
     ----------
-    A : ndarray (d, n)
+    A : ndarray or Operand (d, n)
     B : ndarray (d', n) or None
         None stands for the identity of size n.
     C : ndarray (d, n') or None
@@ -97,7 +173,13 @@ class Problem:
     extent : tuple of int
         Size of the user's A inside `A`; smaller than ``A.shape`` when a ridge was appended.
     factors : tuple of ndarray or None
-        ``U, s, V^H`` with ``A = U s V^H``, if A was truncated.
+        ``U, s, V^H`` with ``A = U s V^H``, if A was factorised; before a ridge was appended.
+    mu : float
+        Square root of the ridge that was appended to a factorised A, scaled like A; else 0.
+    zero : bool
+        Whether A has no entry other than 0.
+    seen : object
+        A sketch of A that was taken while planning, see `eagle.methods.Compressed`.
     scale : int
         The user's A is ``2**scale`` times `A`.
     exponent : int
@@ -108,21 +190,33 @@ class Problem:
         Whether the user gave C as a vector, and gets a vector back.
     """
 
-    A: np.ndarray
+    A: Any
     B: np.ndarray | None
     C: np.ndarray | None
     row_probes: np.ndarray
     column_probes: np.ndarray
     extent: tuple[int, int]
-    factors: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    factors: Factors | None
+    mu: float
+    zero: bool
     scale: int
     exponent: int
     dtype: np.dtype
     vector: bool
+    seen: Any = None
 
     @classmethod
-    def create(cls, A: np.ndarray, B: np.ndarray | None, C: np.ndarray | None) -> Problem:
-        """Check that the sizes agree, choose the working dtype, scale."""
+    def create(
+        cls,
+        A: Matrix,
+        B: np.ndarray | None,
+        C: np.ndarray | None,
+        names: tuple[str, str, str] = ("A", "B", "C"),
+    ) -> Problem:
+        """Check that sizes agree and entries are finite, choose the working dtype, scale.
+
+        `names` are what the caller's user calls the blocks.
+        """
         d, n = A.shape
         if B is not None and B.shape[1] != n:
             raise ValueError(
@@ -137,36 +231,46 @@ class Problem:
             C = C[:, None]
         dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
         work = np.result_type(dtype, np.float32)
-        a, b, c = (_exponent(block, work) for block in (A, B, C))
+        (a, zero), (b, _), (c, _) = (
+            _survey(name, block, work) for name, block in zip(names, (A, B, C), strict=True)
+        )
+        if isinstance(A, Operand):
+            A = A.cast(work)
+            scaled: Matrix = Scaled(A.shape, work, A, -a) if a else A
+        else:
+            scaled = _shifted(A, -a, work)
         return cls(
-            A=_shifted(A, -a, work),
+            A=scaled,
             B=None if B is None else _shifted(B, -b, work),
             C=None if C is None else _shifted(C, -c, work),
             row_probes=np.zeros((0, n), work),
             column_probes=np.zeros((d, 0), work),
             extent=(d, n),
             factors=None,
+            mu=0.0,
+            zero=zero,
             scale=a,
             exponent=b + c - a,
             dtype=dtype.newbyteorder("="),
             vector=vector,
         )
 
-    def truncated(self, rank: int | None, cutoff: float | None) -> Problem:
-        """The same with A replaced by its best approximation of a rank, or above a cutoff.
+    def truncated(
+        self,
+        factors: Factors,
+        rank: int | None,
+        cutoff: float | None,
+    ) -> Problem:
+        """The same with A given by its singular factors, up to a rank or above a cutoff.
 
         A `rank` beyond the numerical rank of A keeps what is above rounding level.
         """
-        if (rank is None and cutoff is None) or not self.A.any():
-            return self
-        import scipy.linalg
-
-        U, s, Vh = scipy.linalg.svd(self.A, full_matrices=False, check_finite=False)
+        U, s, Vh = factors
         noise = max(self.A.shape) * self.eps
         kept = int(np.count_nonzero(s > (noise if cutoff is None else cutoff) * s[0]))
         kept = kept if rank is None else min(rank, kept)
         U, s, Vh = U[:, :kept], s[:kept], Vh[:kept]
-        return replace(self, A=np.asfortranarray(product(U * s, Vh)), factors=(U, s, Vh))
+        return replace(self, A=LowRank.create(U, s, Vh), factors=(U, s, Vh))
 
     def ridged(self, ridge: float) -> Problem:
         """The problem whose ``B A^+ C`` is ``B A^H (A A^H + ridge I)^-1 C`` of this one.
@@ -174,20 +278,24 @@ class Problem:
         ``[B 0] [A  mu I]^+ C`` and ``B [A; mu I]^+ [C; 0]`` both are, with ``mu = sqrt(ridge)``;
         the shorter side grows, unless an implicit identity has to keep its size.
         """
-        if not ridge or not self.A.any():
+        if not ridge or self.zero:
             return self
         # A and mu share one scale, so that neither can overflow.
         mantissa, exponent = math.frexp(math.sqrt(ridge))
         shift = max(0, exponent - self.scale)
-        mu, A = math.ldexp(mantissa, exponent - self.scale - shift), _shifted(self.A, -shift)
-        (d, n), dtype = A.shape, A.dtype
+        mu = math.ldexp(mantissa, exponent - self.scale - shift)
+        factors: Factors | None = None
+        if self.factors is not None:
+            U, s, Vh = self.factors
+            factors = U, _shifted(s, -shift), Vh
+        A, (d, n), dtype = self._shifted(-shift), self.A.shape, self.A.dtype
         B, C = self.B, self.C
         if C is None or (d <= n and B is not None):
             B = np.eye(n, dtype=dtype) if B is None else B
-            A = np.hstack([A, mu * np.eye(d, dtype=dtype)])
+            A = _beside(A, mu)
             B = np.hstack([B, np.zeros((len(B), d), dtype)])
         else:
-            A = np.vstack([A, mu * np.eye(n, dtype=dtype)])
+            A = adjoint(_beside(adjoint(A), mu))
             C = np.vstack([C, np.zeros((n, C.shape[1]), dtype)])
         return replace(
             self,
@@ -196,10 +304,24 @@ class Problem:
             C=C,
             row_probes=np.zeros((0, A.shape[1]), dtype),
             column_probes=np.zeros((A.shape[0], 0), dtype),
-            factors=None,
+            factors=factors,
+            seen=None,
+            mu=mu if factors is not None else 0.0,
             scale=self.scale + shift,
             exponent=self.exponent - shift,
         )
+
+    def _shifted(self, exponent: int) -> Matrix:
+        """``2**exponent A``."""
+        if isinstance(self.A, Operand):
+            return Scaled(self.A.shape, self.A.dtype, self.A, exponent) if exponent else self.A
+        return _shifted(self.A, exponent)
+
+    def in_memory(self) -> Problem:
+        """The same with an array for A."""
+        if not isinstance(self.A, Operand):
+            return self
+        return replace(self, A=self.A.dense())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -214,15 +336,19 @@ class Problem:
 
     def adjoint(self) -> Problem:
         """The same problem seen from the other side: ``D^H = C^H (A^H)^+ B^H``."""
+        factors: Factors | None = None
+        if self.factors is not None:
+            U, s, Vh = self.factors
+            factors = Vh.conj().T, s, U.conj().T
         return replace(
             self,
-            A=self.A.conj().T,
+            A=adjoint(self.A),
             B=None if self.C is None else self.C.conj().T,
             C=None if self.B is None else self.B.conj().T,
             row_probes=self.column_probes.conj().T,
             column_probes=self.row_probes.conj().T,
             extent=self.extent[::-1],
-            factors=self.factors and tuple(factor.conj().T for factor in reversed(self.factors)),
+            factors=factors,
         )
 
     def rows(self) -> np.ndarray:

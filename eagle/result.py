@@ -22,6 +22,10 @@ class Status(enum.Enum):
     TIME_LIMIT = (
         "The time limit was reached. Raise `time_limit`, loosen `rtol`, or choose a faster method."
     )
+    MEMORY_LIMIT = (
+        "The memory limit was reached before the value was as accurate as was asked for. Raise "
+        "`memory_limit`, or set `rank` if the data are known to be of lower rank but noisy."
+    )
     STOPPED_BY_CALLBACK = "The callback asked to stop; the value is the one it last saw."
     STAGNATED = (
         "The value stopped improving before it reached `rtol`: this is as accurate as the method "

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
+from eagle.plan import Choice
 from tests.systems import DTYPES, KINDS, SHAPES, normal, orthonormal, quietly, system
 from tests.tolerances import relative_error, tolerance
 
@@ -449,11 +450,23 @@ def test_the_plan_says_why():
     assert eagle.lstsq(np.zeros((0, 2)), np.zeros(0)).plan == "auto: nothing to compute"
 
 
+def choose_first(monkeypatch, method):
+    """Make auto try `method`, and then LAPACK."""
+
+    def choices(name, problem, options):
+        yield Choice(method, problem, options, "auto: a slow choice")
+        if name == "auto":
+            reason = "auto: a slow choice; fell back on LAPACK"
+            yield Choice(eagle.Direct(), problem, options, reason)
+
+    monkeypatch.setattr("eagle.api.choices", choices)
+
+
 def test_auto_falls_back_on_lapack_when_its_choice_fails(monkeypatch):
     """The plan is made to choose a method that cannot finish."""
     problem = system("tall", kind="both inconsistent")
     slow = eagle.GradientDescent()
-    monkeypatch.setattr("eagle.api.plan", lambda *arguments: (slow, "auto: a slow choice"))
+    choose_first(monkeypatch, slow)
     result = eagle.solve(problem.A, problem.B, problem.C, maxiter=3, rng=0)
     assert result.method == eagle.Direct()
     assert result.plan.startswith("auto: a slow choice; fell back on LAPACK")
@@ -466,7 +479,7 @@ def test_auto_falls_back_on_lapack_when_its_choice_fails(monkeypatch):
 def test_auto_falls_back_on_lapack_when_a_good_value_is_not_good_enough(monkeypatch):
     problem = system("tall", condition=3)
     slow = eagle.GradientDescent()
-    monkeypatch.setattr("eagle.api.plan", lambda *arguments: (slow, "auto: a slow choice"))
+    choose_first(monkeypatch, slow)
     options = {"rtol": 1e-12, "maxiter": 180, "rng": 0}
     asked = quietly(eagle.solve, problem.A, problem.B, problem.C, method=slow, **options)
     assert 1e-12 < asked.error_estimate < 1e-8
@@ -479,7 +492,7 @@ def test_auto_falls_back_on_lapack_when_a_good_value_is_not_good_enough(monkeypa
 def test_auto_does_not_go_on_after_a_limit_that_the_user_set(monkeypatch):
     problem = system("tall")
     slow = eagle.GradientDescent()
-    monkeypatch.setattr("eagle.api.plan", lambda *arguments: (slow, "auto: a slow choice"))
+    choose_first(monkeypatch, slow)
     stopped = eagle.solve(problem.A, problem.B, problem.C, callback=lambda state: True)
     assert stopped.status is Status.STOPPED_BY_CALLBACK
     late = quietly(eagle.solve, problem.A, problem.B, problem.C, time_limit=1e-9)

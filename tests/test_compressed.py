@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.compressed import FIRST, SPARE
+from eagle.sketch import NONZEROS
 from tests.systems import SHAPES, quietly, system
 from tests.tolerances import relative_error, tolerance
 
@@ -24,25 +25,28 @@ def solve(blocks, method="compressed", **options):
     share=st.floats(0.02, 1),
     condition=st.floats(1, 1e8),
     dtype=st.sampled_from([np.float32, np.float64, np.complex128]),
+    size=st.integers(1, 40),
+    sketch=st.sampled_from(["sparse-sign", "gaussian"]),
     seed=st.integers(0, 50),
 )
-def test_the_rank_is_found_and_the_value_is_right(d, n, share, condition, dtype, seed):
+def test_the_rank_is_found_and_the_value_is_right(
+    d, n, share, condition, dtype, size, sketch, seed
+):
     rank = max(1, round(share * min(d, n)))
     condition = min(condition, 1e-3 / np.finfo(dtype).eps) if rank > 1 else 1.0
     problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, dtype=dtype, rng=seed)
-    result = solve(problem)
+    result = solve(problem, eagle.Compressed(size, sketch))
     assert result.converged
     assert result.rank == rank
     assert problem.error(result.value) <= tolerance(dtype, max(d, n))
-    assert condition / 3 <= result.condition <= 3 * condition
+    # A sketch with few directions to spare stretches: sqrt(s / k) by Marchenko and Pastur's law.
+    assert condition / 2 <= result.condition <= 200 * condition
 
 
-@pytest.mark.parametrize(
-    "rank", [1, FIRST - SPARE, FIRST - SPARE + 1, FIRST, FIRST + 1, 2 * FIRST, 90]
-)
+@pytest.mark.parametrize("rank", [1, 16 - SPARE, 16 - SPARE + 1, 16, 17, 32 - SPARE, 32, 50, 90])
 def test_ranks_around_the_size_of_the_sketch(rank):
     problem = eagle.problems.low_rank(120, 90, rank=rank, condition=1e4, rng=0)
-    result = solve(problem)
+    result = solve(problem, eagle.Compressed(16))
     assert result.converged
     assert result.rank == rank
     assert problem.error(result.value) <= tolerance(np.float64, 120)
@@ -56,18 +60,20 @@ def test_the_first_size_is_a_guess_and_nothing_more(size):
     assert problem.error(result.value) <= tolerance(np.float64, 80)
 
 
-def test_a_small_rank_is_seen_through_two_thin_sketches():
+@pytest.mark.parametrize(("sketch", "nonzeros"), [("gaussian", FIRST), ("sparse-sign", NONZEROS)])
+def test_a_small_rank_is_seen_through_one_thin_sketch(sketch, nonzeros):
     problem = eagle.problems.low_rank(400, 300, rank=10, rng=0)
-    result = solve(problem)
+    result = solve(problem, eagle.Compressed(sketch=sketch))
     assert result.iterations == 1
-    assert result.flops == 2 * 400 * 300 * (FIRST + 1.5 * FIRST + SPARE)
+    assert result.flops == 2 * 400 * 300 * nonzeros
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("condition", [10, 1e5])
 def test_inconsistent_blocks_have_the_value_of_least_norm(shape, condition):
-    given = system(shape, rank=5, kind="both inconsistent", condition=condition, seed=3)
-    result = solve(given)
+    sizes = {"tall": (90, 60), "wide": (60, 90), "square": (70, 70)}[shape]
+    given = system(sizes, rank=5, kind="both inconsistent", condition=condition, seed=3)
+    result = solve(given, eagle.Compressed(12))
     assert result.converged
     assert relative_error(result.value, given.value) <= tolerance(np.float64, condition)
     assert relative_error(result.value, given.value) <= 10 * result.error_estimate
@@ -79,7 +85,7 @@ def adversary(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     d, n = rng.integers(40, 70, 2)
     rank = int(rng.integers(1, 39))
     if kind == "one above the sketch":
-        rank = FIRST + 1
+        rank = SIZE + 1
     left, right = rng.standard_normal((d, rank)), rng.standard_normal((rank, n))
     if kind == "coherent columns":  # all but the same
         left = left[:, :1] + 1e-3 * left
@@ -98,6 +104,7 @@ def adversary(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     return A, rank
 
 
+SIZE = 16
 KINDS = (
     "one above the sketch",
     "coherent columns",
@@ -121,9 +128,10 @@ def test_a_thousand_adversaries_do_not_fool_the_certificate(kind):
         rng = np.random.default_rng([seed, KINDS.index(kind)])
         A, _ = adversary(kind, rng)
         # What A does not determine cannot be asked: B and C are made of it.
-        B, C = rng.standard_normal((2, len(A))) @ A, A @ rng.standard_normal((A.shape[1], 3))
-        truth = B @ np.linalg.lstsq(A, C, rcond=1e-15)[0]
-        result = quietly(eagle.solve, A, B, C, method="compressed", rng=seed)
+        G, H = rng.standard_normal((2, len(A))), rng.standard_normal((A.shape[1], 3))
+        B, C, truth = G @ A, A @ H, G @ A @ H
+        method = eagle.Compressed(SIZE, ("sparse-sign", "gaussian")[seed % 2])
+        result = quietly(eagle.solve, A, B, C, method=method, rng=seed)
         error = relative_error(result.value, truth)
         assert error <= 10 * result.error_estimate + tolerance(np.float64) or not result.converged
 

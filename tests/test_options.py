@@ -34,9 +34,9 @@ def test_options_are_frozen():
 
 
 def test_spectral_names_what_truncates():
-    assert Options().spectral() == set()
-    assert Options(rank=2, ridge=1.0).spectral() == {"rank"}
-    assert Options(cutoff=0.0).spectral() == {"cutoff"}
+    assert Options().special() == set()
+    assert Options(rank=2, ridge=1.0).special() == {"rank"}
+    assert Options(cutoff=0.0).special() == {"cutoff"}
 
 
 def test_solve_lists_every_option_with_its_default():

@@ -77,6 +77,7 @@ def test_every_status_says_what_to_do():
         "CONVERGED",
         "MAX_ITERATIONS",
         "TIME_LIMIT",
+        "MEMORY_LIMIT",
         "STOPPED_BY_CALLBACK",
         "STAGNATED",
         "NONFINITE",
@@ -87,6 +88,7 @@ def test_every_status_says_what_to_do():
         assert status.advice.endswith(".")
     assert "`maxiter`" in Status.MAX_ITERATIONS.advice
     assert "`time_limit`" in Status.TIME_LIMIT.advice
+    assert "`memory_limit`" in Status.MEMORY_LIMIT.advice
     assert "`rtol`" in Status.STAGNATED.advice
 
 

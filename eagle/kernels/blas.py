@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = [
     "contract",
+    "energy",
     "gram",
     "inverse_quotient",
     "norm",
@@ -33,6 +34,7 @@ def _blas(char: str) -> dict[str, Callable[..., Any]]:
     names = ("herk", "hemm", "hemv") if dtype.kind == "c" else ("syrk", "symm", "symv")
     routines = dict(zip(("syrk", "symm", "symv"), get_blas_funcs(names, dtype=dtype), strict=True))
     routines["nrm2"] = get_blas_funcs("nrm2", dtype=dtype)
+    routines["dot"] = get_blas_funcs("dot", dtype=dtype.type(0).real.dtype)
     routines["gemm"] = get_blas_funcs("gemm", dtype=dtype)
     routines["trsv"] = get_blas_funcs("trsv", dtype=dtype)
     routines["trsm"] = get_blas_funcs("trsm", dtype=dtype)
@@ -40,13 +42,21 @@ def _blas(char: str) -> dict[str, Callable[..., Any]]:
     return routines
 
 
-def product(X: np.ndarray, Y: np.ndarray, *, adjoint: str = "", scale: float = 1.0) -> np.ndarray:
+def product(X: Any, Y: Any, *, adjoint: str = "", scale: float = 1.0) -> np.ndarray:
     """``scale X Y``, with ``X^H`` or ``Y^H`` in place of the one named by `adjoint`.
 
     Neither operand is copied, in whatever order it is stored; the product is Fortran-ordered.
     All products go through this one library: numpy carries a second BLAS, and the idle threads
-    of the one spin against the busy ones of the other (seen: 8 times slower).
+    of the one spin against the busy ones of the other (seen: 8 times slower). One of the two may
+    be an `eagle.operand.Operand`.
     """
+    if not isinstance(X, np.ndarray):
+        out = X.adjoint_times(Y) if adjoint == "X" else X.times(Y.conj().T if adjoint else Y)
+        return out if scale == 1 else out.real.dtype.type(scale) * out
+    if not isinstance(Y, np.ndarray):  # X Y = (Y^H X^H)^H
+        left = np.asfortranarray(X if adjoint == "X" else X.conj().T)
+        out = Y.times(left) if adjoint == "Y" else Y.adjoint_times(left)
+        return np.asfortranarray(out.real.dtype.type(scale) * out.conj().T)
     if X.dtype.kind == "c":
         # BLAS cannot conjugate without transposing: X^H Y = conj(X^T conj(Y)) then.
         if adjoint == "X" and _rowwise(X):
@@ -68,8 +78,22 @@ def _operand(X: np.ndarray, adjoint: bool) -> tuple[np.ndarray, int]:
     return X, 2 if adjoint else 0
 
 
-def norm(X: np.ndarray) -> float:
+def energy(X: np.ndarray) -> float:
+    """Squared Frobenius norm at the speed of memory, NaN if that takes a copy.
+
+    It is finite only if all entries are; it may over- and underflow where `norm` does not.
+    """
+    if not (X.flags.c_contiguous or X.flags.f_contiguous):
+        return float("nan")
+    flat = X.ravel(order="K")
+    flat = flat.view(flat.real.dtype)
+    return float(_blas(X.dtype.char)["dot"](flat, flat)) if X.size else 0.0
+
+
+def norm(X: Any) -> float:
     """Frobenius norm, safe against overflow; 0 for an empty array."""
+    if not isinstance(X, np.ndarray):
+        return float(X.norm())
     if not X.size:
         return 0.0
     return float(_blas(X.dtype.char)["nrm2"](X.ravel(order="K")))

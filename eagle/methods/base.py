@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eagle.kernels.blas import norm
 from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem import Factors, Problem
 
 __all__ = ["Method", "State", "change_of", "relative", "solve_columns"]
 
@@ -38,6 +38,8 @@ class State:
         Inner iterations, for a method whose steps are something else; 0: as many as steps.
     steps : int
         Steps that the method takes whatever `maxiter` says; 0: no such number.
+    out_of_memory : bool
+        There is no memory for a step that would improve the value.
     confirmations : int
         Successive iterations that must be within `rtol`, for a method whose error fluctuates.
     matmuls : int
@@ -56,6 +58,7 @@ class State:
     remaining: float | None = None
     iterations: int = 0
     steps: int = 0
+    out_of_memory: bool = False
     confirmations: int = 1
     matmuls: int = 0
     flops: float = 0.0
@@ -67,29 +70,42 @@ class State:
         self.matmuls += 1
 
 
-class Method(Protocol):
+class Method:
     """A frozen dataclass of settings with the three functions of an iteration.
 
-    ``supports`` names the spectral options it can honour besides ridge, ``default_rtol`` is the
-    accuracy for ``rtol=None`` (None: down to the accuracy floor), ``default_maxiter`` the limit
-    for ``maxiter=None``.
+    ``supports`` names the options that it can honour and others cannot, ``matrix_free`` says
+    whether it only multiplies with A, ``out_of_core`` whether it reads a mapped file piece by
+    piece, ``default_rtol`` is the accuracy for ``rtol=None`` (None:
+    down to the accuracy floor), ``default_maxiter`` the limit for ``maxiter=None``. With an
+    option of ``factorises_for`` its function ``factorise`` is called before anything else.
     """
 
-    default_rtol: ClassVar[float | None]
+    matrix_free: ClassVar[bool] = False
+    out_of_core: ClassVar[bool] = False
+    factorises_for: ClassVar[frozenset[str]] = frozenset()
+    default_rtol: ClassVar[float | None] = None
     default_maxiter: ClassVar[int]
 
     @property
     def supports(self) -> frozenset[str]:
-        """Names of the spectral options other than ridge."""
+        """Names of options that not every method honours."""
+        return frozenset()
 
     def init(self, problem: Problem, options: Options) -> Any:
         """The state before the first step."""
+        raise NotImplementedError
 
     def step(self, state: Any) -> Any:
         """One iteration."""
+        raise NotImplementedError
 
     def output(self, state: Any) -> np.ndarray:
         """The extended value, ``[B; rows] A^+ [C columns]``, as far as it is known."""
+        raise NotImplementedError
+
+    def factorise(self, problem: Problem, options: Options) -> Factors:
+        """``U, s, V^H`` of A, as far as its singular values are above rounding level."""
+        raise NotImplementedError
 
 
 def relative(part: float, whole: float) -> float:

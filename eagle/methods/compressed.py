@@ -1,63 +1,121 @@
-"""Compress A from both sides with random sketches, solve the small core.
+"""Compress A with a random sketch, solve the small core.
 
-With random T (n x s) and S (d x t), t > s, and ``rank A = k <= s``::
+With random T (n x s) and S (d x t), ``Y = A T``, ``Z = S^H Y`` and ``rank A = k < s < t``::
 
-    A T = Q R,   S^H A = L P^H          (Q: d x k, P: n x k, orthonormal)
-    A = Q M P^H,   M = (S^H Q)^+ (S^H A P)
-    B A^+ C = (B P) M^-1 (Q^H C)
+    B A^+ C = (B T) Z^+ (S^H C)           if B = W A and C = A H
+    B A^+ C = (B T) (Q^H Y)^+ (Q^H C)     if B = W A, Q an orthonormal basis of the range of Y
+    B A^+ C = (B P) L^-H (Q^H C)          always, with A^H Q = P L
 
-A is touched by the two sketches only. The small least-squares problem for M is well-conditioned
-whatever A is, as ``S^H Q`` is a tall Gaussian matrix; so M has the singular values of A, and the
-value is that of the least norm, whether B and C are consistent or not.
+The first two need one product of A with a sketch, the third reads A once more. Which of them
+holds shows in the sketches: a part of B outside the row space of A leaves one of ``B T`` outside
+that of Y, with probability one, and so for C. The third has the singular values of A, those of
+L, so that A can be truncated exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import norm, product
-from eagle.methods.base import State, change_of
-from eagle.options import Options, check_count
-from eagle.problem import Problem
+from eagle.certificate import COUNT
+from eagle.kernels.blas import gram, norm, product, shifted_cholesky, times_inverse
+from eagle.methods.base import Method, State, change_of
+from eagle.methods.factored import condition_of, solve_factored
+from eagle.operand import PIECE, Mapped, Matrix, Operand
+from eagle.options import Options, check_count, check_flag
+from eagle.problem import Factors, Problem
+from eagle.sketch import SKETCHES, Sketch, draw
 
 __all__ = ["Compressed", "CompressedState"]
 
-FIRST = 32  # columns of the first sketch
-EXCESS = 1.5  # rows of the left sketch over columns of the right one
+FIRST = 128  # columns of the first sketch, unless A is large
+SECOND = 512  # of the second; then they double
+WHOLE = 0.6  # of the shorter side: a sketch as wide as that saves nothing
+EXCESS = 1.25  # rows of the sketch that ranks Y, over its columns
 SPARE = 4  # directions that a sketch must have to spare before its rank is believed
-NOISE = 10.0  # in units of eps: singular values relative to the largest that are rounding errors
+SHARE = 16  # and one in so many
+NOISE = 50.0  # in units of eps: directions relative to the largest that are rounding errors
+CLEAR = 100.0  # times that: what an unpivoted factorisation can be trusted to tell from them
+LOST = 1e3  # in units of rounding errors: what is more is not one
+NEARLY = 10.0  # ratio of diagonal entries up to which one Cholesky factorisation is enough
+ITERATIONS = 6  # of the power methods for the condition number
+SMALLEST = 8  # columns that a sketch under a memory limit has at least
 
 
 @dataclass(kw_only=True)
 class CompressedState(State):
-    """The sketches so far; they grow and are never drawn again."""
+    """The width of the next sketch, and the value so far."""
 
+    work: Problem
+    flipped: bool
     rng: np.random.Generator
-    width: int  # of the next right sketch
-    right: np.ndarray  # (d, s) A T
-    left: np.ndarray  # (n, t) (S^H A)^H
-    S: np.ndarray  # (d, t)
+    width: int
+    limit: int | None  # bytes
     value: np.ndarray
+    seen: Seen | None = None  # what the planner has sketched
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What sketches of A tell about its range.
+
+    ``Z R^-1`` and ``Y[:, order] R^-1`` span the ranges of Z and of A, both well-conditioned.
+    """
+
+    T: Sketch
+    Y: np.ndarray  # (d, s) A T
+    S: Sketch | None  # None: Z is Y
+    Z: np.ndarray  # (t, s) S^H Y
+    R: np.ndarray  # (k, k)
+    order: np.ndarray  # (k,) columns of Y
+
+    @property
+    def spare(self) -> bool:
+        """Whether the sketch has directions to spare, so that none can be outside it."""
+        return len(self.R) <= self.T.size - max(SPARE, self.T.size // SHARE)
+
+    def thin(self, columns: np.ndarray) -> np.ndarray:
+        """``S^H columns``."""
+        return columns if self.S is None else _thin(self.S, columns)
+
+    @cached_property
+    def small_basis(self) -> np.ndarray:
+        """Orthonormal basis of the range of Z."""
+        return _orthonormal(self.Z[:, self.order], self.R)[0]
+
+    def basis(self) -> np.ndarray:
+        """Orthonormal basis of the range of A."""
+        return _orthonormal(self.Y[:, self.order], self.R)[0]
 
 
 @dataclass(frozen=True)
-class Compressed:
-    """One two-sided random sketch of A, and a direct solve of its core.
+class Compressed(Method):
+    """One random sketch of A, and a direct solve of its core.
 
-    For A of rank k much smaller than its sides: about ``5 d n s`` flops, nearly all in products,
-    with a sketch of ``s < 2 k + 8`` columns; a factorisation takes ``4 d n min(d, n)`` and more.
-    The rank is found by doubling the sketch until it has directions to spare; then nothing of A
-    above rounding level is outside it, with probability one, and the certificate's probes, which
-    the sketch has not seen, check that. For A of full rank it ends as a direct solver that has
-    worked twice.
+    For A of rank k much smaller than its sides the time is that of reading A a few times: about
+    ``16 d n`` flops for a sparse sketch and ``O((d + n) k^2)`` for the core, where a factorisation
+    takes ``4 d n min(d, n)`` and more. The rank is found by growing the sketch until it has
+    directions to spare and the certificate's probes, which it has not seen, have nothing outside
+    its range. An A that is not of low rank ends as one QR factorisation with column pivoting.
+
+    A may be sparse, a LinearOperator or a mapped file, which is read piece by piece. `rank`,
+    `cutoff` and `ridge` act on the singular values of the core, which are those of A.
 
     Parameters
     ----------
     size : int, optional
-        Columns of the first sketch, best a little more than the rank; 32 by default.
+        Columns of the first sketch, best a tenth more than the rank; by default 128, or
+        ``(d n)^(1/3)`` if that is more.
+    sketch : {"auto", "sparse-sign", "rademacher", "gaussian"}
+        ``"sparse-sign"``: signed sums of columns, eight random signs for each of them.
+        ``"rademacher"``, ``"gaussian"``: products with a matrix of random signs or of normal
+        numbers. ``"auto"``: sparse signs for large matrices, dense ones for others.
+    grow : bool
+        False keeps the sketch at its first size: the value is then as near as a sketch of this
+        size comes, which follows the singular values beyond it, and `error_estimate` says so.
 
     References
     ----------
@@ -65,114 +123,347 @@ class Compressed:
        approximation", SIAM J. Matrix Anal. Appl. 38(4), 2017, section 4.
     .. [2] Nakatsukasa, "Fast and stable randomized low-rank matrix approximation",
        arXiv:2009.11392.
+    .. [3] Balabanov, Grigori, "Randomized Gram-Schmidt process with application to GMRES", SIAM
+       J. Sci. Comput. 44(3), 2022 (a basis of Y from a sketch of Y).
 
     Examples
     --------
     >>> import eagle
-    >>> problem = eagle.problems.low_rank(300, 200, rank=20, condition=1e6, rng=0)
+    >>> problem = eagle.problems.low_rank(300, 250, rank=20, condition=1e6, rng=0)
     >>> result = eagle.solve(problem.A, problem.B, problem.C, method="compressed", rng=0)
     >>> result.rank, bool(problem.error(result.value) < 1e-12)
     (20, True)
     """
 
     size: int | None = None
+    sketch: str = "auto"
+    grow: bool = True
 
-    supports: ClassVar[frozenset[str]] = frozenset()
-    default_rtol: ClassVar[float | None] = None
+    factorises_for: ClassVar[frozenset[str]] = frozenset({"rank", "cutoff", "ridge"})
+    matrix_free: ClassVar[bool] = True
     default_maxiter: ClassVar[int] = 64
+
+    @property
+    def supports(self) -> frozenset[str]:
+        """Truncation of the core, and a limit to the memory that sketches take."""
+        return frozenset({"rank", "cutoff", "memory_limit"})
 
     def __post_init__(self) -> None:
         if self.size is not None:
             check_count("size", self.size)
+        if self.sketch not in SKETCHES:
+            names = ", ".join(map(repr, SKETCHES))
+            raise ValueError(f"sketch must be one of {names}, got {self.sketch!r}")
+        check_flag("grow", self.grow)
 
     def init(self, problem: Problem, options: Options) -> CompressedState:
         """Nothing sketched yet."""
-        (d, n), dtype = problem.A.shape, problem.A.dtype
         rows, columns = len(problem.row_probes), problem.column_probes.shape[1]
         shape = problem.shape[0] + rows, problem.shape[1] + columns
+        flipped = problem.B is None and problem.C is not None
         return CompressedState(
             problem=problem,
+            work=problem.adjoint() if flipped else problem,
+            flipped=flipped,
             rng=options.rng,
-            width=min(self.size or FIRST, d, n),
-            right=np.zeros((d, 0), dtype, order="F"),
-            left=np.zeros((n, 0), dtype, order="F"),
-            S=np.zeros((d, 0), dtype, order="F"),
-            value=np.zeros(shape, dtype),
+            width=self._first(problem.A, options.memory_limit),
+            seen=problem.seen,
+            limit=options.memory_limit,
+            value=np.zeros(shape, problem.A.dtype),
         )
 
+    def look(self, problem: Problem, width: int, rng: np.random.Generator) -> Problem | None:
+        """`problem` with a sketch of A of that width, if the rank of A is less; for a planner."""
+        state = self.init(replace(problem, seen=None), Options(rng=rng))
+        state.width = width
+        seen = self._look(state.work.A, state)
+        return replace(problem, seen=seen) if seen is not None and seen.spare else None
+
     def step(self, state: CompressedState) -> CompressedState:
-        """Grow the sketches, solve the core, double the width for the next time."""
+        """Sketch, solve the core; double the width for the next time."""
         problem = state.problem
-        A, (d, n) = problem.A, problem.A.shape
-        _grow(state, A)
         before = state.value
-        Q, P = _basis(state.right, problem.eps), _basis(state.left, problem.eps)
-        k = min(Q.shape[1], P.shape[1])
-        if k:
-            state.value = _solve(state, Q, P)
+        if problem.factors is not None:
+            state.rank, state.condition = condition_of(problem)
+            state.value = solve_factored(problem)
+            state.settled = state.resolved = True
+        else:
+            value = self._compress(state)
+            if value is not None:
+                state.value = value.conj().T if state.flipped else value
+            if not state.settled:
+                self._widen(state)
         rows, columns = problem.shape
         moved = state.value - before
         state.change = change_of(moved[:rows, :columns], state.value[:rows, :columns])
-        whole = state.right.shape[1] >= min(d, n)
-        spare = Q.shape[1] <= state.right.shape[1] - SPARE
-        state.settled = state.resolved = whole or spare
-        state.width = min(2 * state.width, d, n)
         return state
 
     def output(self, state: CompressedState) -> np.ndarray:
         """The value."""
         return state.value
 
+    def factorise(self, problem: Problem, options: Options) -> Factors:
+        """Singular value decomposition of A, as far as it is above rounding level."""
+        import scipy.linalg
 
-def _grow(state: CompressedState, A: np.ndarray) -> None:
-    """More columns for both sketches, what they have being kept."""
-    d, n = A.shape
-    wide = state.width - state.right.shape[1]
-    if wide > 0:
-        T = _normal(state, n, wide, A.dtype)
-        state.right = np.concatenate([state.right, product(A, T)], axis=1)
-        state.count(d, n, wide)
-    tall = min(d, int(np.ceil(EXCESS * state.width)) + SPARE) - state.left.shape[1]
-    if tall > 0:
-        S = _normal(state, d, tall, A.dtype)
-        state.S = np.concatenate([state.S, S], axis=1)
-        state.left = np.concatenate([state.left, product(A, S, adjoint="X")], axis=1)
-        state.count(n, d, tall)
+        state, A = self.init(problem, options), problem.A
+        draws = state.rng.standard_normal((A.shape[1], COUNT)).astype(A.dtype)
+        white = product(A, np.asfortranarray(draws))
+        while True:
+            seen = self._look(A, state)
+            if seen is None:
+                Q = _whole(A, state)
+                break
+            if not self.grow or (seen.spare and _within(seen, white)):
+                Q = seen.basis()
+                break
+            self._widen(state)
+            if state.out_of_memory:
+                raise ValueError(
+                    f"memory_limit={options.memory_limit} is too small to factorise A with shape "
+                    f"{A.shape}: its rank is more than {len(seen.R)}"
+                )
+        P, L = _row_basis(A, Q, state.rng)
+        U, s, Vh = scipy.linalg.svd(L.conj().T, full_matrices=False, check_finite=False)
+        return product(Q, U), s, product(Vh, P, adjoint="Y")
+
+    def _first(self, A: Matrix, limit: int | None) -> int:
+        """Columns of the first sketch."""
+        width = min(self.size or first_width(A), *A.shape)
+        if limit is None:
+            return width
+        while width > SMALLEST and _bytes(A, width) > limit:
+            width = max(SMALLEST, width // 2)
+        if _bytes(A, width) > limit:
+            raise ValueError(
+                f"memory_limit must be at least {_bytes(A, width)} bytes for a sketch of {width} "
+                f"columns of A with shape {A.shape}, got {limit}"
+            )
+        return width
+
+    def _next(self, A: Matrix, width: int, limit: int | None) -> int:
+        """Columns of the sketch after one of `width`; 0 if there is no memory for one."""
+        wider = next_width(A, width)
+        if limit is None or _bytes(A, wider) <= limit:
+            return wider
+        wider = 2 * width
+        return wider if _bytes(A, wider) <= limit else 0
+
+    def _widen(self, state: CompressedState) -> None:
+        width = self._next(state.problem.A, state.width, state.limit)
+        if width:
+            state.width = width
+        else:
+            state.settled = state.out_of_memory = True
+
+    def _look(self, A: Matrix, state: CompressedState) -> Seen | None:
+        """Sketches of the width that is due; None if they would be as large as A."""
+        import scipy.linalg
+
+        (d, n), width = A.shape, state.width
+        seen, state.seen = state.seen, None
+        if seen is None and width >= WHOLE * min(d, n):
+            return None
+        T = draw(self.sketch, d, n, width, A.dtype, state.rng) if seen is None else seen.T
+        state.matmuls += 1
+        state.flops += (4 if A.dtype.kind == "c" else 1) * T.flops(d, n)
+        if seen is not None:
+            state.width = T.size
+            return seen
+        Y = T.apply(A)
+        S = _thinner(Y, state.rng)
+        Z = Y if S is None else _thin(S, Y)
+        least = NOISE * np.finfo(Y.dtype).eps * norm(Z)
+        # Random columns show the rank in any order, unless it is hard to see.
+        (R,), order = scipy.linalg.qr(Z, mode="r", check_finite=False), np.arange(width)
+        sizes = np.abs(np.diagonal(R))
+        kept = int(np.count_nonzero(sizes > least))
+        if not (sizes[:kept] > CLEAR * least).all():
+            R, order = scipy.linalg.qr(Z, mode="r", pivoting=True, check_finite=False)
+            kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > least))
+        return Seen(T, Y, S, Z, np.asfortranarray(R[:kept, :kept]), order[:kept])
+
+    def _compress(self, state: CompressedState) -> np.ndarray | None:
+        """The extended value of the oriented problem, or None if the sketch is too small for it."""
+        work = state.work
+        seen = self._look(work.A, state)
+        if seen is None:
+            state.settled = state.resolved = True
+            return _from_both_sides(state, _whole(work.A, state))
+        if not np.isfinite(seen.R).all():
+            state.settled = True
+            return np.full(state.value.shape[:: -1 if state.flipped else 1], np.nan)
+        final = not self.grow or not self._next(work.A, state.width, state.limit)
+        if not (seen.spare or final) or not len(seen.R):
+            return None
+        state.resolved = seen.spare and _within(seen, work.column_probes[:, :COUNT])
+        state.settled = state.resolved or not self.grow
+        if not (state.settled or final):
+            return None
+        rows = None
+        if work.B is not None:
+            sketched = [seen.T.apply(block) for block in (work.B, work.row_probes)]
+            rows = np.concatenate(sketched, axis=0)
+        if rows is not None and work.C is not None:
+            columns = np.concatenate([seen.thin(work.C), seen.thin(work.column_probes)], axis=1)
+            Q = seen.small_basis
+            if not _leaks(columns, Q, work.shape[1], work.eps):
+                value = _from_one_side(state, rows, seen.Z, Q, columns)
+                if value is not None:
+                    return value
+        Q = seen.basis()
+        value = None
+        if rows is not None:
+            value = _from_one_side(state, rows, seen.Y, Q, work.columns())
+        return _from_both_sides(state, Q) if value is None else value
 
 
-def _normal(state: CompressedState, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """A Gaussian matrix."""
-    draw = state.rng.standard_normal((columns, rows)).T
-    if dtype.kind == "c":
-        draw = draw + 1j * state.rng.standard_normal((columns, rows)).T
-    return np.asfortranarray(draw.astype(dtype, copy=False))
+def first_width(A: Matrix) -> int:
+    """Columns of the first sketch: a core of that width takes about as long as reading A."""
+    return min(max(FIRST, round(A.size ** (1 / 3))), *A.shape)
 
 
-def _basis(X: np.ndarray, eps: float) -> np.ndarray:
+def next_width(A: Matrix, width: int) -> int:
+    """Columns of the sketch after one that was too thin."""
+    return min(max(2 * width, SECOND if width >= FIRST else 0), *A.shape)
+
+
+def _bytes(A: Matrix, width: int) -> int:
+    """Working memory: Y, Q and a copy; T and P; the core; a piece of a file, twice."""
+    (d, n), item = A.shape, A.dtype.itemsize
+    piece = min(PIECE, A.size * item) if isinstance(A, Mapped) else 0
+    if width >= WHOLE * min(d, n):
+        return 3 * A.size * item + 2 * piece
+    return item * (3 * d * width + 2 * n * width + 6 * width**2) + 2 * piece
+
+
+def _whole(A: Matrix, state: State) -> np.ndarray:
+    """Orthonormal basis of the range of A, by QR with column pivoting."""
+    dense = A.dense() if isinstance(A, Operand) else A
+    d, n = dense.shape
+    state.count(max(d, n), min(d, n), 2 * min(d, n))
+    if d >= n:
+        return _pivoted(dense)
+    return _pivoted(product(dense, _pivoted(dense.conj().T)))
+
+
+def _pivoted(X: np.ndarray) -> np.ndarray:
     """Orthonormal basis of the columns of X, as far as they are more than rounding errors."""
     import scipy.linalg
 
     if not np.isfinite(X).all():
         return np.full((len(X), 1), np.nan, X.dtype)
     Q, R, _ = scipy.linalg.qr(X, mode="economic", pivoting=True, check_finite=False)
-    sizes = np.abs(np.diagonal(R))
-    kept = np.count_nonzero(sizes > NOISE * eps * norm(X))
-    return np.asfortranarray(Q[:, :kept])
+    least = NOISE * np.finfo(X.dtype).eps * norm(X)
+    return np.asfortranarray(Q[:, : np.count_nonzero(np.abs(np.diagonal(R)) > least)])
 
 
-def _solve(state: CompressedState, Q: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """``(B P) M^+ (Q^H C)`` with M from the left sketch."""
+def _thinner(X: np.ndarray, rng: np.random.Generator) -> Sketch | None:
+    """A sketch of the rows of X that keeps the geometry of its columns; None if X has too few."""
+    d, s = X.shape
+    tall = int(EXCESS * s) + SPARE
+    return draw("auto", s, d, tall, X.dtype, rng) if tall < d else None
+
+
+def _thin(S: Sketch, X: np.ndarray) -> np.ndarray:
+    """``S^H X``."""
+    return S.apply(X.conj().T).conj().T
+
+
+def _orthonormal(X: np.ndarray, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Thin QR factorisation of X, for which the R of a sketch of its rows is known.
+
+    ``X R^-1`` is well-conditioned, which a Cholesky factorisation of its Gram matrix may rely on.
+    """
+    Q = times_inverse(np.array(X, order="F"), np.asfortranarray(R))
+    for _ in range(2):
+        G = gram(Q, np.zeros_like(R, order="F"))
+        S, _ = shifted_cholesky(G, 0.0)
+        Q, R = times_inverse(Q, S), product(np.triu(S), R)
+        diagonal = np.abs(np.diagonal(S))
+        if diagonal.max() < NEARLY * diagonal.min():
+            break
+    return Q, R
+
+
+def _row_basis(A: Matrix, Q: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """P and L of ``A^H Q = P L``."""
     import scipy.linalg
 
-    problem = state.problem
-    outer = product(state.S, Q, adjoint="X")  # S^H Q, t x k
-    inner = product(state.left, P, adjoint="X")  # S^H A P
-    M, *_ = scipy.linalg.lstsq(outer, inner, check_finite=False, lapack_driver="gelsy")
-    U, s, Vh = scipy.linalg.svd(M, full_matrices=False, check_finite=False)
-    kept = int(np.count_nonzero(s > NOISE * problem.eps * np.sqrt(len(s)) * s[0]))
-    state.rank, state.condition = kept, float(s[0] / s[kept - 1])
-    right = product(Q, problem.columns(), adjoint="X") if problem.C is not None else Q.conj().T
-    if problem.C is None:
-        right = np.concatenate([right, product(Q, problem.column_probes, adjoint="X")], axis=1)
-    small = product(U[:, :kept], right, adjoint="X") / s[:kept, None].astype(s.dtype)
-    return problem.rows_times(product(P, product(Vh[:kept], small, adjoint="X")))
+    X = product(A, Q, adjoint="X")
+    S = _thinner(X, rng)
+    (R,) = scipy.linalg.qr(X if S is None else _thin(S, X), mode="r", check_finite=False)
+    return _orthonormal(X, R[: X.shape[1]])
+
+
+def _within(seen: Seen, white: np.ndarray) -> bool:
+    """Whether columns ``A w`` with random w, which the sketch has not seen, are in its range."""
+    thin, Q = seen.thin(white), seen.small_basis
+    outside = thin - product(Q, product(Q, thin, adjoint="X"))
+    return norm(outside) <= LOST * np.finfo(Q.dtype).eps * norm(thin)
+
+
+def _leaks(columns: np.ndarray, Q: np.ndarray, user: int, eps: float) -> bool:
+    """Whether a user's column has a part outside the range of Q.
+
+    The white probes, which follow the user's columns, tell how large rounding errors are.
+    """
+    outside = columns - product(Q, product(Q, columns, adjoint="X"))
+    sizes = np.linalg.norm(columns, axis=0)
+    misfit = np.linalg.norm(outside, axis=0) / np.where(sizes > 0, sizes, 1)
+    noise = max(float(misfit[user : user + COUNT].max(initial=0.0)), eps)
+    return bool((misfit[:user] > LOST * noise).any())
+
+
+def _from_one_side(
+    state: CompressedState, rows: np.ndarray, Y: np.ndarray, Q: np.ndarray, columns: np.ndarray
+) -> np.ndarray | None:
+    """``rows (Q^H Y)^+ Q^H columns``; None if a row of B is not a combination of those of A."""
+    import scipy.linalg
+
+    core = product(Y, Q, adjoint="X")
+    P, R = scipy.linalg.qr(core, mode="economic", check_finite=False)
+    if _leaks(rows.conj().T, P, state.work.shape[0], state.work.eps):
+        return None
+    return _through(state, product(rows, P), R, product(Q, columns, adjoint="X"))
+
+
+def _from_both_sides(state: CompressedState, Q: np.ndarray) -> np.ndarray:
+    """``(B P) L^-H (Q^H C)`` with ``A^H Q = P L``."""
+    work = state.work
+    P, L = _row_basis(work.A, Q, state.rng)
+    d, n = work.A.shape
+    state.count(n, d, Q.shape[1])
+    columns = [Q.conj().T if work.C is None else product(Q, work.C, adjoint="X")]
+    columns.append(product(Q, work.column_probes, adjoint="X"))
+    return _through(state, work.rows_times(P), L, np.concatenate(columns, axis=1))
+
+
+def _through(
+    state: CompressedState, rows: np.ndarray, R: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """``rows R^-H columns``, with rank and condition of A noted."""
+    import scipy.linalg
+
+    state.rank, state.condition = len(R), _condition(R)
+    return product(rows, scipy.linalg.solve_triangular(R, columns, trans="C", check_finite=False))
+
+
+def _condition(R: np.ndarray) -> float:
+    """Condition number of a triangular matrix by power iterations, from below."""
+    import scipy.linalg
+
+    rng = np.random.default_rng(len(R))
+    top = rng.standard_normal((len(R), 2)).astype(R.dtype)
+    bottom = top.copy()
+    for _ in range(ITERATIONS):
+        top = product(R, product(R, top), adjoint="X")
+        bottom = scipy.linalg.solve_triangular(
+            R,
+            scipy.linalg.solve_triangular(R, bottom, trans="C", check_finite=False),
+            check_finite=False,
+        )
+        top, bottom = top / norm(top), bottom / norm(bottom)
+    largest = norm(product(R, top))
+    smallest = norm(product(R, bottom))
+    return float(largest / smallest) if smallest else np.inf

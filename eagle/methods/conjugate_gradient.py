@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.kernels.blas import norm, product
+from eagle.methods.base import Method
 from eagle.methods.gradient_descent import GradientState, setup, update_value
 from eagle.options import Options
 from eagle.problem import Problem
@@ -26,7 +27,7 @@ class ConjugateState(GradientState):
 
 
 @dataclass(frozen=True)
-class ConjugateGradient:
+class ConjugateGradient(Method):
     """CGLS (conjugate gradients on the normal equations, without forming ``A A^H``).
 
     Every row of B has its own scalars; the products with A are shared. In exact arithmetic it
@@ -49,7 +50,7 @@ class ConjugateGradient:
     True
     """
 
-    supports: ClassVar[frozenset[str]] = frozenset()
+    matrix_free: ClassVar[bool] = True
     default_rtol: ClassVar[float | None] = 1e-8
     default_maxiter: ClassVar[int] = 10_000
 

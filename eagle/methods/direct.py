@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.methods.base import State
+from eagle.methods.base import Method, State
+from eagle.methods.factored import condition_of, solve_factored
 from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem import Factors, Problem
 
 __all__ = ["Direct"]
 
-DRIVERS = ("gelsd", "gelsy", "qr", "svd")
+DRIVERS = ("gelsd", "gelsy", "lu", "qr", "svd")
 
 
 @dataclass(kw_only=True)
@@ -24,14 +25,15 @@ class DirectState(State):
 
 
 @dataclass(frozen=True)
-class Direct:
+class Direct(Method):
     """One factorisation of A by LAPACK.
 
     Parameters
     ----------
-    driver : {"gelsd", "gelsy", "qr", "svd"}
+    driver : {"gelsd", "gelsy", "lu", "qr", "svd"}
         ``"gelsd"`` (scipy's default least squares, divide-and-conquer SVD), ``"gelsy"`` (QR with
-        column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"qr"``
+        column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"lu"``
+        (Gaussian elimination, for nonsingular square A only, the fastest), ``"qr"``
         (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
 
     Notes
@@ -43,7 +45,10 @@ class Direct:
     Raises
     ------
     numpy.linalg.LinAlgError
-        From the driver "qr" if A is rank-deficient, where its answer would be meaningless.
+        From the drivers "lu" and "qr" if A is rank-deficient to working precision, where their
+        answer would be meaningless.
+    ValueError
+        From the driver "lu" if A is not square.
 
     Examples
     --------
@@ -56,7 +61,7 @@ class Direct:
 
     driver: str = "gelsd"
 
-    default_rtol: ClassVar[float | None] = None
+    factorises_for: ClassVar[frozenset[str]] = frozenset({"rank", "cutoff"})
     default_maxiter: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -76,6 +81,11 @@ class Direct:
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
         problem = state.problem
+        state.change, state.settled, state.resolved = 0.0, True, True
+        if problem.factors is not None:
+            state.value = solve_factored(problem)
+            state.rank, state.condition = condition_of(problem)
+            return state
         rows, columns = problem.shape
         flipped = problem.C is None or (problem.B is not None and rows < columns)
         work = problem.adjoint() if flipped else problem
@@ -86,10 +96,9 @@ class Direct:
         d, n = A.shape
         long, short = max(d, n), min(d, n)
         # Leading terms of Golub and Van Loan, table 5.5.1 and section 8.6.
-        work_per_entry = {"qr": 2, "gelsy": 4, "gelsd": 8, "svd": 14}[self.driver]
+        work_per_entry = {"lu": 2 / 3, "qr": 2, "gelsy": 4, "gelsd": 8, "svd": 14}[self.driver]
         state.count(long, short, short)
         state.flops *= work_per_entry / 2
-        state.change, state.settled, state.resolved = 0.0, True, True
         return state
 
     def output(self, state: DirectState) -> np.ndarray:
@@ -97,17 +106,25 @@ class Direct:
         assert state.value is not None
         return state.value
 
+    def factorise(self, problem: Problem, options: Options) -> Factors:
+        """Singular value decomposition."""
+        import scipy.linalg
+
+        return scipy.linalg.svd(problem.A, full_matrices=False, check_finite=False)
+
     def _least_squares(self, state: DirectState, work: Problem) -> np.ndarray:
         """``A^+ C``, with rank and condition of A noted."""
         import scipy.linalg
 
         A, C = work.A, work.columns()
         cutoff = max(A.shape) * work.eps
+        if self.driver == "lu":
+            return self._by_lu(state, A, C)
         if self.driver == "qr":
             return self._by_qr(state, A, C, cutoff)
-        if self.driver == "svd" or work.factors is not None:
-            U, s, Vh = work.factors or scipy.linalg.svd(A, full_matrices=False, check_finite=False)
-            state.rank = int(np.count_nonzero(s > (0 if work.factors else cutoff * s[0])))
+        if self.driver == "svd":
+            U, s, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
+            state.rank = int(np.count_nonzero(s > cutoff * s[0]))
             U, s, Vh = U[:, : state.rank], s[: state.rank], Vh[: state.rank]
             X = Vh.conj().T @ ((U.conj().T @ C) / s[:, None])
         else:
@@ -117,6 +134,25 @@ class Direct:
             state.rank = int(rank)
         if s is not None and state.rank:
             state.condition = float(s[0] / s[state.rank - 1])
+        return X
+
+    def _by_lu(self, state: DirectState, A: np.ndarray, C: np.ndarray) -> np.ndarray:
+        import scipy.linalg
+
+        if A.shape[0] != A.shape[1]:
+            raise ValueError(f"A must be square for the driver 'lu', got shape {A.shape}")
+        getrf, getrs, gecon, lange = scipy.linalg.get_lapack_funcs(
+            ("getrf", "getrs", "gecon", "lange"), (A,)
+        )
+        factors, pivots, _ = getrf(A)
+        reciprocal, _ = gecon(factors, lange("1", A))
+        if not reciprocal > len(A) * state.problem.eps:
+            raise np.linalg.LinAlgError(
+                "A is singular to working precision, which the driver 'lu' cannot solve: use "
+                "'gelsy' or 'gelsd'"
+            )
+        state.rank, state.condition = len(A), float(1 / reciprocal)
+        X, _ = getrs(factors, pivots, C)
         return X
 
     def _by_qr(self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float) -> np.ndarray:

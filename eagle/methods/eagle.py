@@ -22,7 +22,7 @@ from eagle.certificate import COUNT
 from eagle.conditioning import Cholesky, Polynomial
 from eagle.kernels import KERNELS, blas, choose
 from eagle.kernels.blas import norm, product
-from eagle.methods.base import State, relative
+from eagle.methods.base import Method, State, relative
 from eagle.options import Options
 from eagle.problem import Problem
 from eagle.schedule import as_schedule
@@ -95,7 +95,7 @@ class EagleState(State):
 
 
 @dataclass(frozen=True)
-class Eagle:
+class Eagle(Method):
     """Emergent Algorithm for Global Low-rank Estimation on one machine.
 
     Each iteration contracts C along the singular directions of A that are large, and lifts the
@@ -146,8 +146,6 @@ class Eagle:
     schedule: str | tuple[float, float] = "minimax"
     kernel: str = "blas"
 
-    supports: ClassVar[frozenset[str]] = frozenset()
-    default_rtol: ClassVar[float | None] = None
     default_maxiter: ClassVar[int] = 200
 
     def __post_init__(self) -> None:

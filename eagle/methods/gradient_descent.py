@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from eagle.kernels.blas import product
-from eagle.methods.base import State, change_of, solve_columns
+from eagle.methods.base import Method, State, change_of, solve_columns
 from eagle.methods.norms import squared_norm
 from eagle.options import Options
 from eagle.problem import Problem
@@ -29,7 +29,7 @@ class GradientState(State):
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(Method):
     """``W <- W + step (B - W A) A^H`` with ``step = 1 / ||A||^2``, value ``W C``.
 
     The error along a singular direction shrinks by ``1 - (s / ||A||)^2`` a step: about
@@ -51,7 +51,7 @@ class GradientDescent:
     True
     """
 
-    supports: ClassVar[frozenset[str]] = frozenset()
+    matrix_free: ClassVar[bool] = True
     default_rtol: ClassVar[float | None] = 1e-8
     default_maxiter: ClassVar[int] = 100_000
 
@@ -65,7 +65,7 @@ class GradientDescent:
         A = state.work.A
         d, n = A.shape
         residual = state.B - product(state.W, A)
-        move = A.real.dtype.type(state.step_size) * product(residual, A, adjoint="Y")
+        move = state.W.real.dtype.type(state.step_size) * product(residual, A, adjoint="Y")
         state.count(len(state.B), d, n)
         state.count(len(state.B), n, d)
         state.W += move

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.methods.base import State, solve_columns
+from eagle.methods.base import Method, State, solve_columns
+from eagle.operand import Operand, adjoint
 from eagle.options import Options
 from eagle.problem import Problem
 
@@ -28,7 +29,7 @@ class LSMRState(State):
 
 
 @dataclass(frozen=True)
-class LSMR:
+class LSMR(Method):
     """Golub-Kahan bidiagonalisation with monotone normal residuals (`scipy.sparse.linalg.lsmr`).
 
     One step of the driver solves one row of ``W A = B``; scipy takes one right-hand side a call.
@@ -48,7 +49,7 @@ class LSMR:
     True
     """
 
-    supports: ClassVar[frozenset[str]] = frozenset()
+    matrix_free: ClassVar[bool] = True
     default_rtol: ClassVar[float | None] = 1e-8
     default_maxiter: ClassVar[int] = 10_000
 
@@ -77,10 +78,11 @@ class LSMR:
         from scipy.sparse.linalg import lsmr
 
         A = state.work.A
+        turned = adjoint(A)
         if state.solved < len(state.rows):
             b = state.rows[state.solved].conj()
             w, _, iterations, *_, condition, _ = lsmr(
-                A.conj().T,
+                turned.as_operator() if isinstance(turned, Operand) else turned,
                 b,
                 atol=state.tolerance,
                 btol=state.tolerance,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.kernels.blas import product
-from eagle.methods.base import State, change_of
+from eagle.methods.base import Method, State, change_of
 from eagle.methods.norms import squared_norm_bound
 from eagle.options import Options
 from eagle.problem import Problem
@@ -27,7 +27,7 @@ class NewtonSchulzState(State):
 
 
 @dataclass(frozen=True)
-class NewtonSchulz:
+class NewtonSchulz(Method):
     """Pseudo-inverse by matrix products: ``Y <- Y (2 I - A Y)`` from ``Y = A^H / ||A||^2``.
 
     Converges quadratically to A^+ after about ``2 log2(condition)`` steps of two products. The
@@ -50,8 +50,6 @@ class NewtonSchulz:
     True
     """
 
-    supports: ClassVar[frozenset[str]] = frozenset()
-    default_rtol: ClassVar[float | None] = None
     default_maxiter: ClassVar[int] = 200
 
     def init(self, problem: Problem, options: Options) -> NewtonSchulzState:

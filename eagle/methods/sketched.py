@@ -16,13 +16,14 @@ user's A, remove.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eagle.certificate import COUNT
 from eagle.kernels.blas import norm, product
-from eagle.methods.base import State, relative
+from eagle.methods.base import Method, State, relative
+from eagle.operand import Mapped, Matrix, Operand
 from eagle.options import Options, check_count
 from eagle.problem import Problem
 from eagle.schedule import as_schedule
@@ -46,36 +47,45 @@ def default_size(n: int) -> int:
 
 @dataclass(kw_only=True)
 class SketchedState(State):
-    """Working copies of the right form, ``n <= d``."""
+    """The blocks, oriented; and where the epoch is."""
 
     work: Problem
     flipped: bool
-    base: np.ndarray  # (d, n), where every epoch starts; never written to
-    base_B: np.ndarray  # (m, n)
-    A: np.ndarray  # (d, n), columns in the order of this epoch
-    B: np.ndarray  # (m, n)
-    C: np.ndarray  # (d, q)
+    A: Any  # (d, n); a copy if the steps write to it
+    B: np.ndarray  # (m, n), the same
+    C: np.ndarray  # (d, q) what is left of it
     D: np.ndarray  # (m, q)
     user: tuple[int, int]
     size: int
     rng: np.random.Generator
+    limit: int | None  # bytes
     start: float  # ||C||, white probes
     floor: float  # singular values of a sketch that are rounding errors of A
-    noise: float = 0.0  # the same after the steps of this epoch
     order: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     position: int = 0  # columns of this epoch that have been sketched
-    epoch: int = 0
+    epoch: int = 1
     moved: float = 0.0  # size of what this epoch has added to the user's block
     left: float = np.inf  # white probes of C after the last epoch, relative
-    basis: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # of the range of A
-    seen: list[np.ndarray] = field(default_factory=list)  # what this epoch adds to it
-    smallest: float = np.inf  # diagonal entry of a triangular factor: about a singular value of A
     restarted: bool = False
-    outside: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (m,) of B, squared
+
+
+@dataclass(kw_only=True)
+class ExactState(SketchedState):
+    """What exact steps have seen of A in this epoch: ``Q``, and ``B`` along it."""
+
+    Q: np.ndarray  # (d, capacity), the first `seen` columns orthonormal
+    along: np.ndarray  # (m, capacity) W Q
+    pivots: np.ndarray  # (capacity,) sizes at which directions were seen
+    seen: int = 0
+    drawn: np.ndarray  # (n,) whether a column was in a sketch of this epoch
+    exhausted: bool = False  # the last sketch found fewer directions than it has columns
+    outside: np.ndarray  # (m,) of B outside the row space of A, squared
+    basis: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # of earlier epochs
+    smallest: float = np.inf  # pivot: about the least singular value of A
 
 
 @dataclass(frozen=True)
-class Sketched:
+class Sketched(Method):
     """Compute-limited EAGLE: a step sees ``size`` columns of A and costs O(n d size).
 
     Parameters
@@ -95,9 +105,11 @@ class Sketched:
 
     Notes
     -----
-    The shorter side of A is the one that is sketched. An iteration is one sketch, an epoch
-    ``n / size`` of them: with exact steps, the default, two epochs reach the accuracy floor of
-    well-conditioned problems, and ``2 d n^2`` flops each are a QR factorisation's.
+    The shorter side of A is the one that is sketched; of a mapped file, which is read a sketch at
+    a time, the one that is contiguous. An iteration is one sketch, an epoch ``n / size`` of them:
+    with exact steps, the default, one epoch reaches the accuracy floor, at the ``4 d n k`` flops
+    of a QR factorisation with rank k. Exact steps never write to A: beyond the data they need
+    ``d (k + size)`` numbers, which `memory_limit` bounds; the others work on a copy of A.
 
     If A is rank-deficient and B has a part outside its row space, sketches of columns do not lead
     to the least norm. That is seen by what is left of B; the method then goes on from the other
@@ -123,8 +135,7 @@ class Sketched:
     sampling: str = "reshuffled"
     step_sizes: str | tuple[float, float] | None = None
 
-    supports: ClassVar[frozenset[str]] = frozenset()
-    default_rtol: ClassVar[float | None] = None
+    out_of_core: ClassVar[bool] = True
     default_maxiter: ClassVar[int] = 10_000
 
     def __post_init__(self) -> None:
@@ -146,71 +157,83 @@ class Sketched:
             return None
         return as_schedule(self.step_sizes or PAIR).pair(0.0)
 
+    @property
+    def supports(self) -> frozenset[str]:
+        """A limit to the memory that bases take."""
+        return frozenset({"memory_limit"})
+
     def init(self, problem: Problem, options: Options) -> SketchedState:
-        """Copy the blocks, the shorter side of A as its columns."""
-        flipped = problem.A.shape[0] < problem.A.shape[1]
+        """Orient the blocks."""
+        d, n = problem.A.shape
+        flipped = problem.A.by_rows if isinstance(problem.A, Mapped) else d < n
         work = problem.adjoint() if flipped else problem
-        return self._state(
-            problem, work, np.asarray(work.A), work.rows(), work.columns(), flipped, options.rng
-        )
+        return self._state(problem, work, work.A, work.rows(), work.columns(), flipped, options)
 
     def _state(
         self,
         problem: Problem,
         work: Problem,
-        A: np.ndarray,
+        A: Matrix,
         B: np.ndarray,
         C: np.ndarray,
         flipped: bool,
-        rng: np.random.Generator,
+        options: Options,
     ) -> SketchedState:
-        n = A.shape[1]
-        user = work.shape
+        (d, n), user = A.shape, work.shape
+        size = min(n, self.size or default_size(min(d, n)))
+        exact = self._pair is None
+        _refuse_if_small(options.memory_limit, A, size, exact)
         C = np.array(C, order="F")
-        size = min(n, self.size or default_size(n))
-        state = SketchedState(
-            problem=problem,
-            work=work,
-            flipped=flipped,
-            base=A,
-            base_B=B,
+        common: dict[str, Any] = {
+            "problem": problem,
+            "work": work,
+            "flipped": flipped,
+            "B": B,
+            "C": C,
+            "D": np.zeros((len(B), C.shape[1]), A.dtype, order="F"),
+            "user": user,
+            "size": size,
+            "rng": options.rng,
+            "limit": options.memory_limit,
+            "start": norm(C[:, user[1] : user[1] + COUNT]),
+            "floor": NOISE * problem.eps * norm(A),
+        }
+        if not exact:
+            dense = A.dense() if isinstance(A, Operand) else A
+            common["B"] = np.array(B, order="F")
+            return SketchedState(**common, A=np.array(dense, order="F"))
+        return ExactState(
+            **common,
             A=A,
-            B=B,
-            C=C,
-            D=np.zeros((len(B), C.shape[1]), A.dtype, order="F"),
-            user=user,
-            size=size,
-            rng=rng,
-            start=norm(C[:, user[1] : user[1] + COUNT]),
-            floor=NOISE * problem.eps * norm(A),
+            Q=np.zeros((d, 0), A.dtype, order="F"),
+            along=np.zeros((len(B), 0), A.dtype, order="F"),
+            pivots=np.zeros(0),
+            drawn=np.zeros(n, bool),
             outside=np.zeros(len(B)),
+            order=options.rng.permutation(n),
         )
-        if self._pair is None:
-            _shuffle(state, self.sampling)
-        else:
-            state.A, state.B = np.array(A, order="F"), np.array(B, order="F")
-            state.epoch = 1
-        return state
 
     def step(self, state: SketchedState) -> SketchedState:
         """One sketch."""
-        pair, n = self._pair, state.A.shape[1]
-        if state.position >= n:
-            if pair is not None:
+        if not isinstance(state, ExactState):
+            assert self._pair is not None
+            if state.position >= state.A.shape[1]:
                 _rescale(state)
-            elif self.sampling != "columns" or norm(state.A) <= state.noise:
-                _shuffle(state, self.sampling)
-            else:  # columns that were not drawn yet are still there
-                state.position = 0
-        if pair is None:
-            _take_out(state, self.sampling)
-        else:
-            _move(state, self.sampling, self.lift, *pair)
-        if state.position < n:
+            _move(state, self.sampling, self.lift, *self._pair)
+            if state.position >= state.A.shape[1]:
+                _judge(state, whole=False)
             return state
-        exhausted = self.sampling != "columns" or norm(state.A) <= state.noise
-        _judge(state, whole=pair is None and exhausted)
-        if state.settled and pair is None and not state.restarted and _leaks(state):
+        n = state.A.shape[1]
+        if state.position >= n:
+            _begin(state, self.sampling)
+        _take_out(state, self.sampling)
+        if state.position < n and not state.out_of_memory:
+            return state
+        whole = bool(state.drawn.all()) or state.exhausted or state.seen >= min(state.A.shape)
+        if whole:
+            _remember(state)
+        _judge(state, whole=whole)
+        if state.settled and not state.restarted and _leaks(state):
             return self._restart(state)
         return state
 
@@ -218,17 +241,18 @@ class Sketched:
         """D, turned back if the adjoint problem was solved."""
         return state.D.conj().T if state.flipped else state.D
 
-    def _restart(self, state: SketchedState) -> SketchedState:
+    def _restart(self, state: ExactState) -> SketchedState:
         """Go on with ``(Q^H A, B, Q^H C)`` from the other side; see the Notes."""
         work = state.work
         Q = state.basis
         inner = product(work.A, Q, adjoint="X")  # (Q^H A)^H, n x k
         outer = product(work.columns(), Q, adjoint="X")  # (Q^H C)^H, q x k
         other = work.adjoint()
+        options = Options(rng=state.rng, memory_limit=state.limit)
         fresh = self._state(
-            state.problem, other, inner, outer, other.columns(), not state.flipped, state.rng
+            state.problem, other, inner, outer, other.columns(), not state.flipped, options
         )
-        fresh.floor = fresh.noise = 0.0  # it has full rank
+        fresh.floor = 0.0  # it has full rank
         fresh.restarted, fresh.rank, fresh.condition = True, state.rank, state.condition
         fresh.flops, fresh.matmuls = state.flops, state.matmuls
         fresh.count(inner.shape[0], len(Q), inner.shape[1])
@@ -236,76 +260,129 @@ class Sketched:
         return fresh
 
 
-def _shuffle(state: SketchedState, sampling: str) -> None:
-    """Start an epoch: fresh copies of A and B, their columns in random order."""
-    n = state.base.shape[1]
-    if sampling == "orthonormal":
-        S = state.rng.standard_normal((n, n)).astype(state.base.dtype)
-        S, _ = np.linalg.qr(S)
-        state.A, state.B = product(state.base, S), product(state.base_B, S)
-        state.count(len(state.base), n, n)
-    else:
-        draw = state.rng.permutation(n)
-        state.A = np.asfortranarray(state.base[:, draw])
-        state.B = np.asfortranarray(state.base_B[:, draw])
-    state.position, state.moved, state.noise = 0, 0.0, state.floor
-    state.seen, state.outside = [], np.zeros(len(state.B))
+def _refuse_if_small(limit: int | None, A: Matrix, size: int, exact: bool) -> None:
+    """ValueError for a memory limit under which not even the first step is possible."""
+    d, n = A.shape
+    least = A.dtype.itemsize * (4 * d * size if exact else 2 * d * n)
+    if limit is not None and limit < least:
+        what = f"sketches of {size} columns" if exact else "steps that work on a copy"
+        raise ValueError(
+            f"memory_limit must be at least {least} bytes for {what} of A with shape {(d, n)}, "
+            f"got {limit}"
+        )
+
+
+def _begin(state: ExactState, sampling: str) -> None:
+    """Start another epoch from the user's A, with what is left of C."""
+    n = state.A.shape[1]
+    state.position, state.moved = 0, 0.0
     state.epoch += 1
+    if sampling == "columns" and not state.drawn.all():
+        return  # columns that were not drawn yet are still to come
+    state.order = state.rng.permutation(n)
+    state.drawn[:] = False
+    state.exhausted, state.seen = False, 0
+    state.outside[:] = 0
 
 
-def _take_out(state: SketchedState, sampling: str) -> None:
-    """Everything in the range of the next columns, out of C and the columns after them."""
+def _take_out(state: ExactState, sampling: str) -> None:
+    """Everything in the range of the next columns, out of C.
+
+    They are first made orthogonal to what was seen before, twice, which is enough. That is what
+    the full lift does to all of A at every step.
+    """
     import scipy.linalg
 
     n = state.A.shape[1]
     start, stop = state.position, min(state.position + state.size, n)
     state.position = stop
-    At, Bt = state.A[:, start:stop], state.B[:, start:stop]
-    if sampling == "columns":  # any of them may be drawn again
-        draw = state.rng.choice(n, stop - start, replace=False)
-        At, Bt = np.asfortranarray(state.A[:, draw]), np.asfortranarray(state.B[:, draw])
-        stop = 0
-    d, r = At.shape
-    state.count(d, r, r)
+    if sampling == "orthonormal":
+        S = state.rng.standard_normal((n, stop - start)).astype(state.A.dtype)
+        S = np.asfortranarray(scipy.linalg.qr(S, mode="economic", check_finite=False)[0])
+        At, Bt = product(state.A, S), product(state.B, S)
+        state.count(len(state.C), n, stop - start)
+    else:
+        chosen = state.order[start:stop]
+        if sampling == "columns":  # any of them may be drawn again
+            chosen = state.rng.choice(n, stop - start, replace=False)
+        At, Bt = _columns(state.A, chosen), np.asfortranarray(state.B[:, chosen])
+        state.drawn[chosen] = True
     if not np.isfinite(At).all():
         state.D[:] = np.nan
         return
+    k = state.seen
+    before, along = state.Q[:, :k], state.along[:, :k]
+    noise = state.floor
+    for _ in range(2):
+        pull = product(before, At, adjoint="X")
+        At -= product(before, pull)
+        Bt -= product(along, pull)
+        state.count(k, len(At), 2 * At.shape[1])
+        if pull.size:
+            # A direction seen at size R_ii has relative rounding errors of eps ||A|| / R_ii, and
+            # leaves them in every column that has more of it.
+            growth = float((np.abs(pull).max(axis=1) / state.pivots[:k]).max())
+            noise = max(noise, growth * state.floor)
     Q, R, order = scipy.linalg.qr(At, mode="economic", pivoting=True, check_finite=False)
-    kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > state.noise))
+    d, r = At.shape
+    state.count(d, r, r)
+    kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > noise))
+    if sampling == "orthonormal":  # it sees everything that there is
+        state.exhausted = state.exhausted or kept < At.shape[1]
     Q, R = np.asfortranarray(Q[:, :kept]), R[:kept, :kept]
     if not kept:
         state.outside += (Bt.real**2 + Bt.imag**2).sum(axis=1)
         state.change = np.inf
         return
-    Bq = (
-        scipy.linalg.solve_triangular(
-            R, Bt[:, order[:kept]].conj().T, trans="C", check_finite=False
-        )
-        .conj()
-        .T
-    )
+    new = scipy.linalg.solve_triangular(
+        R, Bt[:, order[:kept]].conj().T, trans="C", check_finite=False
+    ).conj()
+    Bq = np.asfortranarray(new.T)
+    own = Bt - product(Bq, product(Q, At, adjoint="X"))
+    state.outside += (own.real**2 + own.imag**2).sum(axis=1)
     pull = product(Q, state.C, adjoint="X")
     increment = product(Bq, pull)
     state.C -= product(Q, pull)
     state.D += increment
-    rest = state.A[:, stop:]
-    push = product(Q, rest, adjoint="X")
-    rest -= product(Q, push)
-    state.B[:, stop:] -= product(Bq, push)
-    own = Bt - product(Bq, product(Q, At, adjoint="X"))
-    state.outside += (own.real**2 + own.imag**2).sum(axis=1)
-    width = rest.shape[1] + state.C.shape[1]
-    state.count(kept, d, width)
-    state.count(d + len(Bq), kept, width)
-    pivots = np.abs(np.diagonal(R))
-    state.seen.append(Q)
-    state.smallest = min(state.smallest, float(pivots.min()))
-    if push.size:
-        # A direction seen at size R_ii has relative rounding errors of eps ||A|| / R_ii, and
-        # leaves them in every column that has more of it.
-        growth = float((np.abs(push).max(axis=1) / pivots).max())
-        state.noise = max(state.noise, growth * state.floor)
+    state.count(kept, len(At), 2 * state.C.shape[1])
+    _append(state, Q, Bq, np.abs(np.diagonal(R)))
     _note(state, increment)
+
+
+def _columns(A: Any, chosen: np.ndarray) -> np.ndarray:
+    """Some columns, as a copy."""
+    return A.columns(chosen) if isinstance(A, Mapped) else np.array(A[:, chosen], order="F")
+
+
+def _append(state: ExactState, Q: np.ndarray, along: np.ndarray, pivots: np.ndarray) -> None:
+    """Keep new directions for the rest of the epoch, if there is memory for them."""
+    d, k, new = len(Q), state.seen, Q.shape[1]
+    if k + new > state.Q.shape[1]:
+        capacity = min(max(2 * k, k + new), min(state.A.shape) + state.size)
+        if state.limit is not None:
+            numbers = d * (k + capacity + 4 * state.size + state.basis.shape[1])
+            if numbers * Q.dtype.itemsize > state.limit:
+                state.out_of_memory = True
+                return
+        for name, block in (("Q", state.Q), ("along", state.along)):
+            larger = np.zeros((len(block), capacity), block.dtype, order="F")
+            larger[:, :k] = block[:, :k]
+            setattr(state, name, larger)
+        state.pivots = np.concatenate([state.pivots[:k], np.zeros(capacity - k)])
+    state.Q[:, k : k + new], state.along[:, k : k + new] = Q, along
+    state.pivots[k : k + new] = pivots
+    state.seen += new
+
+
+def _remember(state: ExactState) -> None:
+    """Rank and condition of A, after an epoch that has seen all of it."""
+    if state.restarted or not state.seen:
+        return
+    found = state.Q[:, : state.seen]
+    state.basis = _union(state.basis, found) if state.basis.size else found.copy(order="F")
+    state.smallest = min(state.smallest, float(state.pivots[: state.seen].min()))
+    state.rank = state.basis.shape[1]
+    state.condition = max(1.0, norm(state.A) / state.smallest)
 
 
 def _move(state: SketchedState, sampling: str, lift: str, eta: float, gamma: float) -> None:
@@ -384,10 +461,6 @@ def _judge(state: SketchedState, *, whole: bool) -> None:
         relative(norm(state.C[:, columns : columns + COUNT]), state.start),
     )
     used_up = state.left <= USED_UP * eps
-    if whole and not state.restarted and state.seen:
-        state.basis = _union([state.basis] * bool(state.basis.size) + state.seen, state.epoch > 1)
-        state.rank = state.basis.shape[1]
-        state.condition = max(1.0, norm(state.base) / state.smallest)
     state.change = relative(state.moved, norm(state.D[:rows, :columns]))
     stalled = state.left > STALLED * before if whole else np.sqrt(eps) > state.left > 0.99 * before
     state.resolved = used_up
@@ -395,32 +468,31 @@ def _judge(state: SketchedState, *, whole: bool) -> None:
     state.moved = 0.0
 
 
-def _union(bases: list[np.ndarray], several: bool) -> np.ndarray:
-    """An orthonormal basis of what orthonormal bases span together.
+def _union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what two orthonormal bases span together.
 
-    Those of one epoch are orthogonal but for rounding errors. Another epoch finds the same range,
-    except for directions that one of the two took for noise.
+    Another epoch finds the same range, except for directions that one of the two took for noise.
     """
     import scipy.linalg
 
-    together = np.concatenate(bases, axis=1)
+    together = np.concatenate([first, second], axis=1)
     if not np.isfinite(together).all():
         return together
     Q, R, _ = scipy.linalg.qr(together, mode="economic", pivoting=True, check_finite=False)
-    kept = np.count_nonzero(np.abs(np.diagonal(R)) > (NEW if several else 0.0))
+    kept = np.count_nonzero(np.abs(np.diagonal(R)) > NEW)
     return np.asfortranarray(Q[:, :kept])
 
 
-def _leaks(state: SketchedState) -> bool:
+def _leaks(state: ExactState) -> bool:
     """Whether B has a part outside the row space of a rank-deficient A.
 
-    What the first epoch left of B is that part, and rounding errors: the white probe rows, which
-    are combinations of the rows of A, tell how large those are.
+    What the epoch left of B is that part, and rounding errors: the white probe rows, which are
+    combinations of the rows of A, tell how large those are.
     """
-    if state.rank is None or state.rank >= state.base.shape[1]:
+    if state.rank is None or state.rank >= state.A.shape[1]:
         return False
     rows = state.user[0]
-    sizes = np.linalg.norm(state.base_B, axis=1)
+    sizes = np.linalg.norm(state.B, axis=1)
     left = np.sqrt(state.outside) / np.where(sizes > 0, sizes, 1)
     noise = max(float(left[rows : rows + COUNT].max(initial=0.0)), state.problem.eps)
     return bool((left[:rows] > LOST * noise).any())

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.kernels.blas import product
+from eagle.methods.base import Method
 from eagle.methods.gradient_descent import GradientState, setup, update_value
 from eagle.methods.sketched import default_size
 from eagle.options import Options, check_count
@@ -26,7 +27,7 @@ class StochasticState(GradientState):
 
 
 @dataclass(frozen=True)
-class StochasticGradientDescent:
+class StochasticGradientDescent(Method):
     """``W <- W + step (B - W A) S S^H A^H`` with S a choice of columns, value ``W C``.
 
     The rival of `Sketched`: the same sketches, reshuffled every epoch, and the step
@@ -56,7 +57,6 @@ class StochasticGradientDescent:
 
     size: int | None = None
 
-    supports: ClassVar[frozenset[str]] = frozenset()
     default_rtol: ClassVar[float | None] = 1e-8
     default_maxiter: ClassVar[int] = 100_000
 

@@ -1,0 +1,170 @@
+"""What auto chooses, on a machine of known speed, and what it makes of a failed try."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+from scipy.sparse.linalg import aslinearoperator
+
+import eagle
+from eagle.machine import Rates, memory, rates
+from eagle.methods.compressed import FIRST, SECOND
+from eagle.options import Options
+from eagle.plan import choices
+from eagle.problem import Problem, as_matrix
+from tests.systems import DTYPES, system
+from tests.tolerances import relative_error, tolerance
+
+BALANCED = Rates(product=2.0**37, factorisation=2.0**35, reading=2.0**34)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine whose factorisations run at a quarter of the speed of its products."""
+    monkeypatch.setattr("eagle.plan.rates", lambda char: BALANCED)
+
+
+def planned(A, B=None, C=None, **options):
+    """Everything that auto would try, if nothing were good enough."""
+    C = np.ones((A.shape[0], 1)) if C is None else C
+    problem = Problem.create(as_matrix("A", A), B, C)
+    return list(choices("auto", problem, Options(rng=0, **options)))
+
+
+def names(tried):
+    return [type(choice.method).__name__ for choice in tried]
+
+
+def wide(d, n, rank, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((d, rank)) @ rng.standard_normal((rank, n))
+
+
+def test_a_small_matrix_is_not_sketched():
+    assert names(planned(np.eye(20, 30))) == ["Eagle", "Direct"]
+    assert names(planned(np.eye(20))) == ["Direct", "Eagle", "Direct"]
+    assert planned(np.eye(20))[0].method == eagle.Direct("lu")
+
+
+def test_a_large_matrix_of_low_rank_is_compressed_with_the_sketch_that_showed_it():
+    tried = planned(wide(700, 800, 30))
+    assert names(tried)[0] == "Compressed"
+    assert tried[0].problem.seen.T.size == FIRST
+    assert f"a sketch of {FIRST} columns has room" in tried[0].reason
+    A = wide(1000, 1000, 30)
+    result = eagle.solve(A, A[:2], A[:, :3], rng=0)
+    assert isinstance(result.method, eagle.Compressed)
+    assert result.iterations == 1
+    assert result.flops == 2 * 1000 * 1000 * FIRST
+    assert relative_error(result.value, A[:2, :3]) <= tolerance(np.float64, 1000)
+
+
+def test_a_large_square_matrix_is_looked_at_before_and_after_lu():
+    tried = planned(wide(1600, 1600, 300))
+    assert names(tried) == ["Direct", "Compressed", "Eagle", "Direct"]
+    assert tried[1].problem.seen.T.size == SECOND
+    assert "LU was not accurate" in tried[1].reason
+
+
+def test_a_large_matrix_of_full_rank_goes_to_eagle():
+    rng = np.random.default_rng(0)
+    tried = planned(rng.standard_normal((1400, 800)))
+    assert names(tried) == ["Eagle", "Direct"]
+    assert f"a sketch of {FIRST} columns was not enough" in tried[0].reason
+
+
+def test_looks_that_cost_too_much_are_not_taken(monkeypatch):
+    slow = Rates(product=2.0**37, factorisation=2.0**20, reading=2.0**34)
+    monkeypatch.setattr("eagle.plan.rates", lambda char: slow)
+    assert names(planned(wide(800, 700, 30))) == ["Eagle", "Direct"]
+
+
+def test_a_singular_square_matrix_ends_with_eagle():
+    given = system("square", rank=5, condition=3)
+    result = eagle.solve(given.A, given.B, given.C, rng=0)
+    assert result.method == eagle.Eagle("cholesky")
+    assert "LU was not accurate" in result.plan
+    assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
+
+
+def test_a_nonsingular_square_matrix_takes_lu():
+    given = system("square", condition=3)
+    result = eagle.solve(given.A, given.B, given.C, rng=0)
+    assert result.method == eagle.Direct("lu")
+    assert result.rank == 13
+    assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
+
+
+def test_the_best_of_what_was_tried_is_kept():
+    """C is not made of A: the error grows with the condition number whatever is tried."""
+    problem = eagle.problems.low_rank(60, 60, condition=1e11, rng=0)
+    C = np.random.default_rng(0).standard_normal((60, 2))
+    tried = [
+        eagle.solve(problem.A, problem.B, C, method=method, rng=0).error_estimate
+        for method in (eagle.Direct("lu"), eagle.Eagle("cholesky"))
+    ]
+    result = eagle.solve(problem.A, problem.B, C, rng=0)
+    assert 1e-12 < result.error_estimate <= 1.001 * min(tried)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lu_is_elimination_with_pivoting(dtype):
+    given = system("square", condition=10, dtype=dtype)
+    for options in ({}, {"ridge": 0.0}):
+        result = eagle.solve(given.A, given.B, given.C, method=eagle.Direct("lu"), rng=0, **options)
+        assert relative_error(result.value, given.value) <= tolerance(dtype, 10)
+        assert 5 <= result.condition <= 200  # in the 1-norm
+    assert relative_error(eagle.pinv(given.A, method=eagle.Direct("lu")), given.pinv) <= tolerance(
+        dtype, 10
+    )
+
+
+def test_lu_refuses_what_it_cannot_do():
+    with pytest.raises(np.linalg.LinAlgError, match="A is singular to working precision"):
+        eagle.pinv(np.ones((3, 3)), method=eagle.Direct("lu"))
+    with pytest.raises(ValueError, match=r"A must be square for the driver 'lu', got shape"):
+        eagle.pinv(np.ones((3, 2)), method=eagle.Direct("lu"))
+
+
+def test_a_spectrum_is_truncated_by_what_is_cheaper():
+    assert names(planned(np.eye(20), rank=3)) == ["Direct"]
+    assert names(planned(wide(600, 600, 4), cutoff=0.1)) == ["Compressed", "Direct"]
+
+
+def test_a_sparse_matrix_is_written_out_if_that_is_small(monkeypatch):
+    A = scipy.sparse.csr_array(np.diag(np.arange(1.0, 41)))
+    assert names(planned(A)) == ["Direct", "Eagle", "Direct"]
+    monkeypatch.setattr("eagle.plan.SMALL", 0)
+    assert names(planned(A)) == ["ConjugateGradient"]
+    assert names(planned(A, rank=2)) == ["Compressed"]
+    low = scipy.sparse.csr_array(wide(400, 300, 3))
+    for form in (low, aslinearoperator(low)):
+        assert names(planned(form))[0] == "Compressed"
+        assert names(planned(form, ridge=0.1))[0] == "Compressed"
+
+
+def test_a_file_beyond_memory_is_read_piece_by_piece(monkeypatch, tmp_path):
+    np.save(tmp_path / "A.npy", wide(60, 50, 4))
+    A = np.load(tmp_path / "A.npy", mmap_mode="r")
+    assert names(planned(A)) == ["Eagle", "Direct"]
+    monkeypatch.setattr("eagle.plan.memory", lambda: 2e4)
+    tried = planned(A)
+    assert names(tried) == ["Compressed", "Sketched"]
+    assert {choice.options.memory_limit for choice in tried} == {5000}
+    assert "too large for memory" in tried[0].reason
+
+
+def test_a_memory_limit_leaves_two_methods():
+    tried = planned(np.eye(20, 30), memory_limit=10**6)
+    assert names(tried) == ["Compressed", "Sketched"]
+    assert names(planned(np.eye(20), memory_limit=10**6, rank=2)) == ["Compressed"]
+
+
+def test_rates_are_measured_once_and_are_powers_of_two():
+    measured = rates("d")
+    assert measured is rates("d")
+    for rate in (measured.product, measured.factorisation, measured.reading):
+        assert 2.0 ** round(np.log2(rate)) == rate
+        assert 1e6 < rate < 1e16
+    assert memory() > 2**26
