@@ -5,7 +5,7 @@ Let ``W = B A^+``, so that the value is ``W C``. The methods here find some deco
 r, and return ``sum_mu B_mu x_mu``. Two things can be wrong with that:
 
 * **The residual.** If B is consistent (``B = W A``), or if x lies in the row space of A, then
-  the error is exactly ``-W r``. Everybody knows r, nobody knows W. But a *probe*, the column
+  the error is exactly ``-W r``. Everybody knows r, nobody knows W. But a *probe*, a column
   ``A w`` with random w, took the same road, and its answer ``B w`` is known: its error is
   ``-W r_w``. So the error of the user's columns is one hidden block,
 
@@ -13,9 +13,9 @@ r, and return ``sum_mu B_mu x_mu``. Two things can be wrong with that:
       [ W r_w  ?  ]
 
   of a matrix of errors, and follows by the formula that this library exists for. It is exact when
-  one direction carries the errors, however small the singular values along it are. Where C has
-  a part outside the range of A, which W annihilates, images ``P r`` under the operator of the
-  iteration, which lie in the range, stand in for r.
+  one direction carries the errors, however small the singular values along it are. Where all that
+  is left of C is outside the range of A, which W annihilates and which shows by images ``P r``
+  under the operator of the iteration that are rounding errors, these stand in for r.
 * **The decomposition.** If B is not consistent, another decomposition than the shortest gives
   another value: the error is ``B (x - A^+ c)``. The probe has the misfit ``B (x_w - w)``, and
   relative to the sizes of the x's this is what to expect of the user's columns. Rounding errors
@@ -35,6 +35,8 @@ from eagle.kernels.blas import norm, product
 
 __all__ = ["Evidence", "hidden"]
 
+USED_UP = 100.0  # in units of eps: an image that is rounding errors
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -48,12 +50,18 @@ class Evidence:
     residual, probe_residual : ndarray (d, n'), (d, q)
     image, probe_image : ndarray (d, n'), (d, q)
         The same under the operator of the iteration.
-    start, probe_start : float
-        Norms of C and of the probes.
+    start, probe_start, white_start : float
+        Norms of C, of the probes and of the white ones among them.
+    white : tuple of ndarray (d, p)
+        Images and residuals of the white probes.
     size, probe_size : float
         Norms of the decompositions.
     amplification : float
-        Mean size of W on the ranges of the machines, times a vector of length one.
+        Mean size of W on the ranges of the machines.
+    scale : float
+        Norm of the operator.
+    floor : float
+        What rounding errors of B make of the decomposition.
     eps : float
     """
 
@@ -65,19 +73,26 @@ class Evidence:
     probe_image: np.ndarray
     start: float
     probe_start: float
+    white: tuple[np.ndarray, np.ndarray]
+    white_start: float
     size: float
     probe_size: float
     amplification: float
     eps: float
+    scale: float = 1.0
+    floor: float = 0.0
 
     @property
     def outside(self) -> bool:
-        """Whether C has a part outside the range of A.
+        """Whether what is left of C is outside the range of A: its images are rounding errors.
 
-        Then its residual stays large although the images, which show what is left to do, are gone.
+        W does not see it, and it stays. Its images are rounding errors; those of white probes,
+        which lie inside, are not, or there are directions too small for the operator.
         """
-        left = norm(self.residual)
-        return left > 10 * self.eps**0.5 * self.start and norm(self.image) < 1e-3 * left
+        small = USED_UP * self.eps
+        image, left = map(norm, self.white)
+        stuck = image <= 100 * small * self.scale * left and left > small * self.white_start
+        return norm(self.image) <= small * self.scale * norm(self.residual) and not stuck
 
     @property
     def unfinished(self) -> float:
@@ -103,8 +118,8 @@ class Evidence:
     def biased(self) -> float:
         """Error due to the decomposition."""
         if not self.probe_size:
-            return 0.0
-        return norm(self.probe_error) * self.size / self.probe_size
+            return self.floor
+        return max(self.floor, norm(self.probe_error) * self.size / self.probe_size)
 
     @property
     def error(self) -> float:
@@ -118,10 +133,10 @@ class Evidence:
 
 
 def relative(error: float, size: float) -> float:
-    """Their ratio; infinite for an error of nothing."""
-    if not np.isfinite(error):
-        return np.inf
-    return error / size if size else (np.inf if error else 0.0)
+    """Relative to the truth, whose size is at least that of the value less the error."""
+    if not error:
+        return 0.0
+    return error / (size - error) if error < size else np.inf
 
 
 def hidden(

@@ -59,24 +59,24 @@ def diversity(A_list: Any) -> float:
                 f"{blocks[0].shape}"
             )
     # The squared singular values of [U_1 ... U_M] / sqrt(M) are the eigenvalues of the mean.
-    bases = [_basis(A) for A in blocks]
+    bases, noise = zip(*map(_basis, blocks), strict=True)
     stacked = np.hstack(bases) / np.sqrt(len(blocks))
     if not stacked.size:
         return float("nan")
     values = np.linalg.svd(stacked, compute_uv=False)
-    noise = max(stacked.shape) * float(np.finfo(stacked.dtype).eps)
     # Ranges that agree up to the rounding of bases leave values of that size.
-    return float(min(values[values > 10 * noise].min() ** 2, 1.0))
+    return float(min(values[values > 10 * max(noise)].min() ** 2, 1.0))
 
 
-def _basis(A: np.ndarray) -> np.ndarray:
-    """Orthonormal basis of the range, directions at rounding level left out."""
+def _basis(A: np.ndarray) -> tuple[np.ndarray, float]:
+    """Orthonormal basis of the range without directions at rounding level, and how exact it is."""
     A = A.astype(np.result_type(A.dtype, np.float32))
+    eps = max(A.shape) * float(np.finfo(A.dtype).eps)
     if not A.any():
-        return A[:, :0]
+        return A[:, :0], eps
     U, s, _ = np.linalg.svd(A / np.abs(A).max(), full_matrices=False)
-    basis: np.ndarray = U[:, s > max(A.shape) * np.finfo(A.dtype).eps * s[0]]
-    return basis
+    s = s[s > eps * s[0]]
+    return U[:, : len(s)], float(eps * s[0] / s[-1])
 
 
 @dataclass(frozen=True, eq=False)

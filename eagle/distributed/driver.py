@@ -16,7 +16,7 @@ from eagle.result import Iteration, Status
 __all__ = ["iterate"]
 
 CAUTION = 0.3  # verify when this part of what was asked for seems to be left
-PATIENT = 3  # verifications in a row, at the end of a method, that may bring nothing
+PATIENT = 2  # verifications in a row, at the end of a method, that may bring nothing
 
 
 def iterate(
@@ -62,7 +62,7 @@ def iterate(
         elif last:
             status = Status.TIME_LIMIT if session.overtime else Status.MAX_ITERATIONS
         elif state.exhausted:
-            fruitless = fruitless + 1 if error > 0.5 * best else 0
+            fruitless = 0 if error < 0.5 * best else fruitless + 1
             status = Status.STAGNATED if method.free or fruitless >= PATIENT else None
         elif method.projects and evidence.residual_gone(rtol):
             # An error that comes from the residual falls with it, a bias does not.

@@ -54,6 +54,9 @@ class MinimalResiduals:
         S, Q = S[:, kept], Q[:, kept]
         Q, transform = basis(Q, eps**LOST)
         S = product(np.asfortranarray(S), transform)
+        # An image that is so much smaller than its direction is made of rounding errors.
+        kept = np.linalg.norm(S, axis=0) * eps**LOST < 1
+        S, Q = np.asfortranarray(S[:, kept]), np.asfortranarray(Q[:, kept])
         self.S = np.concatenate([self.S, S], axis=1)[:, -MEMORY:]
         self.Q = np.concatenate([self.Q, Q], axis=1)[:, -MEMORY:]
         self.project()

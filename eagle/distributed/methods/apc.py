@@ -146,6 +146,8 @@ class APC:
             probe_image=corner,
             start=start,
             probe_start=probe_start,
+            white=(corner, corner),
+            white_start=probe_start,
             size=start,
             probe_size=probe_start,
             amplification=0.0,

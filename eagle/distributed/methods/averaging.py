@@ -134,6 +134,8 @@ class Averaging:
             probe_image=state.step[:, n:],
             start=norm(problem.C),
             probe_start=probe_start,
+            white=(state.step[:, n:], state.C[:, n:]),
+            white_start=probe_start,
             # The decompositions themselves are not kept: columns of C stand in for them.
             size=norm(problem.C),
             probe_size=probe_start,

@@ -20,7 +20,7 @@ import numpy as np
 
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.methods.base import State
-from eagle.distributed.problem import LocalProblem
+from eagle.distributed.problem import LocalProblem, normals
 from eagle.distributed.residuals import STUCK, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
@@ -30,7 +30,11 @@ __all__ = ["Krylov", "Setup", "spectrum_ends"]
 
 @dataclass(frozen=True)
 class Setup:
-    """The probe of a projector method, one white column ``s = A w`` that rides along with C.
+    """The probe of a projector method, one column ``s = A w`` that rides along with C.
+
+    ``w_mu = V diag(1/s) g_mu`` with Gaussian g: white after conditioning, so that it sees every
+    direction of the mean projector with a weight of at least ``sqrt(alpha)``, however small the
+    singular values of A are.
 
     Attributes
     ----------
@@ -38,28 +42,30 @@ class Setup:
         ``[C s]``.
     answer : ndarray (d', 1)
         ``B w``, the answer if B is consistent.
-    w : ndarray (n_mu, 1)
+    size : float
+        Norm of w.
     amplification : float
         Mean size of W on the machines' ranges.
     """
 
     columns: np.ndarray
     answer: np.ndarray
-    w: np.ndarray
+    size: float
     amplification: float
 
     @classmethod
     def create(cls, problem: LocalProblem, session: Session) -> Setup:
-        """One sum of ``d + d' + 2`` numbers."""
-        w = problem.probes(1)
+        """One sum of ``d + d' + 3`` numbers."""
         factors = problem.factors
-        own = np.array([norm(factors.W) ** 2, len(factors.s)])
-        s, answer, facts = session.sum(product(problem.A, w), product(problem.B, w), own)
-        weight, rank = facts.real
+        rank = len(factors.s)
+        g = normals(problem.seed, session.comm.rank, 0, rank, 1, problem.A.dtype)
+        own = np.array([norm(factors.W) ** 2, rank, norm(g / factors.s[:, None]) ** 2])
+        s, answer, facts = session.sum(product(factors.U, g), product(factors.W, g), own)
+        weight, rank, size = facts.real
         return cls(
             np.asfortranarray(np.concatenate([problem.C, s], axis=1)),
             answer,
-            w,
+            float(np.sqrt(size)),
             float(np.sqrt(weight / max(rank, 1))),
         )
 
@@ -136,7 +142,8 @@ class Krylov:
         inner = product(U, np.concatenate([found.Z, found.R], axis=1), adjoint="X") / M
         first = np.asfortranarray(inner[:, : columns + 1])
         x = first / s[:, None]
-        sizes = np.array([norm(x[:, :columns]) ** 2, norm(x[:, columns:]) ** 2])
+        size = norm(x[:, :columns])
+        sizes = np.array([size**2, norm(x[:, columns:]) ** 2, (size * norm(problem.B)) ** 2])
         values, images, sizes = session.sum(product(W, first), product(U, inner), sizes)
         R = setup.columns - images[:, : columns + 1]
         P_R = images[:, columns + 1 :]
@@ -152,10 +159,13 @@ class Krylov:
             probe_image=P_R[:, columns:],
             start=norm(problem.C),
             probe_start=norm(setup.columns[:, columns:]),
+            white=(P_R[:, columns:], R[:, columns:]),
+            white_start=norm(setup.columns[:, columns:]),
             size=float(np.sqrt(sizes[0].real)),
-            probe_size=float(np.sqrt(sizes[1].real + problem.columns)),
+            probe_size=float(np.hypot(np.sqrt(sizes[1].real), setup.size)),
             amplification=setup.amplification,
             eps=problem.eps,
+            floor=problem.eps * float(np.sqrt(sizes[2].real)),
         )
 
     def describe(self, state: KrylovState) -> dict[str, float | None]:

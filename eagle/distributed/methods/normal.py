@@ -31,8 +31,9 @@ from eagle.kernels.blas import norm, product
 __all__ = ["ConjugateGradient", "GradientDescent", "Pooled", "PooledProbes"]
 
 POWER_ROUNDS = 8  # of power iteration; a norm that is half too small would still do
-RIDGE = 1e-6  # of the mean eigenvalue, where a machine's Gram matrix is singular; or sqrt(eps)
 PROBES = 2  # of either kind
+GROSS = 1e-3  # a misfit beyond this is B's
+GONE = 1e-6  # once the residual is below this
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,13 @@ class PooledProbes:
     columns : ndarray (d, n' + 2 p)
     answers : ndarray (d', 2 p)
         ``[B w  B A^H v]``: the first if B is consistent, the second always.
+    scale : float
+        ``||A||_F^2``.
     """
 
     columns: np.ndarray
     answers: np.ndarray
+    scale: float
 
     @classmethod
     def create(cls, problem: LocalProblem, session: Session) -> PooledProbes:
@@ -55,12 +59,14 @@ class PooledProbes:
         A = problem.A
         v = np.random.default_rng(problem.seed).standard_normal((len(A), PROBES)).astype(A.dtype)
         x = np.concatenate([problem.probes(PROBES), product(A, v, adjoint="X")], axis=1)
-        columns, answers = session.sum(product(A, x), product(problem.B, x))
+        own = np.array([norm(A) ** 2])
+        columns, answers, square = session.sum(product(A, x), product(problem.B, x), own)
         sizes = np.linalg.norm(columns, axis=0)
         scale = 1 / np.where(sizes > 0, sizes, 1)
         return cls(
             np.asfortranarray(np.concatenate([problem.C, columns * scale], axis=1)),
             answers * scale,
+            float(square[0].real),
         )
 
     def evidence(
@@ -69,10 +75,11 @@ class PooledProbes:
         session: Session,
         x: np.ndarray,
         gradient: np.ndarray,
+        exhausted: bool,
     ) -> tuple[Evidence, np.ndarray, float]:
         """Value, evidence, true residual and inconsistency of a decomposition: one sum.
 
-        `gradient` is ``A_mu^H R`` of this machine.
+        `gradient` is ``A_mu^H R`` of this machine; `exhausted` if no further round would help.
         """
         A, n = problem.A, problem.shape[1]
         values, images, more = session.sum(
@@ -80,23 +87,31 @@ class PooledProbes:
         )
         R = self.columns - images
         errors = values[:, n:] - self.answers
-        ranged = slice(n + PROBES, None)
+        white, ranged, both = slice(n, n + PROBES), slice(n + PROBES, None), slice(n, None)
         answer = norm(self.answers[:, :PROBES])
+        misfit = norm(errors[:, :PROBES]) / answer if answer else 0.0
+        # White probes see small singular directions better, but only if B is consistent. A misfit
+        # that is still there when their residual is gone, or nothing moves any more, is B's.
+        gone = norm(R[:, white]) <= GONE * norm(self.columns[:, white])
+        used = ranged if exhausted or (gone and misfit > GROSS) else both
         found = Evidence(
             value=values[:, :n],
-            probe_error=errors[:, PROBES:],
+            probe_error=errors[:, used.start - n :],
             residual=R[:, :n],
-            probe_residual=R[:, ranged],
+            probe_residual=R[:, used],
             image=more[:, :n],
-            probe_image=more[:, ranged],
+            probe_image=more[:, used],
             start=norm(problem.C),
-            probe_start=norm(self.columns[:, ranged]),
+            probe_start=norm(self.columns[:, used]),
+            white=(more[:, white], R[:, white]),
+            white_start=norm(self.columns[:, white]),
             size=0.0,
             probe_size=0.0,
             amplification=0.0,
             eps=problem.eps,
+            scale=self.scale,
         )
-        return found, R, norm(errors[:, :PROBES]) / answer if answer else 0.0
+        return found, R, misfit
 
 
 @dataclass(kw_only=True)
@@ -135,7 +150,7 @@ class _FirstOrder:
     def verify(self, state: Any, session: Session) -> Evidence:
         """The value, the true residual, and the probes' errors: one sum."""
         evidence, state.R, state.inconsistency = state.probes.evidence(
-            state.problem, session, state.x, state.gradient
+            state.problem, session, state.x, state.gradient, state.exhausted
         )
         state.gradient = product(state.problem.A, state.R, adjoint="X")
         return evidence
@@ -266,7 +281,6 @@ class PooledState(State):
 
     probes: PooledProbes
     minimiser: MinimalResiduals
-    ridge: float
     inconsistency: float = 0.0
 
     def saved(self) -> dict[str, Any]:
@@ -283,23 +297,18 @@ class PooledState(State):
 class Pooled:
     """Minimal residuals on ``A A^H``, preconditioned by ``N = (1/M) sum (A_mu A_mu^H)^+``.
 
-    Where a machine's Gram matrix is singular it gets a small ridge.
-    Two messages an iteration, one for N and one for ``A A^H``.
+    N has the range of A, so that what C has outside of it does no harm. Two messages an iteration,
+    one for N and one for ``A A^H``.
     """
 
     free = False
     projects = False
 
     def init(self, problem: LocalProblem, session: Session) -> PooledState:
-        """Probes, and the mean eigenvalue of all Gram matrices for machines without data."""
+        """Condition, set up the probes."""
         probes = PooledProbes.create(problem, session)
-        (trace,) = session.sum(np.array([norm(problem.A) ** 2], problem.A.real.dtype))
-        mean = float(trace[0]) / (len(problem.A) * session.comm.size)
         return PooledState(
-            problem=problem,
-            probes=probes,
-            minimiser=MinimalResiduals(probes.columns),
-            ridge=max(RIDGE, problem.eps**0.5) * mean,
+            problem=problem, probes=probes, minimiser=MinimalResiduals(probes.columns)
         )
 
     def step(self, state: PooledState, session: Session) -> None:
@@ -312,12 +321,7 @@ class Pooled:
         if not block.shape[1]:
             state.exhausted = True
             return
-        inside = product(U, block, adjoint="X")
-        if len(s) == len(A):
-            own = product(U, inside / (s**2)[:, None])
-        else:
-            ridge = A.real.dtype.type(state.ridge)
-            own = product(U, inside * (1 / (s**2 + ridge) - 1 / ridge)[:, None]) + block / ridge
+        own = product(U, product(U, block, adjoint="X") / (s**2)[:, None])
         (directions,) = session.sum(own)
         directions, _ = basis(directions)
         (images,) = session.sum(product(A, product(A, directions, adjoint="X")))
@@ -338,6 +342,7 @@ class Pooled:
             session,
             product(A, found.Z, adjoint="X"),
             product(A, found.R, adjoint="X"),
+            state.exhausted,
         )
         return evidence
 

@@ -1,0 +1,194 @@
+"""Shards on disk, checkpoints, and the command without MPI."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eagle
+import eagle.distributed as many
+from eagle.cli import main
+from eagle.distributed.shards import load_shard, slices
+from eagle.tables import TableError
+from tests.distributed.machines import ITERATIVE, simulate
+
+
+@pytest.fixture
+def shards():
+    return many.shards_with_diversity(0.2, 3, d=24, rng=0)
+
+
+def write(folder: Path, shards: many.Shards, kind: str) -> Path:
+    folder.mkdir()
+    np.save(folder / "C.npy", shards.C)
+    for mu, (A, B) in enumerate(zip(shards.A, shards.B, strict=True)):
+        if kind == "npz":
+            np.savez(folder / f"part{mu + 8}.npz", A=A, B=B)  # 8, 9, 10
+        elif kind == "pairs":
+            np.save(folder / f"A-{mu + 8}.npy", A)
+            np.save(folder / f"B-{mu + 8}.npy", B)
+    if kind == "slices":
+        np.save(folder / "A.npy", np.hstack(shards.A))
+        np.save(folder / "B.npy", np.hstack(shards.B))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["npz", "pairs", "slices"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 70])
+def test_every_column_is_read_once_and_in_order(kind, size, shards, tmp_path):
+    folder = write(tmp_path / "shards", shards, kind)
+    parts = [load_shard(folder, rank, size) for rank in range(size)]
+    for index, whole in enumerate((np.hstack(shards.A), np.hstack(shards.B))):
+        np.testing.assert_array_equal(np.hstack([part[index] for part in parts]), whole)
+    for part in parts:
+        np.testing.assert_array_equal(part[2], shards.C)
+    if kind == "slices":
+        assert isinstance(parts[0][0], np.memmap)
+    if size == 70:
+        assert any(part[0].shape == (24, 0) for part in parts)
+
+
+def test_slices_cover_and_differ_by_one():
+    for count in range(12):
+        for size in range(1, 6):
+            sizes = [len(range(count)[slices(count, size, rank)]) for rank in range(size)]
+            assert sum(sizes) == count
+            assert max(sizes) - min(sizes) <= 1
+
+
+DAMAGE = {
+    "no folder": (lambda f: f.rename(f.parent / "gone"), "shards: no such folder"),
+    "no C": (lambda f: (f / "C.npy").unlink(), r"C\.npy: no such file"),
+    "nothing": (lambda f: [p.unlink() for p in f.glob("*.npz")], "must hold either"),
+    "two kinds": (lambda f: np.save(f / "A.npy", np.ones((2, 2))), "must hold either"),
+    "truncated": (lambda f: (f / "part9.npz").write_bytes(b"PK\3\4"), "part9.npz: truncated"),
+    "no A": (lambda f: np.savez(f / "part9.npz", B=np.ones((2, 2))), "part9.npz: holds no array A"),
+    "columns": (lambda f: np.savez(f / "part9.npz", A=np.ones((24, 3)), B=np.ones((2, 4))),
+                "part9.npz: A with shape"),
+    "rows": (lambda f: np.savez(f / "part9.npz", A=np.ones((2, 3)), B=np.ones((2, 3))),
+             "do not fit together"),
+    "text C": (lambda f: (f / "C.npy").write_text("1 2 3"), r"C\.npy: truncated or not a \.npy"),
+    "pickled": (lambda f: np.save(f / "C.npy", np.array([{}]), allow_pickle=True), r"C\.npy: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_folder_is_one_line_and_status_2(case, shards, tmp_path, capsys, monkeypatch):
+    folder = write(tmp_path / "shards", shards, "npz")
+    damage, message = DAMAGE[case]
+    damage(folder)
+    with pytest.raises(TableError, match=message):
+        load_shard(folder)
+    monkeypatch.chdir(tmp_path)
+    assert main(["distributed", "shards", "-o", "D.npy"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"eagle distributed: error: .*\n", err)
+    assert not Path("D.npy").exists()
+
+
+def test_the_command_on_one_machine(shards, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("shards"), shards, "npz")
+    assert main(["distributed", "shards", "-o", "D.npy", "--method", "krylov"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("eagle.distributed.Result: 2 x 2 float64, CONVERGED\n")
+    assert err == ""
+    assert shards.error(np.load("D.npy")) <= 1e-10
+    assert main(["distributed", "shards", "-o", "D.npy", "--method", "gd", "--maxiter", "2"]) == 1
+    assert "MAX_ITERATIONS" in capsys.readouterr().err
+
+
+BAD = {
+    "method": (["--method", "x"], "method 'x' is not one of auto"),
+    "patience": (["--patience", "0"], "patience must be finite, positive, got 0.0"),
+    "deadline": (["--deadline", "-1"], "deadline must be finite"),
+    "output": (["-o", "D.txt"], "D.txt: the name must end in one of"),
+    "rtol": (["--rtol", "-1"], "rtol must be finite"),
+    "one reduction": (["--method", "tsqr", "--checkpoint", "c"], "checkpoint: method 'tsqr'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_options_are_one_line_and_status_2(case, shards, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("shards"), shards, "npz")
+    flags, message = BAD[case]
+    assert main(["distributed", "shards", "-o", "D.npy", *flags]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"eagle distributed: error: {message}")
+    assert err.count("\n") == 1
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_a_restart_gives_the_same_answer(name, tmp_path):
+    shards = many.shards_with_diversity(0.1, 3, d=24, condition=8, rng=0)
+    arguments = (shards.A, shards.B, shards.C)
+    options = {"method": name, "rng": 0, "checkpoint": tmp_path / "state", "every": 4}
+    straight = many.simulate(*arguments, method=name, rng=0)
+    first = simulate(*arguments, **options, maxiter=6)
+    assert first.iterations == 6
+    assert [path.name for path in sorted((tmp_path / "state").iterdir())] == ["000000004", "latest"]
+    again = many.simulate(*arguments, **options)
+    assert again.iterations == straight.iterations
+    assert np.linalg.norm(again.value - straight.value) <= 1e-12 * np.linalg.norm(straight.value)
+    # Only what was left to do was done: the history starts after the checkpoint.
+    assert again.history[0].iteration == 5
+
+
+@pytest.mark.parametrize("change", ["data", "split", "seed", "method"])
+def test_a_checkpoint_of_another_problem_is_refused(change, shards, tmp_path):
+    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
+    A, B, C = list(shards.A), list(shards.B), shards.C
+    if change == "data":
+        C = 2 * C
+    elif change == "split":
+        A[:2] = np.split(np.hstack(A[:2]), [7], axis=1)
+        B[:2] = np.split(np.hstack(B[:2]), [7], axis=1)
+    elif change == "seed":
+        options["rng"] = 1
+    else:
+        options["method"] = "eagle"
+    with pytest.raises(ValueError, match="is of another problem, split, method or seed"):
+        many.simulate(A, B, C, **options)
+
+
+def test_a_damaged_checkpoint_is_named_by_all(shards, tmp_path):
+    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
+    (tmp_path / "000000002" / "rank-1.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"rank 1: checkpoint .*rank-1.npz cannot be read"):
+        many.simulate(shards.A, shards.B, shards.C, **options)
+
+
+def test_a_crash_while_saving_leaves_the_checkpoint_before(shards, tmp_path, monkeypatch):
+    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
+    save = np.savez
+
+    def broken(file, **arrays):
+        if int(arrays["iteration"]) == 4:
+            raise OSError(28, "No space left on device")
+        save(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", broken)
+    with pytest.raises(OSError, match="No space left"):
+        many.simulate(shards.A, shards.B, shards.C, **options)
+    monkeypatch.undo()
+    assert (tmp_path / "latest").read_text() == "000000003"
+    result = many.simulate(shards.A, shards.B, shards.C, **options)
+    assert result.history[0].iteration == 4
+    assert shards.error(result.value) <= 1e-10
+
+
+def test_auto_with_a_checkpoint_takes_an_iteration(shards, tmp_path):
+    result = many.simulate(shards.A, shards.B, shards.C, rng=0, checkpoint=tmp_path)
+    assert result.method == "krylov"
+    assert isinstance(result, eagle.Result)
