@@ -46,23 +46,27 @@ def bad(index, entry):
     return change
 
 
+def option(**options):
+    return lambda mine, own: own.update(options)
+
+
 CASES = {
     "rows of A": (put(0, np.ones((5, N))), "ValueError: rank 2: C with shape"),
-    "rows of B": (put(1, np.ones((3, N))), "ValueError: ranks disagree: B_local has 2 rows on rank 0 and 3 on rank 2"),
+    "rows of B": (put(1, np.ones((3, N))), "ranks disagree: B_local has 2 rows on rank 0 and 3 on"),
     "columns of B": (put(1, np.ones((ROWS, 4))), "ValueError: rank 2: B_local with shape (2, 4)"),
-    "shape of C": (put(2, np.ones((D, 6))), "ValueError: ranks disagree: C has shape (4, 5) on rank 0 and (4, 6) on rank 2"),
+    "shape of C": (put(2, np.ones((D, 6))), "ranks disagree: C has shape (4, 5) on rank 0 and"),
     "content of C": (bad(2, 1.0 + 1e-15), "ValueError: ranks disagree: C has the digest"),
-    "dtype": (put(0, np.ones((D, N), complex)), "ValueError: ranks disagree: the data have dtype float64 on rank 0 and complex128"),
+    "dtype": (put(0, np.ones((D, N), complex)), "disagree: the data have dtype float64 on rank 0"),
     "nan": (bad(0, np.nan), "ValueError: rank 2: A_local with shape (4, 3) contains NaN"),
     "infinity": (bad(2, np.inf), "ValueError: rank 2: C with shape (4, 5) contains NaN or inf"),
     "object": (put(0, np.array([[None]])), "TypeError: rank 2: A_local must be numeric"),
     "three dimensions": (put(1, np.ones((1, 2, 3))), "rank 2: B_local"),
-    "method": (lambda mine, own: own.update(method="cg"), "ValueError: ranks disagree: the method and options are"),
-    "unknown method": (lambda mine, own: own.update(method="krylow"), "ValueError: rank 2: method 'krylow' is not one of auto"),
-    "rtol": (lambda mine, own: own.update(rtol=-1), "ValueError: rank 2: rtol must be finite, at least 0"),
-    "rng": (lambda mine, own: own.update(rng="x"), "TypeError: rank 2: rng must be an int"),
-    "time limit": (lambda mine, own: own.update(time_limit=0), "ValueError: rank 2: time_limit must be"),
-    "checkpoint": (lambda mine, own: own.update(method="tsqr", checkpoint="x"), "ValueError: rank 2: checkpoint: method 'tsqr'"),
+    "method": (option(method="cg"), "disagree: the method and options"),
+    "unknown method": (option(method="krylow"), "rank 2: method 'krylow' is not"),
+    "rtol": (option(rtol=-1), "ValueError: rank 2: rtol must be"),
+    "rng": (option(rng="x"), "TypeError: rank 2: rng must be an int"),
+    "time limit": (option(time_limit=0), "rank 2: time_limit must be"),
+    "checkpoint": (option(method="tsqr", checkpoint="x"), "rank 2: checkpoint: method"),
 }  # fmt: skip
 
 
@@ -83,7 +87,7 @@ def test_rounding_must_agree():
 
 
 def test_a_long_message_is_cut_and_not_lost():
-    with pytest.raises(ValueError, match="^aaaa"):
+    with pytest.raises(ValueError, match=r"^aaaa"):
         agree(many.SerialComm(), Facts(error=("ValueError", "a" * 10_000)))
 
 

@@ -99,7 +99,8 @@ def test_a_bias_shows_in_the_misfit_of_the_probe():
         value=np.ones((1, 1)),
         probe_error=np.full((1, 1), 0.5),
         residual=zeros, probe_residual=zeros, image=zeros, probe_image=zeros,
-        start=1.0, probe_start=1.0, white=(zeros, zeros), white_start=1.0, size=6.0, probe_size=3.0, amplification=1.0, eps=2e-16,
+        start=1.0, probe_start=1.0, white=(zeros, zeros), white_start=1.0,
+        size=6.0, probe_size=3.0, amplification=1.0, eps=2e-16,
     )  # fmt: skip
     assert evidence.biased == 1.0
     assert evidence.relative >= 1.0

@@ -88,7 +88,7 @@ def test_bad_arguments_are_named():
         many.diversity([np.ones((2, 1)), np.ones((3, 1))])
     with pytest.raises(ValueError, match=r"alpha must be 1 or at most 0.5 for 4 machines, got 0.7"):
         many.shards_with_diversity(0.7, 4)
-    with pytest.raises(ValueError, match="alpha must be 1 or at most 0.333 for 3 machines"):
+    with pytest.raises(ValueError, match=r"alpha must be 1 or at most 0.333 for 3 machines"):
         many.shards_with_diversity(0.4, 3)
 
 
