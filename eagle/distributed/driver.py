@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from eagle.distributed.certificate import Evidence
 from eagle.distributed.checkpoint import Checkpoint
 from eagle.distributed.methods.base import Iterative, Outcome
 from eagle.distributed.problem import LocalProblem
@@ -16,7 +17,8 @@ from eagle.result import Iteration, Status
 __all__ = ["iterate"]
 
 CAUTION = 0.3  # verify when this part of what was asked for seems to be left
-PATIENT = 2  # verifications in a row, at the end of a method, that may bring nothing
+PATIENT = 1  # verifications in a row that may bring nothing, when a method has nothing to do
+PATIENT_ON_THE_WAY = 8  # and when it has
 
 
 def iterate(
@@ -37,6 +39,7 @@ def iterate(
     state = method.init(problem, session)
     if checkpoint is not None:
         checkpoint.restore(state, session)
+    best_so_far: Evidence | None = None
     mark, fruitless, best, before = CAUTION * rtol, 0, np.inf, (np.inf, np.inf)
     history: list[Iteration] = []
     while True:
@@ -54,16 +57,20 @@ def iterate(
         evidence = method.verify(state, session)
         error = evidence.relative
         history[-1] = replace(history[-1], error_estimate=error)
+        fruitless = 0 if error < 0.5 * best else fruitless + 1
+        if best_so_far is None or error < best:
+            best, best_so_far = error, evidence
         status = None
-        if not np.isfinite(evidence.value).all():
+        if not np.isfinite(best_so_far.value).all():
             status = Status.NONFINITE
         elif error <= rtol:
             status = Status.CONVERGED
         elif last:
             status = Status.TIME_LIMIT if session.overtime else Status.MAX_ITERATIONS
         elif state.exhausted:
-            fruitless = 0 if error < 0.5 * best else fruitless + 1
-            status = Status.STAGNATED if method.free or fruitless >= PATIENT else None
+            status = Status.STAGNATED if method.free or fruitless > PATIENT else None
+        elif fruitless > PATIENT_ON_THE_WAY:
+            status = Status.STAGNATED
         elif method.projects and evidence.residual_gone(rtol):
             # An error that comes from the residual falls with it, a bias does not.
             now = norm(evidence.probe_residual), norm(evidence.probe_error)
@@ -74,15 +81,14 @@ def iterate(
         if status is not None:
             found = method.describe(state)
             outcome = Outcome(
-                value=evidence.value,
+                value=best_so_far.value,
                 status=status,
-                error_estimate=error,
+                error_estimate=best,
                 inconsistency=float(found["inconsistency"] or 0.0),
                 iterations=state.iteration,
                 history=tuple(history),
                 diversity=found["diversity"],
             )
             return outcome, method.projects and status is Status.STAGNATED
-        best = min(best, error)
         state.exhausted = False
         mark = min(mark, state.left) * float(np.clip(CAUTION * rtol / error, 1e-3, 0.5))
