@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("central", "transformer")
+NAMES = ("central", "distributed", "limited", "transformer")
 
 
 def main(argv: list[str] | None = None) -> int:

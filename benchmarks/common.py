@@ -15,18 +15,23 @@ import scipy
 
 import eagle
 
-__all__ = ["Report", "best_time", "gemm_seconds"]
+__all__ = ["Report", "best_run", "best_time", "gemm_seconds"]
 
 
 def best_time(function: Callable[[], Any], repeats: int = 3) -> float:
     """Seconds of the fastest of some runs, after one to warm up."""
-    function()
+    return best_run(function, repeats)[0]
+
+
+def best_run(function: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
+    """The same, and what the function returns."""
+    value = function()
     best = np.inf
     for _ in range(repeats):
         start = time.perf_counter()
-        function()
+        value = function()
         best = min(best, time.perf_counter() - start)
-    return float(best)
+    return float(best), value
 
 
 def gemm_seconds(n: int, dtype: Any = np.float64, repeats: int = 5) -> float:

@@ -19,33 +19,30 @@ TRIALS = 3
 
 @dataclass(frozen=True)
 class Rates:
-    """Real floating-point operations, and bytes, per second.
+    """Real floating-point operations per second.
 
     Rounded to powers of two, so that equal machines plan alike.
     """
 
     product: float
     factorisation: float
-    reading: float
 
 
 @cache
 def rates(char: str) -> Rates:
-    """Rates for the dtype of this character: gemm, geqrf, and reading by dot."""
+    """Rates for the dtype of this character: gemm and geqrf."""
     import scipy.linalg
 
-    from eagle.kernels.blas import energy, product
+    from eagle.kernels.blas import product
 
     dtype = np.dtype(char)
     unit = 4.0 if dtype.kind == "c" else 1.0
     A = np.asfortranarray(np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(dtype))
-    long = np.ones(2**20, dtype)
     return Rates(
         product=_rounded(unit * 2 * SIZE**3 / _best(lambda: product(A, A))),
         factorisation=_rounded(
             unit * 4 / 3 * SIZE**3 / _best(lambda: scipy.linalg.qr(A, mode="r"))
         ),
-        reading=_rounded(long.nbytes / _best(lambda: energy(long))),
     )
 
 

@@ -29,8 +29,8 @@ from eagle.problem import Problem
 
 __all__ = ["Choice", "choices"]
 
-FIRST = 0.5  # part of what it may save that a first look at A may cost
-MORE = 0.25  # and all looks together
+BEFORE = 0.65  # of the time of LU: what looks at a square A may take before it
+ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 500  # shorter side from which on there is something to save
 SMALL = 2**26  # bytes of an operand that may be written out
 
@@ -84,17 +84,20 @@ def _dense(problem: Problem, options: Options) -> Iterator[Choice]:
     def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
         return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
 
-    if looks is not None and looks.cost() <= FIRST * looks.full(lu=square):
-        if looks.succeeds():
-            yield choice(Compressed(), looks.reason, looks.found)
-        said.append(looks.reason)
+    def sketched(seconds: float) -> Iterator[Choice]:
+        assert looks is not None
+        while looks.found is problem and looks.spent() <= seconds:
+            if looks.succeeds():
+                yield choice(Compressed(), looks.reason, looks.found)
+            said.append(looks.reason)
+
     if square:
+        if looks is not None:
+            yield from sketched(BEFORE * looks.full(lu=True))
         yield choice(Direct("lu"), "LU takes the fewest operations for a square A")
         said.append("LU was not accurate, as if A were singular")
-    while looks is not None and looks.found is problem and looks.spent() <= MORE * looks.full():
-        if looks.succeeds():
-            yield choice(Compressed(), looks.reason, looks.found)
-        said.append(looks.reason)
+    if looks is not None:
+        yield from sketched(ALL * looks.full())
     yield choice(
         Eagle(schedule="cholesky"),
         "EAGLE with Cholesky factorisations takes the fewest operations for any A"

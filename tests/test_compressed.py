@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.compressed import FIRST, SPARE
-from eagle.sketch import NONZEROS
+from eagle.sketch import NONZEROS, Dense, SparseSign, draw
 from tests.systems import SHAPES, quietly, system
 from tests.tolerances import relative_error, tolerance
 
@@ -141,3 +141,174 @@ def test_an_impossible_size_is_refused():
         eagle.Compressed(0)
     with pytest.raises(TypeError, match="size must be an integer"):
         eagle.Compressed("large")
+
+
+# --- the spectrum -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("shape", [(90, 70), (70, 90)])
+@pytest.mark.parametrize("spectral", [{"rank": 4}, {"cutoff": 0.05}, {"ridge": 0.3}])
+def test_truncation_and_ridge_are_those_of_a_decomposition_of_a(shape, spectral, dtype):
+    """Rank 12 of 70: the sketch sees all of A, the core is truncated."""
+    given = system(shape, rank=12, condition=1e3, dtype=dtype, kind="both inconsistent", seed=1)
+    U, s, Vh = np.linalg.svd(given.A.astype(complex), full_matrices=False)
+    U, s, Vh = U[:, :12], s[:12], Vh[:12]
+    gain = s / (s**2 + spectral.get("ridge", 0.0))
+    gain *= s > spectral.get("cutoff", 0.0) * s[0]
+    gain[spectral.get("rank", 12) :] = 0
+    value = (given.B @ Vh.conj().T * gain) @ (U.conj().T @ given.C)
+    value = value if np.dtype(dtype).kind == "c" else value.real
+    result = solve(given, eagle.Compressed(24), **spectral)
+    assert result.converged
+    # Weyl: singular values move by eps ||A||, which the gaps and s_4 / s_0 = .15 turn into this.
+    assert relative_error(result.value, value) <= tolerance(dtype, 100)
+    assert relative_error(result.value, value) <= 10 * result.error_estimate + tolerance(dtype, 100)
+    if "ridge" not in spectral:
+        assert result.rank == np.count_nonzero(gain)
+
+
+@pytest.mark.parametrize("spectral", [{"rank": 40}, {"cutoff": 1e-2}, {"ridge": 1e-4}])
+def test_a_matrix_that_is_not_of_low_rank_is_truncated_exactly_too(spectral):
+    given = system((60, 50), condition=1e3, kind="both inconsistent", seed=2)
+    result = solve(given, eagle.Compressed(8), **spectral)
+    direct = solve(given, "direct", **spectral)
+    assert relative_error(result.value, direct.value) <= tolerance(np.float64, 1e3)
+
+
+def test_a_spectrum_without_a_gap_is_truncated_where_it_is_asked_to_be():
+    points = np.linspace(0, 1, 260)[:, None]
+    K = np.exp(-((points - points.T) ** 2) / 0.02)
+    A, B, C = K[:250, :250], K[250:, :250], K[:250, 250:]
+    U, s, Vh = np.linalg.svd(A)
+    for cutoff in (1e-3, 1e-8):
+        result = solve(eagle.problems.Blocks(A, B, C, C, s), eagle.Compressed(80), cutoff=cutoff)
+        kept = int(np.count_nonzero(s > cutoff * s[0]))
+        best = (B @ Vh[:kept].T / s[:kept]) @ (U[:, :kept].T @ C)
+        assert result.rank == kept
+        assert relative_error(result.value, best) <= tolerance(np.float64, 10 / cutoff)
+
+
+def test_a_sketch_that_may_not_grow_follows_the_singular_values_beyond_it():
+    """Within a factor of the best error of that rank, and told by the estimate."""
+    points = np.linspace(0, 1, 260)[:, None]
+    K = np.exp(-((points - points.T) ** 2) / 0.02)
+    blocks = eagle.problems.Blocks(K[:250, :250], K[250:, :250], K[:250, 250:], K[250:, 250:], K)
+    U, s, Vh = np.linalg.svd(blocks.A)
+    errors = []
+    for k in (6, 10, 14, 18):
+        best = (blocks.B @ Vh[:k].T / s[:k]) @ (U[:, :k].T @ blocks.C)
+        result = solve(blocks, eagle.Compressed(k, grow=False))
+        error = relative_error(result.value, blocks.D)
+        errors.append(error)
+        assert result.rank <= k
+        assert error <= 10 * result.error_estimate
+        # Halko, Martinsson, Tropp, theorem 10.6: sqrt(k) s_k up to a constant, without oversampling.
+        assert error <= 20 * k**0.5 * max(relative_error(best, blocks.D), s[k] / s[0])
+    assert errors[-1] < 1e-2 * errors[0]
+
+
+def test_a_sketch_that_may_not_grow_says_so():
+    problem = eagle.problems.low_rank(200, 180, rank=60, condition=10, rng=0)
+    result = solve(problem, eagle.Compressed(30, grow=False))
+    assert result.status is eagle.Status.STAGNATED
+    assert problem.error(result.value) <= 10 * result.error_estimate
+    with pytest.raises(TypeError, match="grow must be True or False"):
+        eagle.Compressed(grow="no")
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_a_memory_limit_narrows_the_first_sketch_and_ends_the_last():
+    problem = eagle.problems.low_rank(400, 300, rank=20, condition=10, rng=0)
+    enough = solve(problem, memory_limit=10**6)
+    assert enough.converged
+    assert enough.rank == 20
+    short = solve(problem, memory_limit=300_000)
+    assert short.status is eagle.Status.MEMORY_LIMIT
+    assert problem.error(short.value) <= 10 * short.error_estimate
+    with pytest.warns(eagle.ConvergenceWarning, match="Raise `memory_limit`"):
+        eagle.solve(
+            problem.A, problem.B, problem.C, method="compressed", memory_limit=300_000, rng=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind", "message"),
+    [
+        (0, ValueError, "memory_limit must be at least 1"),
+        (2.5, TypeError, "memory_limit must be an integer"),
+        (1000, ValueError, r"memory_limit must be at least \d+ bytes for a sketch of 8 columns"),
+    ],
+)
+def test_an_impossible_memory_limit_is_refused(limit, kind, message):
+    problem = eagle.problems.low_rank(400, 300, rank=20, rng=0)
+    with pytest.raises(kind, match=message):
+        solve(problem, memory_limit=limit)
+
+
+def test_factors_that_do_not_fit_are_refused():
+    problem = eagle.problems.low_rank(400, 300, rank=100, rng=0)
+    with pytest.raises(ValueError, match="memory_limit=300000 is too small to factorise A"):
+        solve(problem, memory_limit=300_000, rank=5)
+
+
+def test_a_limited_sketch_allocates_no_more_than_that():
+    import tracemalloc
+
+    problem = eagle.problems.low_rank(3000, 2000, rank=20, condition=10, rng=0)
+    limit = 6 * 10**6  # an eighth of A
+    solve(problem, eagle.Compressed(sketch="rademacher"), memory_limit=limit)  # imports
+    tracemalloc.start()
+    result = solve(problem, eagle.Compressed(sketch="rademacher"), memory_limit=limit)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.rank == 20
+    assert peak <= limit
+
+
+def test_an_unknown_sketch_lists_those_there_are():
+    with pytest.raises(ValueError, match="sketch must be one of 'auto', 'sparse-sign'"):
+        eagle.Compressed(sketch="srht")
+
+
+# --- what random sketches promise -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sparse-sign", "rademacher", "gaussian"])
+def test_sketches_keep_the_geometry_of_a_subspace(kind):
+    """Singular values of ``V^H T / sqrt(scale)`` for orthonormal V (n x k), s = 8 k.
+
+    Within 1 +- 3 sqrt(k / s) = 1 +- 1.06 would be no statement from below; they stay within
+    1 +- 1.7 sqrt(k / s) with a failure probability below exp(-(0.7 sqrt(k))^2 / 2) = 1e-2 for
+    Gaussian T (Davidson, Szarek), and all of 20 fixed seeds do.
+    """
+    n, k, s = 500, 24, 192
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        V = np.linalg.qr(rng.standard_normal((n, k)))[0]
+        T = draw(kind, 1, n, s, np.dtype(float), rng).dense()
+        size = np.linalg.norm(T) / np.sqrt(n)
+        stretch = np.linalg.svd(V.T @ T / size, compute_uv=False)
+        assert stretch.max() <= 1 + 1.7 * np.sqrt(k / s)
+        assert stretch.min() >= 1 - 1.7 * np.sqrt(k / s)
+
+
+def test_signs_are_signs_and_balanced():
+    T = draw("sparse-sign", 1, 4000, 64, np.dtype(float), np.random.default_rng(0))
+    assert set(np.unique(T.signs)) == {-1.0, 1.0}
+    assert all(len(set(row)) == NONZEROS for row in T.places)
+    assert T.places.min() == 0
+    assert T.places.max() == 63
+    # Sums of 16,000 signs have a standard deviation of 126; 6 of them are passed once in 1e9.
+    assert abs(T.signs.sum()) <= 6 * 126
+    dense = draw("rademacher", 1, 4000, 4, np.dtype(float), np.random.default_rng(0)).dense()
+    assert set(np.unique(dense)) == {-1.0, 1.0}
+    assert abs(dense.sum()) <= 6 * 126
+
+
+def test_auto_takes_dense_sketches_for_small_matrices_and_sparse_ones_for_large():
+    rng = np.random.default_rng(0)
+    assert isinstance(draw("auto", 100, 100, 10, np.dtype(float), rng), Dense)
+    assert isinstance(draw("auto", 5000, 5000, 100, np.dtype(float), rng), SparseSign)

@@ -16,7 +16,7 @@ from eagle.problem import Problem, as_matrix
 from tests.systems import DTYPES, system
 from tests.tolerances import relative_error, tolerance
 
-BALANCED = Rates(product=2.0**37, factorisation=2.0**35, reading=2.0**34)
+BALANCED = Rates(product=2.0**37, factorisation=2.0**35)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_a_large_matrix_of_full_rank_goes_to_eagle():
 
 
 def test_looks_that_cost_too_much_are_not_taken(monkeypatch):
-    slow = Rates(product=2.0**37, factorisation=2.0**20, reading=2.0**34)
+    slow = Rates(product=2.0**37, factorisation=2.0**20)
     monkeypatch.setattr("eagle.plan.rates", lambda char: slow)
     assert names(planned(wide(800, 700, 30))) == ["Eagle", "Direct"]
 
@@ -164,7 +164,7 @@ def test_a_memory_limit_leaves_two_methods():
 def test_rates_are_measured_once_and_are_powers_of_two():
     measured = rates("d")
     assert measured is rates("d")
-    for rate in (measured.product, measured.factorisation, measured.reading):
+    for rate in (measured.product, measured.factorisation):
         assert 2.0 ** round(np.log2(rate)) == rate
         assert 1e6 < rate < 1e16
     assert memory() > 2**26

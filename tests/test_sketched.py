@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.sketched import SAMPLINGS, default_size
+from eagle.operand import Mapped
 from eagle.options import Options
 from eagle.problem import Problem
 from eagle.update import LIFTS, Blocks, update
@@ -186,3 +187,73 @@ def test_noise_that_steps_leave_behind_is_not_taken_for_rank():
         result = eagle.solve(problem.A, problem.B, problem.C, method=eagle.Sketched(10), rng=seed)
         assert result.rank == 20
         assert problem.error(result.value) <= tolerance(np.float64, 50)
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_exact_steps_keep_a_basis_and_no_copy_of_a():
+    import tracemalloc
+
+    problem = eagle.problems.low_rank(2500, 2000, rank=20, condition=10, rng=0)
+    limit = 8 * 10**6  # a fifth of A
+    solve(problem, eagle.Sketched(20), memory_limit=limit)  # imports
+    tracemalloc.start()
+    result = solve(problem, eagle.Sketched(20), memory_limit=limit)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.rank == 20
+    assert problem.error(result.value) <= tolerance(np.float64, 50)
+    assert peak <= limit
+
+
+def test_a_basis_that_does_not_fit_is_told():
+    problem = eagle.problems.low_rank(300, 250, condition=10, rng=0)
+    result = solve(problem, eagle.Sketched(10), memory_limit=300_000)
+    assert result.status is eagle.Status.MEMORY_LIMIT
+    assert problem.error(result.value) <= 10 * result.error_estimate
+    assert solve(problem, eagle.Sketched(10), memory_limit=2 * 10**6).converged
+
+
+def test_a_limit_narrows_the_default_sketch():
+    problem = eagle.problems.low_rank(800, 700, rank=10, condition=10, rng=0)
+    wide, narrow = solve(problem, "sketched"), solve(problem, "sketched", memory_limit=10**6)
+    assert narrow.converged
+    assert narrow.iterations > wide.iterations
+
+
+@pytest.mark.parametrize(
+    ("method", "what"),
+    [
+        (eagle.Sketched(100), "sketches of 100 columns"),
+        (eagle.Sketched(5, step_sizes=(0.9, 1.0)), "steps that work on a copy"),
+        (eagle.Sketched(5, lift="paper"), "steps that work on a copy"),
+    ],
+)
+def test_a_limit_under_which_no_step_is_possible_is_refused(method, what):
+    problem = eagle.problems.low_rank(300, 250, rank=10, rng=0)
+    with pytest.raises(ValueError, match=rf"memory_limit must be at least \d+ bytes for {what}"):
+        solve(problem, method, memory_limit=200_000)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_file_is_read_a_sketch_at_a_time(order, tmp_path, monkeypatch):
+    """No more of it than a sketch is ever copied."""
+    problem = eagle.problems.low_rank(120, 100, rank=8, condition=10, rng=0)
+    np.save(tmp_path / "A.npy", np.array(problem.A, order=order))
+    A = np.load(tmp_path / "A.npy", mmap_mode="r")
+    widths = []
+    columns = Mapped.columns
+
+    def watched(self, index):
+        out = columns(self, index)
+        widths.append(out.shape)
+        return out
+
+    monkeypatch.setattr(Mapped, "columns", watched)
+    result = eagle.solve(A, problem.B, problem.C, method=eagle.Sketched(6), rng=0)
+    length, side = (120, 100) if order == "F" else (100, 120)
+    assert problem.error(result.value) <= tolerance(np.float64, 50)
+    assert {rows for rows, _ in widths} == {length}
+    assert max(width for _, width in widths) == 6
+    assert sum(width for _, width in widths) == side  # one epoch

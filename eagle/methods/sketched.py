@@ -23,7 +23,7 @@ import numpy as np
 from eagle.certificate import COUNT
 from eagle.kernels.blas import norm, product
 from eagle.methods.base import Method, State, relative
-from eagle.operand import Mapped, Matrix, Operand
+from eagle.operand import PIECE, Mapped, Matrix, Operand
 from eagle.options import Options, check_count
 from eagle.problem import Problem
 from eagle.schedule import as_schedule
@@ -37,6 +37,7 @@ USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
 NOISE = 30.0  # in units of eps ||A||_F: columns of a sketch that are nothing but rounding errors
 STALLED = 0.5  # an epoch that leaves more than this of what it found gains nothing
 NEW = 0.1  # part of a direction outside a basis from which on it is another direction
+WORK = 6  # copies of a sketch that a step makes
 LOST = 1e3  # times what is left of probe rows: a row of B with more left is inconsistent
 
 
@@ -180,8 +181,8 @@ class Sketched(Method):
         options: Options,
     ) -> SketchedState:
         (d, n), user = A.shape, work.shape
-        size = min(n, self.size or default_size(min(d, n)))
         exact = self._pair is None
+        size = min(n, self.size or _affordable(A, options.memory_limit, exact))
         _refuse_if_small(options.memory_limit, A, size, exact)
         C = np.array(C, order="F")
         common: dict[str, Any] = {
@@ -260,10 +261,21 @@ class Sketched(Method):
         return fresh
 
 
+def _affordable(A: Matrix, limit: int | None, exact: bool) -> int:
+    """Columns per sketch if none are asked for; fewer if they would not fit."""
+    size = default_size(min(A.shape))
+    column = A.shape[0] * A.dtype.itemsize
+    if isinstance(A, Mapped):
+        size = min(size, max(1, PIECE // column))
+    if limit is not None and exact:
+        size = min(size, max(1, limit // (4 * WORK * column)))
+    return size
+
+
 def _refuse_if_small(limit: int | None, A: Matrix, size: int, exact: bool) -> None:
     """ValueError for a memory limit under which not even the first step is possible."""
     d, n = A.shape
-    least = A.dtype.itemsize * (4 * d * size if exact else 2 * d * n)
+    least = A.dtype.itemsize * (2 * WORK * d * size if exact else 2 * d * n)
     if limit is not None and limit < least:
         what = f"sketches of {size} columns" if exact else "steps that work on a copy"
         raise ValueError(
@@ -323,17 +335,20 @@ def _take_out(state: ExactState, sampling: str) -> None:
             # leaves them in every column that has more of it.
             growth = float((np.abs(pull).max(axis=1) / state.pivots[:k]).max())
             noise = max(noise, growth * state.floor)
-    Q, R, order = scipy.linalg.qr(At, mode="economic", pivoting=True, check_finite=False)
     d, r = At.shape
-    state.count(d, r, r)
-    kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > noise))
+    state.count(d, r, 1)
+    kept = 0
+    if np.linalg.norm(At, axis=0).max() > noise:  # otherwise there is nothing new
+        Q, R, order = scipy.linalg.qr(At, mode="economic", pivoting=True, check_finite=False)
+        state.count(d, r, r)
+        kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > noise))
     if sampling == "orthonormal":  # it sees everything that there is
         state.exhausted = state.exhausted or kept < At.shape[1]
-    Q, R = np.asfortranarray(Q[:, :kept]), R[:kept, :kept]
     if not kept:
         state.outside += (Bt.real**2 + Bt.imag**2).sum(axis=1)
         state.change = np.inf
         return
+    Q, R = np.asfortranarray(Q[:, :kept]), R[:kept, :kept]
     new = scipy.linalg.solve_triangular(
         R, Bt[:, order[:kept]].conj().T, trans="C", check_finite=False
     ).conj()
@@ -360,7 +375,7 @@ def _append(state: ExactState, Q: np.ndarray, along: np.ndarray, pivots: np.ndar
     if k + new > state.Q.shape[1]:
         capacity = min(max(2 * k, k + new), min(state.A.shape) + state.size)
         if state.limit is not None:
-            numbers = d * (k + capacity + 4 * state.size + state.basis.shape[1])
+            numbers = d * (k + capacity + WORK * state.size + state.basis.shape[1])
             if numbers * Q.dtype.itemsize > state.limit:
                 state.out_of_memory = True
                 return
