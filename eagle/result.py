@@ -147,11 +147,14 @@ class Result:
         def number(x: float | None) -> str:
             return "unknown" if x is None else f"{x:.2g}"
 
+        advice = self.status.advice
+        if self.inconsistency > np.finfo(self.value.dtype).eps ** 0.5:
+            advice += " B has a part that A does not explain: B A^+ C is no reconstruction then."
         shape = " x ".join(map(str, self.value.shape))
         rank = "unknown" if self.rank is None else str(self.rank)
         lines = [
             f"eagle.Result: {shape} {self.value.dtype}, {self.status.name}",
-            f"  {self.status.advice}",
+            f"  {advice}",
             f"  method          {self.method}",
             f"  plan            {self.plan}",
             f"  iterations      {self.iterations} in {self.seconds:.3g} s, {self.flops:.3g} flops",

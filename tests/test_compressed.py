@@ -203,7 +203,7 @@ def test_a_sketch_that_may_not_grow_follows_the_singular_values_beyond_it():
         errors.append(error)
         assert result.rank <= k
         assert error <= 10 * result.error_estimate
-        # Halko, Martinsson, Tropp, theorem 10.6: sqrt(k) s_k up to a constant, without oversampling.
+        # Halko, Martinsson, Tropp, theorem 10.6: sqrt(k) s_k up to a constant.
         assert error <= 20 * k**0.5 * max(relative_error(best, blocks.D), s[k] / s[0])
     assert errors[-1] < 1e-2 * errors[0]
 
@@ -217,7 +217,7 @@ def test_a_sketch_that_may_not_grow_says_so():
         eagle.Compressed(grow="no")
 
 
-# --- memory ---------------------------------------------------------------------------------------
+# --- memory -------------------------------------------------------------------------------------
 
 
 def test_a_memory_limit_narrows_the_first_sketch_and_ends_the_last():
@@ -273,7 +273,7 @@ def test_an_unknown_sketch_lists_those_there_are():
         eagle.Compressed(sketch="srht")
 
 
-# --- what random sketches promise -------------------------------------------------------------------
+# --- what random sketches promise ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["sparse-sign", "rademacher", "gaussian"])

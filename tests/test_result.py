@@ -71,6 +71,14 @@ def test_repr_leaves_the_history_out(result):
     assert "status=<Status.CONVERGED" in repr(result)
 
 
+def test_inconsistent_data_are_told():
+    given = system("wide", rank=4, kind="inconsistent B")
+    text = str(eagle.solve(given.A, given.B, given.C, rng=0))
+    assert "B has a part that A does not explain" in text
+    given = system("wide", rank=4)
+    assert "no reconstruction" not in str(eagle.solve(given.A, given.B, given.C, rng=0))
+
+
 def test_every_status_says_what_to_do():
     names = {status.name for status in Status}
     assert names == {

@@ -112,6 +112,16 @@ def test_inconsistent_blocks_of_a_rank_deficient_matrix(shape, size):
     assert result.inconsistency > 0.01
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lift", LIFTS)
+def test_exact_steps_remove_the_bias_that_printed_ones_leave(shape, lift):
+    given = system(shape, rank=5, kind="both inconsistent", condition=3, seed=1)
+    result = solve(given, eagle.Sketched(4, lift=lift, step_sizes=(0.95, 1.0)), maxiter=3000)
+    assert result.converged
+    assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
+    assert result.inconsistency > 0.01
+
+
 def test_a_stochastic_step_with_all_columns_is_gradient_descent():
     problem = eagle.problems.low_rank(20, 12, condition=3, rng=0)
     whole = solve(problem, eagle.StochasticGradientDescent(12), maxiter=5, rtol=1e-15)

@@ -114,8 +114,8 @@ class Sketched(Method):
 
     If A is rank-deficient and B has a part outside its row space, sketches of columns do not lead
     to the least norm. That is seen by what is left of B; the method then goes on from the other
-    side with ``(Q^H A, B, Q^H C)``, Q an orthonormal basis of the range of A. Full lift with
-    exact steps only.
+    side with ``(Q^H A, B, Q^H C)``, Q an orthonormal basis of the range of A. Steps that are not
+    exact leave a bias there: once they have nothing left to gain, exact ones start over.
 
     References
     ----------
@@ -168,7 +168,9 @@ class Sketched(Method):
         d, n = problem.A.shape
         flipped = problem.A.by_rows if isinstance(problem.A, Mapped) else d < n
         work = problem.adjoint() if flipped else problem
-        return self._state(problem, work, work.A, work.rows(), work.columns(), flipped, options)
+        exact = self._pair is None
+        blocks = work.A, work.rows(), work.columns()
+        return self._state(problem, work, *blocks, flipped, options, exact)
 
     def _state(
         self,
@@ -179,9 +181,9 @@ class Sketched(Method):
         C: np.ndarray,
         flipped: bool,
         options: Options,
+        exact: bool,
     ) -> SketchedState:
         (d, n), user = A.shape, work.shape
-        exact = self._pair is None
         size = min(n, self.size or _affordable(A, options.memory_limit, exact))
         _refuse_if_small(options.memory_limit, A, size, exact)
         C = np.array(C, order="F")
@@ -223,7 +225,7 @@ class Sketched(Method):
             _move(state, self.sampling, self.lift, *self._pair)
             if state.position >= state.A.shape[1]:
                 _judge(state, whole=False)
-            return state
+            return self._finish(state) if state.settled else state
         n = state.A.shape[1]
         if state.position >= n:
             _begin(state, self.sampling)
@@ -242,6 +244,15 @@ class Sketched(Method):
         """D, turned back if the adjoint problem was solved."""
         return state.D.conj().T if state.flipped else state.D
 
+    def _finish(self, state: SketchedState) -> SketchedState:
+        """Exact steps from the start, once others have nothing left to gain; see the Notes."""
+        work = state.work
+        options = Options(rng=state.rng, memory_limit=state.limit)
+        blocks = work.A, work.rows(), work.columns()
+        fresh = self._state(state.problem, work, *blocks, state.flipped, options, exact=True)
+        fresh.flops, fresh.matmuls = state.flops, state.matmuls
+        return fresh
+
     def _restart(self, state: ExactState) -> SketchedState:
         """Go on with ``(Q^H A, B, Q^H C)`` from the other side; see the Notes."""
         work = state.work
@@ -251,7 +262,14 @@ class Sketched(Method):
         other = work.adjoint()
         options = Options(rng=state.rng, memory_limit=state.limit)
         fresh = self._state(
-            state.problem, other, inner, outer, other.columns(), not state.flipped, options
+            state.problem,
+            other,
+            inner,
+            outer,
+            other.columns(),
+            not state.flipped,
+            options,
+            exact=True,
         )
         fresh.floor = 0.0  # it has full rank
         fresh.restarted, fresh.rank, fresh.condition = True, state.rank, state.condition
