@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def theory(alpha: float, rtol: float = RTOL) -> float:
-    """Rounds of conjugate gradients, ``2 ((sqrt(k) - 1) / (sqrt(k) + 1))^m = rtol``; k = 1/alpha."""
+    """Rounds of conjugate gradients: ``2 ((sqrt(k) - 1) / (sqrt(k) + 1))^m = rtol``."""
     root = np.sqrt(1 / alpha)
     return float(np.log(2 / rtol) / -np.log((root - 1) / (root + 1))) if root > 1 else 1.0
 

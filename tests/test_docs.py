@@ -106,6 +106,16 @@ def test_reference_covers_the_transformer() -> None:
     assert not missing, "add them to docs/reference.md"
 
 
+def test_reference_covers_the_distributed() -> None:
+    import eagle.distributed
+
+    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    section = reference.split("## Distributed")[1].split("\n## ")[0]
+    names = eagle.distributed.__all__
+    missing = [name for name in names if not re.search(rf":: {name}$", section, re.MULTILINE)]
+    assert not missing, "add them to docs/reference.md"
+
+
 def test_changelog_has_this_version() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## {re.escape(eagle.__version__)}\b", changes, re.MULTILINE)
