@@ -53,6 +53,7 @@ def solve(
         and bool become float64; float16 computes in float32. For methods that only multiply also
         a scipy.sparse matrix or a LinearOperator; a mapped file is read piece by piece.
     B : array_like (d', n)
+        Sparse matrices and operators are written out here and for C.
     C : array_like (d, n')
     method : str or instance, optional
         A key of `eagle.METHODS`, an instance such as ``eagle.Eagle(schedule="paper")``, or

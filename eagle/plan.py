@@ -6,7 +6,8 @@ A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates o
 
 * a sketch of s columns, which has the rank if that is less: ``2 d n s`` in products, and
   ``2 s^3`` in a QR factorisation of the sketch;
-* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products;
+* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products; for a
+  small one that is singular, QR with column pivoting;
 * EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
 * LAPACK's least squares, should all that not be accurate.
 """
@@ -31,6 +32,7 @@ __all__ = ["Choice", "choices"]
 
 BEFORE = 0.65  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
+TINY = 128  # side up to which calls cost more than operations
 LOOK = 500  # shorter side from which on there is something to save
 SMALL = 2**26  # bytes of an operand that may be written out
 
@@ -96,6 +98,9 @@ def _dense(problem: Problem, options: Options) -> Iterator[Choice]:
             yield from sketched(BEFORE * looks.full(lu=True))
         yield choice(Direct("lu"), "LU takes the fewest operations for a square A")
         said.append("LU was not accurate, as if A were singular")
+        if d <= TINY:
+            yield choice(Direct("gelsy"), "QR with column pivoting is quickest for a small A")
+            said.append("QR was not accurate")
     if looks is not None:
         yield from sketched(ALL * looks.full())
     yield choice(

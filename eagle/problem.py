@@ -42,10 +42,9 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
         raise TypeError(
             f"{name} is a {kind.__module__}.{kind.__name__}; only numpy arrays are supported so far"
         )
-    if "scipy" in packages:
-        raise TypeError(
-            f"{name} is a {kind.__name__}; only A may be sparse or an operator, pass a dense array"
-        )
+    operand = _operand(name, value)
+    if operand is not None:  # B and C are thin: they are written out
+        value = operand.dense()
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill in the missing entries first")
     try:
@@ -64,17 +63,24 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
 
 def as_matrix(name: str, value: Any) -> Matrix:
     """`value` as a matrix that multiplies; sparse matrices, operators and mapped files stay so."""
-    if any(base.__module__.split(".")[0] == "scipy" for base in type(value).__mro__):
-        from scipy.sparse import issparse
-        from scipy.sparse.linalg import LinearOperator
-
-        if issparse(value):
-            return _sparse(name, value)
-        if isinstance(value, LinearOperator):
-            return _implicit(name, value)
+    operand = _operand(name, value)
+    if operand is not None:
+        return operand
     array = as_block(name, value, finite=False)
     file = mapping(array)
     return array if file is None else Mapped(array.shape, array.dtype, array, file)
+
+
+def _operand(name: str, value: Any) -> Operand | None:
+    """A scipy.sparse matrix or a LinearOperator as an operand; None for anything else."""
+    if not any(base.__module__.split(".")[0] == "scipy" for base in type(value).__mro__):
+        return None
+    from scipy.sparse import issparse
+    from scipy.sparse.linalg import LinearOperator
+
+    if issparse(value):
+        return _sparse(name, value)
+    return _implicit(name, value) if isinstance(value, LinearOperator) else None
 
 
 def _sparse(name: str, value: Any) -> Operand:

@@ -143,6 +143,19 @@ def test_every_function_takes_them(tmp_path):
     assert relative_error(result.value, given.value) <= limit
 
 
+@pytest.mark.parametrize("form", ["csr", "coo matrix", "operator", "file by rows"])
+def test_right_hand_sides_are_written_out(form, tmp_path):
+    given = system("tall", condition=3)
+    (tmp_path / "B").mkdir()
+    B, C = FORMS[form](given.B, tmp_path / "B"), FORMS[form](given.C, tmp_path)
+    for method in ("eagle", "compressed", "auto"):
+        result = eagle.solve(given.A, B, C, method=method, rng=0)
+        assert isinstance(result.value, np.ndarray)
+        assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
+    with pytest.raises(ValueError, match=r"^B with shape \(3, 11\) must have as many columns"):
+        eagle.solve(given.A.T, B, C)
+
+
 def test_integers_and_half_precision_are_computed_with_as_arrays_are():
     A = scipy.sparse.csr_array(np.array([[1, 0], [0, 2], [0, 0]]))
     assert eagle.lstsq(A, [1, 2, 3], rng=0).value.dtype == np.float64
@@ -233,8 +246,9 @@ def test_large_arrays_are_read_once_for_two_products(monkeypatch):
     assert relative_error(second, A.T @ Y) <= tolerance(np.float64)
 
 
-def test_what_was_written_to_a_private_copy_of_a_file_is_not_lost(tmp_path):
-    A = mapped(tmp_path, np.eye(3), mode="c")
+@pytest.mark.parametrize("mode", ["c", "r+"])
+def test_what_was_written_to_a_mapped_file_is_not_lost(mode, tmp_path):
+    A = mapped(tmp_path, np.eye(3), mode=mode)
     A[0, 0] = 5.0
     value = eagle.pinv(A, method="compressed", rng=0)
     assert A[0, 0] == 5.0

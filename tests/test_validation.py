@@ -98,20 +98,6 @@ def test_what_is_not_a_dense_numeric_array_is_refused_with_a_sentence(name, case
         eagle.solve(*blocks(**{name: value}))
 
 
-SPARSE = {
-    "sparse matrix": scipy.sparse.csr_matrix(np.eye(2)),
-    "sparse array": scipy.sparse.coo_array(np.eye(2)),
-    "operator": aslinearoperator(np.eye(2)),
-}
-
-
-@pytest.mark.parametrize("name", ["B", "C"])
-@pytest.mark.parametrize("case", SPARSE)
-def test_only_a_may_be_sparse_or_an_operator(name, case):
-    with pytest.raises(TypeError, match=rf"^{name} .* only A may be sparse or an operator"):
-        eagle.solve(*blocks(**{name: SPARSE[case]}))
-
-
 def test_a_ragged_list_is_refused():
     with pytest.raises(ValueError, match=r"^A is not a rectangular array"):
         eagle.solve([[1.0, 2.0], [3.0]], [[1.0, 1.0]], [[1.0], [1.0]])
