@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse
-from scipy.sparse.linalg import aslinearoperator
 
 import eagle
 from tests.systems import DTYPES, SHAPES, quietly, system
