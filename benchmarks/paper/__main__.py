@@ -15,11 +15,11 @@ import torch
 
 from benchmarks import pretrain
 from benchmarks.common import Report
-from benchmarks.paper import transformer
+from benchmarks.paper import distributed, transformer
 from benchmarks.transformer import Models
 from eagle.transformer.pretrained import FOLDER
 
-FIGURES = dict(transformer.FIGURES)
+FIGURES = transformer.FIGURES | distributed.FIGURES
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -244,7 +244,7 @@ def simulate(
     bandwidth : float, optional
         Bytes per second; unlimited by default.
     **options
-        As for `solve`, without `comm`.
+        As for `solve`, without ``comm``.
 
     Returns
     -------

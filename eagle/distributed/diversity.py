@@ -122,9 +122,9 @@ def shards_with_diversity(
     r"""A problem over M machines whose diversity and condition numbers are prescribed.
 
     All machines have some directions in common. Of planes ``span(e, f)`` each has a line: in the
-    j-th plane at the angle ``+-theta_j`` to e, the sign alternating with the machine. With M_+
-    lines at one side and M_- at the other, the mean projector has in such a plane the eigenvalues
-    ``(1 +- sqrt(cos^2 2t + (delta / M)^2 sin^2 2t)) / 2`` with ``delta = M_+ - M_-``. The smallest
+    j-th plane at the angle ``+-theta_j`` to e, the sign alternating with the machine. With
+    ``delta`` more lines at one side than at the other, the mean projector has in such a plane the
+    eigenvalues ``(1 +- sqrt(cos^2 2t + (delta / M)^2 sin^2 2t)) / 2``. The smallest
     angle is chosen so that the smaller one is alpha, the other angles are spread between it and
     45 degrees. Then everything is rotated at random.
 
