@@ -5,3 +5,5 @@ from importlib.util import find_spec
 collect_ignore_glob = []
 if find_spec("torch") is None or find_spec("safetensors") is None:
     collect_ignore_glob.append("eagle/transformer/*")
+if find_spec("sklearn") is None:
+    collect_ignore_glob.append("eagle/estimators/*")

@@ -37,6 +37,8 @@ def having(language: str) -> pytest.MarkDecorator:
 def test_python_examples_give_the_output_that_is_printed(page: Path) -> None:
     if "eagle.transformer" in page.read_text(encoding="utf-8"):
         pytest.importorskip("torch")
+    if "eagle.estimators" in page.read_text(encoding="utf-8"):
+        pytest.importorskip("sklearn")
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     names: dict[str, object] = {}  # shared by the blocks of a page, top to bottom
     for line, code in blocks(page, "python"):
@@ -113,6 +115,16 @@ def test_reference_covers_the_distributed() -> None:
     section = reference.split("## Distributed")[1].split("\n## ")[0]
     names = eagle.distributed.__all__
     missing = [name for name in names if not re.search(rf":: {name}$", section, re.MULTILINE)]
+    assert not missing, "add them to docs/reference.md"
+
+
+def test_reference_covers_the_estimators() -> None:
+    pytest.importorskip("sklearn")
+    import eagle.estimators
+
+    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    names = eagle.estimators.__all__
+    missing = [name for name in names if not re.search(rf":: {name}$", reference, re.MULTILINE)]
     assert not missing, "add them to docs/reference.md"
 
 

@@ -1,0 +1,16 @@
+"""Estimators for scikit-learn: kernel features, regression, tables with holes.
+
+Needs the extra ``sklearn``: ``pip install 'eagle-solver[sklearn]'``.
+"""
+
+try:
+    import sklearn as _sklearn
+except ImportError as error:
+    raise ImportError(
+        "eagle.estimators needs scikit-learn: pip install 'eagle-solver[sklearn]'"
+    ) from error
+del _sklearn
+
+from eagle.estimators.nystroem import Nystroem
+
+__all__ = ["Nystroem"]

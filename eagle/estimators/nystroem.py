@@ -1,0 +1,338 @@
+"""Kernel features from landmarks, a drop-in for scikit-learn's class of the same name."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse import issparse
+from sklearn import kernel_approximation
+from sklearn.base import _fit_context
+from sklearn.metrics.pairwise import KERNEL_PARAMS, pairwise_kernels
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from eagle.api import nystrom
+from eagle.estimators import landmarks as choose
+from eagle.result import Result
+
+__all__ = ["Nystroem"]
+
+ASYMMETRY = 1e3  # in units of eps: what rounding leaves between K and K^T
+
+
+class Nystroem(kernel_approximation.Nystroem):
+    """Features ``Z`` with ``Z Z^T = K_nm K_mm^+ K_mn``, the kernel as m landmarks know it.
+
+    A drop-in for `sklearn.kernel_approximation.Nystroem` with the same parameters, attributes and
+    random choices. What is different: landmarks can be given or chosen better, a precomputed kernel
+    may have more rows than landmarks, directions are dropped relative to the largest eigenvalue,
+    everything is computed in double precision and rounded once, and `transform` works batch by
+    batch, so that it needs little memory beyond the features.
+
+    Parameters
+    ----------
+    kernel : str or callable, default="rbf"
+        A kernel of `sklearn.metrics.pairwise.pairwise_kernels`, a function of two samples, or
+        ``"precomputed"``: then `fit` takes the kernel (n_samples, n_samples) of the samples and
+        `transform` the kernel (n_queries, n_samples) with them.
+    gamma, coef0, degree : float, default=None
+        Parameters of the kernels that have them.
+    kernel_params : dict, default=None
+        Further arguments for the kernel.
+    n_components : int, default=100
+        Number of landmarks m, unless an array of them is given. If there are fewer samples, all
+        become landmarks, with a warning.
+    random_state : int, RandomState instance or None, default=None
+        Chooses the landmarks.
+    n_jobs : int, default=None
+        Threads for the kernel.
+    landmarks : array, {"uniform", "kmeans", "leverage"} or callable, default="uniform"
+        An array (m, n_features) of points, an integer array (m,) of rows of X, or how to choose:
+        ``"uniform"`` as scikit-learn does; ``"kmeans"`` takes cluster centres [2]_;
+        ``"leverage"`` draws rows by approximate ridge leverage scores [3]_, for kernels whose
+        eigenvalues fall slowly or data with rare clusters. A callable
+        ``landmarks(X, n_components, random_state)`` returns either kind of array.
+    cutoff : float, default=None
+        Eigenvalues of the landmarks' kernel at or below ``cutoff`` times the largest, in
+        magnitude, count as zero. None: m times the rounding unit of the kernel's values.
+
+    Attributes
+    ----------
+    components_ : ndarray (m, n_features)
+        The landmarks; for a precomputed kernel their rows of it.
+    component_indices_ : ndarray of int (m,) or None
+        Their rows in X; None for points that are none of its rows.
+    normalization_ : ndarray (m, m)
+        ``K_mm^(-1/2)`` without the dropped directions, float64.
+    rank_ : int
+        Directions that were kept.
+    cutoff_ : float
+        The relative cutoff that was used.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of str (n_features,)
+        Only if the columns of X have such names.
+
+    Notes
+    -----
+    With ``K_mm = V diag(w) V^T``, ``Z = K_nm V |w|^(-1/2) sign(w) V^T``. If half the directions are
+    dropped or more, the product is taken from left to right, which then is also faster: rounding
+    errors stay those of ``K_nm``, where the explicit root would amplify them.
+
+    A kernel with negative eigenvalues, such as ``"sigmoid"``, has no real features; Z is then what
+    scikit-learn returns, and `approximate_kernel` is right nonetheless.
+
+    References
+    ----------
+    .. [1] Williams, Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2000.
+    .. [2] Zhang, Tsang, Kwok, "Improved Nyström low-rank approximation and error analysis",
+       ICML 2008.
+    .. [3] Musco, Musco, "Recursive sampling for the Nyström method", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.metrics.pairwise import rbf_kernel
+    >>> from eagle.estimators import Nystroem
+    >>> X = np.random.default_rng(0).uniform(size=(200, 2))
+    >>> Z = Nystroem(n_components=40, random_state=0).fit_transform(X)
+    >>> Z.shape, bool(np.abs(Z @ Z.T - rbf_kernel(X)).max() < 1e-6)
+    ((200, 40), True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **kernel_approximation.Nystroem._parameter_constraints,
+        "landmarks": [StrOptions(set(choose.NAMES)), "array-like", callable],
+        "cutoff": [Interval(Real, 0, 1, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        kernel: Any = "rbf",
+        *,
+        gamma: float | None = None,
+        coef0: float | None = None,
+        degree: float | None = None,
+        kernel_params: dict[str, Any] | None = None,
+        n_components: int = 100,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        landmarks: Any = "uniform",
+        cutoff: float | None = None,
+    ):
+        super().__init__(
+            kernel,
+            gamma=gamma,
+            coef0=coef0,
+            degree=degree,
+            kernel_params=kernel_params,
+            n_components=n_components,
+            random_state=random_state,
+            n_jobs=n_jobs,
+        )
+        self.landmarks = landmarks
+        self.cutoff = cutoff
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Choose the landmarks and take the root of their kernel.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        Nystroem
+            Itself.
+        """
+        X = validate_data(self, X, accept_sparse="csr")
+        self._get_kernel_params()
+        precomputed = self._precomputed
+        if precomputed and X.shape[0] != X.shape[1]:
+            raise ValueError(f"X must be square for kernel='precomputed', got shape {X.shape}")
+        indices, points = self._choose(X)
+        self.component_indices_ = indices
+        self.components_ = X[indices] if points is None else points
+        K = self._to_landmarks()
+        eps = np.finfo(X.dtype if precomputed and X.dtype.kind == "f" else np.float64).eps
+        K = _symmetric(K, eps)
+        self.cutoff_ = float(len(K) * eps if self.cutoff is None else self.cutoff)
+        w, V = scipy.linalg.eigh(K, driver="evd", check_finite=False)
+        kept = np.abs(w) > self.cutoff_ * np.abs(w).max()
+        w, V = w[kept], V[:, kept]
+        left, right = V * (np.sign(w) / np.sqrt(np.abs(w))), V.T
+        self.rank_ = len(w)
+        self.normalization_ = left @ right
+        self._factors = (left, right) if 2 * len(w) <= len(K) else (self.normalization_.T,)
+        self._n_features_out = len(K)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The features of samples.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples, m)
+            float32 if X is, float64 otherwise.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        m = self._n_features_out
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        Z = np.empty((X.shape[0], m), dtype)
+        for rows in gen_batches(len(Z), max(1, choose.BATCH // m)):
+            features = self._to_landmarks(X[rows])
+            for factor in self._factors:
+                features = features @ factor
+            Z[rows] = features
+        return Z
+
+    def approximate_kernel(self, X: Any, Y: Any = None, **options: Any) -> Result:
+        """A slice ``K_xm K_mm^+ K_my`` of the approximate kernel, with a certificate.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, n_features)
+        Y : array-like or sparse matrix (q, n_features), optional
+            X by default.
+        **options
+            As for `eagle.solve`. ``cutoff`` is ``cutoff_`` unless ``rank`` or ``method`` is given.
+
+        Returns
+        -------
+        Result
+            ``result.value`` is (n, q), float64.
+        """
+        check_is_fitted(self)
+        if not {"rank", "method"} & set(options):
+            options = {"cutoff": self.cutoff_} | options
+        slices = [
+            self._to_landmarks(validate_data(self, each, accept_sparse="csr", reset=False))
+            for each in (X, Y)
+            if each is not None
+        ]
+        return nystrom(self._to_landmarks(), slices[0], slices[-1].T, **options)
+
+    @property
+    def _precomputed(self) -> bool:
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
+
+    def _get_kernel_params(self) -> dict[str, Any]:
+        """Arguments for the kernel; the caller's dictionary stays as it is."""
+        mine = {"gamma": self.gamma, "coef0": self.coef0, "degree": self.degree}
+        mine = {name: value for name, value in mine.items() if value is not None}
+        if callable(self.kernel) or self._precomputed:
+            if mine:
+                raise ValueError(
+                    "Don't pass gamma, coef0 or degree to Nystroem if using a callable or "
+                    "precomputed kernel"
+                )
+            known: Any = ()
+        else:
+            known = KERNEL_PARAMS[self.kernel]
+        return dict(self.kernel_params or {}) | {
+            name: value for name, value in mine.items() if name in known
+        }
+
+    def _kernel(self, X: Any, Y: Any = None) -> np.ndarray:
+        """Kernel between two sets of points, or among one, in float64."""
+        parameters = self._get_kernel_params()
+        X, Y = _double(X), None if Y is None else _double(Y)
+        dense = not (issparse(X) or issparse(Y))
+        if (
+            isinstance(self.kernel, str)
+            and self.kernel == "rbf"
+            and dense
+            and self.n_jobs in (None, 1)
+        ):
+            return self._finite(_rbf(X, X if Y is None else Y, parameters.get("gamma")))
+        K = pairwise_kernels(
+            X, Y, metric=self.kernel, filter_params=True, n_jobs=self.n_jobs, **parameters
+        )
+        return self._finite(K)
+
+    def _to_landmarks(self, X: Any = None) -> np.ndarray:
+        """Kernel between samples and landmarks, or among the landmarks, in float64."""
+        if self._precomputed:
+            return self._finite((self.components_ if X is None else X)[:, self.component_indices_])
+        return (
+            self._kernel(self.components_, None) if X is None else self._kernel(X, self.components_)
+        )
+
+    def _finite(self, K: Any) -> np.ndarray:
+        K = np.asarray(K.toarray() if issparse(K) else K, np.float64)
+        if not np.isfinite(K).all():
+            raise ValueError(f"kernel={self.kernel!r} gave NaN or infinity")
+        return K
+
+    def _choose(self, X: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Indices of the landmarks in X, or the landmarks themselves; the other one is None."""
+        random = check_random_state(self.random_state)
+        rows = X.shape[0]
+        points = not self._precomputed
+        if callable(self.landmarks):
+            return choose.given(self.landmarks(X, self.n_components, random), X, points=points)
+        if not isinstance(self.landmarks, str):
+            return choose.given(self.landmarks, X, points=points)
+        size = choose.count(self.n_components, rows)
+        if self.landmarks == "kmeans":
+            if not points:
+                raise ValueError(
+                    "landmarks='kmeans' needs points, which kernel='precomputed' has not; use "
+                    "'uniform', 'leverage' or indices"
+                )
+            return None, choose.kmeans(X, size, random)
+        if self.landmarks == "leverage":
+            return choose.leverage(self._between(X), rows, size, random), None
+        return choose.uniform(rows, size, random), None
+
+    def _between(self, X: Any) -> choose.Kernel:
+        """The kernel as a function of two sets of rows of X."""
+
+        def kernel(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            if self._precomputed:
+                return self._finite(X[rows][:, columns])
+            return self._kernel(X[rows], X[columns])
+
+        return kernel
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        tags.input_tags.pairwise = self._precomputed
+        return tags
+
+
+def _double(X: Any) -> Any:
+    """X in float64 if it is in anything less."""
+    return X.astype(np.float64) if X.dtype != np.float64 else X
+
+
+def _rbf(X: np.ndarray, Y: np.ndarray, gamma: float | None) -> np.ndarray:
+    """``exp(-gamma |x - y|^2)`` with one product and two passes over it."""
+    gamma = 1 / X.shape[1] if gamma is None else gamma
+    centre = Y.mean(axis=0)  # distances stay, cancellation does not
+    X, Y = X - centre, Y - centre
+    ones = np.ones((len(X), 1))
+    left = np.hstack([X, (X**2).sum(axis=1, keepdims=True), ones])
+    right = np.hstack([-2 * Y, np.ones((len(Y), 1)), (Y**2).sum(axis=1, keepdims=True)])
+    K = left @ (-gamma * right).T
+    np.minimum(K, 0, out=K)
+    return np.exp(K, out=K)
+
+
+def _symmetric(K: np.ndarray, eps: float) -> np.ndarray:
+    """K without the asymmetry that rounding leaves."""
+    if np.abs(K - K.T).max() > ASYMMETRY * eps * np.abs(K).max():
+        raise ValueError("kernel must be symmetric, and K_mm among the landmarks is not")
+    return (K + K.T) / 2
