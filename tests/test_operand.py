@@ -58,9 +58,11 @@ def operands(A, folder):
     yield Scaled(A.shape, A.dtype, sparse, 3), 8 * A
 
 
+@pytest.mark.parametrize("piece", [1, 300, 2**26])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_products_are_those_of_the_array(shape, dtype, tmp_path):
+def test_products_are_those_of_the_array(shape, dtype, piece, tmp_path, monkeypatch):
+    monkeypatch.setattr("eagle.operand.PIECE", piece)  # bytes: files are read in many or in one
     A = system(shape, dtype=dtype).A
     rng = np.random.default_rng(0)
     for operand, array in operands(A, tmp_path):

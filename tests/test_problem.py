@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
+from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem import Problem, as_block
-from tests.systems import DTYPES, SHAPES, System, system
+from tests.systems import DTYPES, SHAPES, System, normal, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -189,6 +192,27 @@ def test_a_cutoff_drops_singular_values_at_it_and_keeps_those_above():
 def test_a_rank_beyond_the_numerical_rank_inverts_no_rounding_noise():
     given = system("tall", rank=5)
     assert len(truncated(create(given), 9, None).factors[1]) == 5
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_singular_factors_answer_probes_and_ridges_too(shape, dtype, ridge):
+    """Every row and column, also those that a ridge has appended."""
+    given = system(shape, rank=6, condition=3, dtype=dtype, kind="both inconsistent")
+    problem = truncated(create(given), 4, None).ridged(ridge)
+    A = problem.A.dense()
+    rng = np.random.default_rng(0)
+    problem = dataclasses.replace(
+        problem,
+        row_probes=normal(rng, (2, A.shape[1]), dtype).astype(dtype),
+        column_probes=normal(rng, (A.shape[0], 3), dtype).astype(dtype),
+    )
+    wanted = problem.rows() @ np.linalg.pinv(A, rcond=1e-3) @ problem.columns()
+    assert relative_error(solve_factored(problem), wanted) <= tolerance(dtype, 10)
+    rank, condition = condition_of(problem)
+    assert rank == (min(A.shape) if ridge else 4)
+    assert condition >= 1
 
 
 def test_a_vector_comes_back_as_a_vector():
