@@ -33,7 +33,7 @@ import numpy as np
 
 from eagle.kernels.blas import norm, product
 
-__all__ = ["Evidence", "hidden"]
+__all__ = ["Evidence", "hidden", "unseen"]
 
 USED_UP = 100.0  # in units of eps: an image that is rounding errors
 
@@ -89,10 +89,9 @@ class Evidence:
         W does not see it, and it stays. Its images are rounding errors; those of white probes,
         which lie inside, are not, or there are directions too small for the operator.
         """
-        small = USED_UP * self.eps
-        image, left = map(norm, self.white)
-        stuck = image <= 100 * small * self.scale * left and left > small * self.white_start
-        return norm(self.image) <= small * self.scale * norm(self.residual) and not stuck
+        small = USED_UP * self.eps * self.scale
+        stuck = unseen(*self.white, self.white_start, self.scale, self.eps)
+        return norm(self.image) <= small * norm(self.residual) and not stuck
 
     @property
     def unfinished(self) -> float:
@@ -130,6 +129,13 @@ class Evidence:
     def relative(self) -> float:
         """The same relative to the value."""
         return relative(self.error, norm(self.value))
+
+
+def unseen(image: np.ndarray, residual: np.ndarray, start: float, scale: float, eps: float) -> bool:
+    """Whether white probes are left with directions that are too small for the operator."""
+    small = USED_UP * eps
+    left = norm(residual)
+    return norm(image) <= 100 * small * scale * left and left > small * start
 
 
 def relative(error: float, size: float) -> float:

@@ -77,7 +77,7 @@ class Checkpoint:
         if latest.exists():
             path = self._file(latest.read_text(), comm.rank)
             try:
-                with np.load(path, allow_pickle=False) as file:
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                     arrays = dict(file)
             except (OSError, ValueError, zipfile.BadZipFile) as problem:
                 error = ("ValueError", f"checkpoint {path} cannot be read: {problem}")

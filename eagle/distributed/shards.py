@@ -81,7 +81,7 @@ def _pair(file: Path) -> tuple[np.ndarray, np.ndarray]:
         A, B = _npy(file), _npy(file.with_name("B" + file.name[1:]))
     else:
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 missing = [name for name in "AB" if name not in archive]
                 if missing:
                     raise TableError(f"{file}: holds no array {missing[0]}")

@@ -12,7 +12,7 @@ from tests.distributed.machines import ITERATIVE, PROJECTORS, REDUCTIONS, simula
 from tests.tolerances import relative_error, tolerance
 
 FACTOR = 10
-SIZES = [(30, 30, None), (20, 50, None), (50, 20, None), (40, 60, 8)]
+SIZES = [(30, 30, None), (20, 40, None), (40, 20, None), (30, 50, 8)]
 
 
 @pytest.mark.parametrize("name", [*ITERATIVE, *REDUCTIONS])
@@ -23,7 +23,7 @@ def test_it_holds_over_a_wide_family(name, kind, condition):
         case = eagle.problems.low_rank(d, n, rank=rank, condition=condition, kind=kind, rng=seed)
         cuts = uneven(n, 3)
         A, B = np.split(case.A, cuts, axis=1), np.split(case.B, cuts, axis=1)
-        result = simulate(A, B, case.C, method=name, rng=seed, maxiter=150)
+        result = simulate(A, B, case.C, method=name, rng=seed, maxiter=100)
         assert case.error(result.value) <= FACTOR * result.error_estimate + tolerance(float), (
             f"{d} x {n}, rank {rank}: {result}"
         )
@@ -32,7 +32,7 @@ def test_it_holds_over_a_wide_family(name, kind, condition):
 @pytest.mark.parametrize("name", ["krylov", "eagle", "cg", "pooled", "apc"])
 @pytest.mark.parametrize("maxiter", [1, 2, 3, 5, 8, 13, 21])
 def test_it_holds_for_runs_that_were_cut_short(name, maxiter):
-    for seed in range(6):
+    for seed in range(3):
         shards = many.shards_with_diversity(0.05, 4, d=40, rows=1 + seed % 3, rng=seed)
         result = simulate(
             shards.A, shards.B, shards.C, method=name, rng=seed, maxiter=maxiter, rtol=1e-14

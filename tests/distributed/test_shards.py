@@ -128,7 +128,7 @@ def test_bad_options_are_one_line_and_status_2(case, shards, tmp_path, capsys, m
 
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_a_restart_gives_the_same_answer(name, tmp_path):
-    shards = many.shards_with_diversity(0.1, 3, d=24, condition=8, rng=0)
+    shards = many.shards_with_diversity(0.1, 3, d=24, condition=3, rng=0)
     arguments = (shards.A, shards.B, shards.C)
     options = {"method": name, "rng": 0, "checkpoint": tmp_path / "state", "every": 2}
     straight = many.simulate(*arguments, method=name, rng=0)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from eagle.distributed.certificate import Evidence
+from eagle.distributed.certificate import Evidence, unseen
 from eagle.distributed.methods.base import State
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import STUCK, USED_UP, MinimalResiduals, basis, left
@@ -93,7 +93,9 @@ class PooledProbes:
         # White probes see small singular directions better, but only if B is consistent. A misfit
         # that is still there when their residual is gone, or nothing moves any more, is B's.
         gone = norm(R[:, white]) <= GONE * norm(self.columns[:, white])
-        used = ranged if exhausted or (gone and misfit > GROSS) else both
+        start = norm(self.columns[:, white])
+        stuck = unseen(more[:, white], R[:, white], start, self.scale, problem.eps)
+        used = ranged if (exhausted and not stuck) or (gone and misfit > GROSS) else both
         found = Evidence(
             value=values[:, :n],
             probe_error=errors[:, used.start - n :],
@@ -104,7 +106,7 @@ class PooledProbes:
             start=norm(problem.C),
             probe_start=norm(self.columns[:, used]),
             white=(more[:, white], R[:, white]),
-            white_start=norm(self.columns[:, white]),
+            white_start=start,
             size=0.0,
             probe_size=0.0,
             amplification=0.0,
