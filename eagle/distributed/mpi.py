@@ -19,6 +19,7 @@ from eagle.distributed.comm import Combine, Comm, Network, Pending, SerialComm
 __all__ = ["MPIComm", "launched_size", "world"]
 
 PATIENCE = 60.0  # seconds that a machine may be late
+EAGER = 5e-3  # seconds of waiting without sleep
 GRACE = 1.0  # seconds in which those who wait find out who does not
 FAILED = 3  # exit status of a job that a machine has failed
 # What launchers tell the processes that they start: how many there are.
@@ -155,7 +156,10 @@ class MPIComm(Comm):
             if waited > self.patience:
                 self._give_up(waited)
             # Free the processor, at first only if somebody else wants it.
-            time.sleep(0 if waited < 1e-3 else min(1e-3, waited / 20))
+            if waited < EAGER:
+                _yield()
+            else:
+                time.sleep(min(1e-3, waited / 20))
         self.seconds += time.perf_counter() - start
         return out
 
@@ -208,6 +212,14 @@ class _Sum:
     def wait(self) -> np.ndarray:
         """The sum."""
         return self._comm._wait(self._request, self._out)
+
+
+def _yield() -> None:
+    """Let another process run, if one wants to."""
+    if hasattr(os, "sched_yield"):
+        os.sched_yield()
+    else:
+        time.sleep(0)
 
 
 def say(message: str) -> None:
