@@ -12,5 +12,6 @@ except ImportError as error:
 del _sklearn
 
 from eagle.estimators.nystroem import Nystroem
+from eagle.estimators.regressor import EagleRegressor
 
-__all__ = ["Nystroem"]
+__all__ = ["EagleRegressor", "Nystroem"]

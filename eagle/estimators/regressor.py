@@ -1,0 +1,269 @@
+"""Linear regression: least squares of minimum norm, or ridge."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import diags_array, issparse
+from scipy.sparse.linalg import LinearOperator
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from eagle.api import lstsq
+from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
+from eagle.methods import as_method
+from eagle.options import check_flag, check_number
+
+__all__ = ["EagleRegressor"]
+
+
+class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Linear least squares ``min sum_i w_i |x_i^T W + c - y_i|^2 + ridge |W|^2``.
+
+    Of all minimisers it is the one whose coefficients have the least norm, so that collinear
+    or more columns than rows need no care.
+
+    Parameters
+    ----------
+    ridge : float or "cv", default=0.0
+        Weight of the penalty. ``"cv"``: the one of `ridges` whose leave-one-out error, over all
+        samples and outputs, is least, as in `sklearn.linear_model.RidgeCV`.
+    ridges : array-like of float, default=None
+        What ``ridge="cv"`` chooses from. None: four per decade from rounding level to ten
+        times the largest squared singular value of the centred X, which scales with the data.
+    fit_intercept : bool, default=True
+        Whether there is a constant c, which is not penalised.
+    rank : int, default=None
+        Use only so many singular directions of the centred X (principal components regression).
+    cutoff : float, default=None
+        Use only those above ``cutoff`` times the largest singular value.
+    method : str or instance, default="auto"
+        As for `eagle.solve`.
+    rtol, maxiter : float and int, default=None
+        As for `eagle.solve`. What is not reached is an `eagle.ConvergenceWarning`.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the probes of the certificate and the sketches.
+
+    Attributes
+    ----------
+    coef_ : ndarray (n_features,) or (n_outputs, n_features)
+        W, transposed as everywhere in scikit-learn.
+    intercept_ : float or ndarray (n_outputs,)
+        c; 0.0 without intercept.
+    ridge_ : float
+        The ridge that was used.
+    ridges_, cv_errors_ : ndarray (n_ridges,)
+        The grid and its mean squared leave-one-out errors; only with ``ridge="cv"``.
+    rank_ : int or None
+        Numerical rank of the centred X, if the method knows it; with a ridge, all columns.
+    result_ : eagle.Result
+        The solve, with its certificate.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of str (n_features,)
+        Only if the columns of X have such names.
+
+    Notes
+    -----
+    A sparse X is never written out for the sake of its mean: the solver multiplies with
+    ``X - 1 m^T``. With ``ridge="cv"`` a dense matrix (n_samples, min(n_samples, n_features)) is.
+
+    Examples
+    --------
+    >>> from eagle.estimators import EagleRegressor
+    >>> X = [[1, 1], [2, 2], [3, 3]]  # rank one
+    >>> model = EagleRegressor(random_state=0).fit(X, [3, 5, 7])
+    >>> model.coef_.round(12), round(model.intercept_, 12)
+    (array([1., 1.]), 1.0)
+    """
+
+    def __init__(
+        self,
+        *,
+        ridge: float | str = 0.0,
+        ridges: Any = None,
+        fit_intercept: bool = True,
+        rank: int | None = None,
+        cutoff: float | None = None,
+        method: Any = "auto",
+        rtol: float | None = None,
+        maxiter: int | None = None,
+        random_state: Any = None,
+    ):
+        self.ridge = ridge
+        self.ridges = ridges
+        self.fit_intercept = fit_intercept
+        self.rank = rank
+        self.cutoff = cutoff
+        self.method = method
+        self.rtol = rtol
+        self.maxiter = maxiter
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Compute coefficients and intercept.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+        sample_weight : float or array-like (n_samples,), default=None
+            Non-negative weights w; all 1 by default.
+
+        Returns
+        -------
+        EagleRegressor
+            Itself.
+        """
+        self._check_parameters()
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+        )
+        self._check_sparse(X)
+        single = y.ndim == 1
+        y = np.asarray(y.reshape(len(y), -1), X.dtype)
+        X, y, weights = _weighted(X, y, sample_weight)
+        x_mean, y_mean = np.zeros(X.shape[1], X.dtype), np.zeros(y.shape[1], X.dtype)
+        if self.fit_intercept:
+            X = _without_constants(X)
+            x_mean, y_mean = _mean(X, weights), _mean(y, weights)
+        root = np.sqrt(weights)
+        b = root[:, None] * (y - y_mean)
+        self.ridge_ = self._choose_ridge(X, x_mean, root, b)
+        self.result_ = lstsq(
+            _centred(X, x_mean, root),
+            b,
+            ridge=self.ridge_,
+            rank=self.rank,
+            cutoff=self.cutoff,
+            method=self.method,
+            rtol=self.rtol,
+            maxiter=self.maxiter,
+            rng=check_random_state(self.random_state).randint(2**31 - 1),
+        )
+        self.rank_ = self.result_.rank
+        coefficients = self.result_.value.T
+        intercept = y_mean - coefficients @ x_mean
+        self.coef_ = coefficients[0] if single else coefficients
+        self.intercept_ = float(intercept[0]) if single else intercept
+        if not self.fit_intercept:
+            self.intercept_ = 0.0
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predictions ``X W + c``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples,) or (n_samples, n_outputs)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        return X @ self.coef_.T + self.intercept_
+
+    def _check_parameters(self) -> None:
+        """What would otherwise be found out only after work was done."""
+        check_flag("fit_intercept", self.fit_intercept)
+        if isinstance(self.ridge, str):
+            if self.ridge != "cv":
+                raise ValueError(f"ridge must be a number or 'cv', got {self.ridge!r}")
+            if self.rank is not None or self.cutoff is not None:
+                raise ValueError(
+                    "give rank=None and cutoff=None with ridge='cv': all shape the spectrum, got "
+                    f"rank={self.rank!r}, cutoff={self.cutoff!r}"
+                )
+        else:
+            check_number("ridge", self.ridge)
+        if self.ridges is not None:
+            for each in np.ravel(self.ridges).tolist() or [None]:
+                check_number("ridges", each)
+
+    def _check_sparse(self, X: Any) -> None:
+        method = as_method(self.method)
+        if issparse(X) and not (method is None or method.matrix_free):
+            raise TypeError(
+                f"X is sparse, which method={self.method!r} cannot use: pass a dense array, or "
+                "method='auto'"
+            )
+
+    def _choose_ridge(self, X: Any, mean: np.ndarray, root: np.ndarray, b: np.ndarray) -> float:
+        if not isinstance(self.ridge, str):
+            return float(self.ridge)
+        U, s = left_factor(X, mean, root)
+        ridges = default_ridges(s) if self.ridges is None else np.ravel(self.ridges)
+        intercept = root / np.linalg.norm(root) if self.fit_intercept else None
+        self.ridges_ = np.asarray(ridges, float)
+        self.cv_errors_ = leave_one_out(U, s, b, self.ridges_, intercept)
+        return float(self.ridges_[np.argmin(self.cv_errors_)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _weighted(X: Any, y: np.ndarray, weights: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The samples whose weights are positive, and these."""
+    if weights is None:
+        return X, y, np.ones(X.shape[0], X.dtype)
+    weights = _check_sample_weight(weights, X, dtype=X.dtype, ensure_non_negative=True)
+    used = weights > 0
+    if not used.any():
+        raise ValueError("sample_weight must be positive for at least one sample")
+    return (X, y, weights) if used.all() else (X[used], y[used], weights[used])
+
+
+def _without_constants(X: Any) -> Any:
+    """X with its constant columns zero: centred they would be rounding errors, of any size."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    if issparse(X):
+        low, high = low.toarray().ravel(), high.toarray().ravel()
+    constant = low == high
+    if not constant.any():
+        return X
+    varying = np.where(constant, 0, 1).astype(X.dtype)
+    return (X @ diags_array(varying)).tocsr() if issparse(X) else X * varying
+
+
+def _mean(X: Any, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean of the rows, summed in double precision."""
+    sums = X.T @ weights.astype(np.float64)
+    return (sums / weights.sum(dtype=np.float64)).astype(X.dtype)
+
+
+def _centred(X: Any, mean: np.ndarray, root: np.ndarray) -> Any:
+    """``diag(root) (X - 1 mean^T)``; for a sparse X as an operator, or sparse if mean is 0."""
+    column = root[:, None]
+    if not issparse(X):
+        return column * (X - mean)
+    if not mean.any():
+        return (diags_array(root) @ X).tocsr()
+
+    def times(V: np.ndarray) -> np.ndarray:
+        V = V.reshape(len(mean), -1)
+        return column * (X @ V - mean @ V)
+
+    def adjoint_times(V: np.ndarray) -> np.ndarray:
+        V = column * V.reshape(len(root), -1)
+        return X.T @ V - np.outer(mean, V.sum(axis=0))
+
+    return LinearOperator(
+        X.shape,
+        matvec=lambda v: times(v).ravel(),
+        rmatvec=lambda v: adjoint_times(v).ravel(),
+        matmat=times,
+        rmatmat=adjoint_times,
+        dtype=X.dtype,
+    )

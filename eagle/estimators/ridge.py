@@ -1,0 +1,85 @@
+"""Which ridge predicts best: leave-one-out errors for a whole grid from one factorisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse import issparse
+
+__all__ = ["default_ridges", "leave_one_out", "left_factor"]
+
+PER_DECADE = 4  # neighbours differ little in error
+LARGEST = 10.0  # in units of ||A||^2
+HOPELESS = 10.0  # in units of eps: 1 - h so small that a row determines itself
+
+
+def left_factor(A: Any, mean: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """U and s of ``diag(root) (A - mean) = U diag(s) V^T``, without directions at rounding level.
+
+    If A is sparse they come from the Gram matrix of its shorter side, which loses the directions
+    below ``sqrt(eps)``; a ridge that matters is above. U is (n, min(n, p)) and dense.
+    """
+    n, p = A.shape
+    eps = np.finfo(A.dtype).eps
+    if not issparse(A):
+        U, s, _ = scipy.linalg.svd(root[:, None] * (A - mean), full_matrices=False)
+        kept = s > max(n, p) * eps * s[:1]
+        return U[:, kept], s[kept]
+    if n <= p:
+        products, along = (A @ A.T).toarray(), A @ mean
+        gram = products - along - along[:, None] + mean @ mean
+        squares, U = scipy.linalg.eigh(root * gram * root[:, None])
+    else:
+        weighted = A.multiply(root[:, None]).tocsr()
+        gram = (weighted.T @ weighted).toarray() - (root @ root) * np.outer(mean, mean)
+        squares, V = scipy.linalg.eigh(gram)
+    kept = squares > max(n, p) * eps * squares[-1:]
+    s = np.sqrt(squares[kept])
+    if n <= p:
+        return U[:, kept], s
+    V = V[:, kept] / s
+    return weighted @ V - np.outer(root, mean @ V), s
+
+
+def default_ridges(s: np.ndarray) -> np.ndarray:
+    """From rounding level to ten times the largest squared singular value."""
+    if not len(s):
+        return np.ones(1)
+    smallest = np.log10(4 * len(s) * np.finfo(s.dtype).eps)
+    count = int(PER_DECADE * (np.log10(LARGEST) - smallest)) + 1
+    return float(s[0]) ** 2 * np.logspace(smallest, np.log10(LARGEST), count)
+
+
+def leave_one_out(
+    U: np.ndarray, s: np.ndarray, b: np.ndarray, ridges: np.ndarray, mean: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean squared error of each row's prediction from all others, for each ridge.
+
+    With ``H = U diag(s^2 / (s^2 + ridge)) U^T + q q^T`` the error of row i is
+    ``(b - H b)_i / (1 - H_ii)`` [1]_, where q, `mean`, is the direction of the intercept that was
+    taken out of b and of U. Both are summed from ``ridge / (s^2 + ridge)``, so that neither
+    cancels. Infinite where nothing but a row itself tells of it.
+
+    References
+    ----------
+    .. [1] Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good
+       ridge parameter", Technometrics 21 (1979), equation 1.6.
+    """
+    n = len(U)
+    outside = b - U @ (U.T @ b)
+    free = 1 - (U**2).sum(axis=1) - (0 if mean is None else mean**2)
+    if len(s) + (mean is not None) >= n:  # nothing is outside but rounding
+        outside, free = np.zeros_like(b), np.zeros(n)
+    inside, squares = U.T @ b, U**2
+    errors = np.empty(len(ridges))
+    for i, ridge in enumerate(ridges):
+        damped = ridge / (s**2 + ridge)
+        left = free + squares @ damped
+        residual = outside + U @ (damped[:, None] * inside)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            loss = (residual / left[:, None]) ** 2
+        hopeless = left <= HOPELESS * np.finfo(s.dtype).eps * (ridge == 0)
+        errors[i] = np.inf if hopeless.any() else loss.mean()
+    return errors
