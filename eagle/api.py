@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from eagle import driver
+from eagle.batch import is_batch, solve_batch
 from eagle.methods import Compressed, Direct, as_method
 from eagle.methods.base import Method
 from eagle.operand import Matrix
@@ -22,7 +23,7 @@ from eagle.result import ConvergenceError, ConvergenceWarning, Result, Status
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
-_block = partial(as_block, finite=False)  # `Problem.create` sees to that
+_block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
 QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
 
 
@@ -48,13 +49,14 @@ def solve(
 
     Parameters
     ----------
-    A : array_like (d, n)
+    A : array_like (..., d, n)
         Real or complex. float32, float64, complex64 and complex128 keep their dtype; integers
         and bool become float64; float16 computes in float32. For methods that only multiply also
-        a scipy.sparse matrix or a LinearOperator; a mapped file is read piece by piece.
-    B : array_like (d', n)
+        a scipy.sparse matrix or a LinearOperator; a mapped file is read piece by piece. Leading
+        dimensions broadcast; every matrix of a batch is a problem of its own.
+    B : array_like (..., d', n)
         Sparse matrices and operators are written out here and for C.
-    C : array_like (d, n')
+    C : array_like (..., d, n')
     method : str or instance, optional
         A key of `eagle.METHODS`, an instance such as ``eagle.Eagle(schedule="paper")``, or
         ``"auto"``, which chooses and says why in ``result.plan``.
@@ -87,7 +89,7 @@ def solve(
     Returns
     -------
     Result
-        ``result.value`` is ``(d', n')``; ``result.error_estimate`` says how far to trust it.
+        ``result.value`` is ``(..., d', n')``; ``result.error_estimate`` says how far to trust it.
 
     Raises
     ------
@@ -142,8 +144,8 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
 
     Parameters
     ----------
-    A : array_like (d, n)
-    b : array_like (d,) or (d, k)
+    A : array_like (..., d, n)
+    b : array_like (d,) or (..., d, k)
     **options
         As for `solve`.
 
@@ -165,7 +167,7 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
     """
     method, settings = _split("lstsq", options)
     A, b = as_matrix("A", A), _block("b", b, vectors=True)
-    if len(b) != len(A):
+    if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
         raise ValueError(f"b with shape {b.shape} must have as many rows as A with shape {A.shape}")
     return _solve(A, None, b, method, settings, ("A", "B", "b"))
 
@@ -175,8 +177,8 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
 
     Parameters
     ----------
-    A : array_like (d, n)
-    B : array_like (d', n)
+    A : array_like (..., d, n)
+    B : array_like (..., d', n)
     **options
         As for `solve`.
 
@@ -209,7 +211,7 @@ def pinv(A: Any, **options: Any) -> np.ndarray:
 
     Parameters
     ----------
-    A : array_like (d, n)
+    A : array_like (..., d, n)
     **options
         As for `solve`.
 
@@ -238,11 +240,11 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
 
     Parameters
     ----------
-    K_mm : array_like (m, m)
+    K_mm : array_like (..., m, m)
         Kernel among the landmarks.
-    K_nm : array_like (n, m)
+    K_nm : array_like (..., n, m)
         Kernel between data and landmarks.
-    K_mq : array_like (m, q), optional
+    K_mq : array_like (..., m, q), optional
         Kernel between landmarks and queries; ``K_nm^H`` by default, which gives the Nyström
         approximation of the whole kernel.
     **options
@@ -273,14 +275,14 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
     """
     method, settings = _split("nystrom", options)
     A, B = as_matrix("K_mm", K_mm), _block("K_nm", K_nm)
-    C = B.conj().T if K_mq is None else _block("K_mq", K_mq)
-    if A.shape[0] != A.shape[1]:
+    C = np.swapaxes(B.conj(), -1, -2) if K_mq is None else _block("K_mq", K_mq)
+    if A.shape[-2] != A.shape[-1]:
         raise ValueError(f"K_mm must be square, got shape {A.shape}")
-    if B.shape[1] != len(A):
+    if B.shape[-1] != A.shape[-1]:
         raise ValueError(
             f"K_nm with shape {B.shape} must have as many columns as K_mm with shape {A.shape}"
         )
-    if len(C) != len(A):
+    if C.shape[-2] != A.shape[-1]:
         raise ValueError(
             f"K_mq with shape {C.shape} must have as many rows as K_mm with shape {A.shape}"
         )
@@ -307,13 +309,36 @@ def _solve(
     options: Options,
     names: tuple[str, str, str] = ("A", "B", "C"),
 ) -> Result:
+    """One problem or a batch of them; complain where that did not go well."""
+    if options.rank is not None and options.rank > min(A.shape[-2:]):
+        raise ValueError(
+            f"rank must be at most {min(A.shape[-2:])}, the smaller side of A with shape "
+            f"{A.shape}, got {options.rank}"
+        )
+
+    def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
+        return _solve_one(A, B, C, method, options, names)
+
+    if is_batch(A, B, C):
+        result = solve_batch((A, B, C), names, options, single)
+    else:
+        result = single(A, B, C, options)
+    # A callback that asks to stop gets what it asked for.
+    if not result.converged and result.status is not Status.STOPPED_BY_CALLBACK:
+        _complain(result, options)
+    return result
+
+
+def _solve_one(
+    A: Matrix,
+    B: np.ndarray | None,
+    C: np.ndarray | None,
+    method: Any,
+    options: Options,
+    names: tuple[str, str, str],
+) -> Result:
     """Problem -> plan -> method -> certificate -> Result."""
     start = time.perf_counter()
-    if options.rank is not None and options.rank > min(A.shape):
-        raise ValueError(
-            f"rank must be at most {min(A.shape)}, the smaller side of A with shape {A.shape}, "
-            f"got {options.rank}"
-        )
     problem = Problem.create(A, B, C, names)
     result: Result | None = None
     for choice in choices(method, problem, options):
@@ -327,12 +352,7 @@ def _solve(
         if not _disappoints(latest, problem.eps):
             break
     assert result is not None
-    seconds = time.perf_counter() - start
-    result = replace(result, seconds=seconds)
-    # A callback that asks to stop gets what it asked for.
-    if not result.converged and result.status is not Status.STOPPED_BY_CALLBACK:
-        _complain(result, options)
-    return result
+    return replace(result, seconds=time.perf_counter() - start)
 
 
 def _prepared(problem: Problem, method: Method, options: Options) -> Problem:
@@ -373,10 +393,14 @@ def _better(first: Result, second: Result) -> Result:
 
 def _complain(result: Result, options: Options) -> None:
     """Warn or raise, at the caller's line."""
+    worst, which = result, ""
+    if result.results is not None:
+        failed = [each for each in result.results.flat if not each.converged]
+        worst, which = failed[0], f"{len(failed)} of {result.results.size} problems; the first: "
     message = (
-        f"{type(result.method).__name__} ended with status {result.status.name} after "
-        f"{result.iterations} iterations, error estimate {result.error_estimate:.1e}. "
-        f"{result.status.advice}"
+        f"{which}{type(worst.method).__name__} ended with status {worst.status.name} after "
+        f"{worst.iterations} iterations, error estimate {worst.error_estimate:.1e}. "
+        f"{worst.status.advice}"
     )
     if options.raise_on_failure:
         raise ConvergenceError(message, result)

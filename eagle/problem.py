@@ -22,15 +22,19 @@ from eagle.operand import (
     mapping,
 )
 
-__all__ = ["Factors", "Problem", "as_block", "as_matrix"]
+__all__ = ["Factors", "Problem", "as_block", "as_matrix", "check_finite"]
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]  # U, s, V^H
 
 _FOREIGN = {"torch", "jax", "jaxlib", "cupy", "cupyx", "tensorflow", "dask", "mlx", "sparse"}
 
 
-def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = True) -> np.ndarray:
-    """`value` as a finite 2-D (or, with `vectors`, 1-D or 2-D) numeric array; never copied.
+def as_block(
+    name: str, value: Any, *, vectors: bool = False, batches: bool = False, finite: bool = True
+) -> np.ndarray:
+    """`value` as a finite 2-D (with `vectors` also 1-D) numeric array; never copied.
+
+    With `batches` it may have leading dimensions.
 
     Raises TypeError for what is not a dense numeric array and ValueError for wrong dimensions,
     NaN or infinity, each naming the argument. `Problem.create` looks at what is given to it
@@ -52,13 +56,19 @@ def as_block(name: str, value: Any, *, vectors: bool = False, finite: bool = Tru
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
     array = array.astype(_numeric(name, array.dtype), copy=False)
-    if array.ndim != 2 and not (vectors and array.ndim == 1):
+    fits = array.ndim == 2 or (vectors and array.ndim == 1) or (batches and array.ndim > 2)
+    if not fits:
         wanted = "1-D or 2-D" if vectors else "2-D"
-        hint = "; batches are not supported so far" if array.ndim > 2 else ""
-        raise ValueError(f"{name} must be {wanted}, got shape {array.shape}{hint}")
+        more = " or more" if batches else ""
+        raise ValueError(f"{name} must be {wanted}{more}, got shape {array.shape}")
     if finite:
-        _survey(name, array, np.dtype(np.float64))
+        check_finite(name, array)
     return array
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Raise ValueError for NaN or infinity."""
+    _survey(name, array, np.dtype(np.float64))
 
 
 def as_matrix(name: str, value: Any) -> Matrix:
@@ -66,9 +76,11 @@ def as_matrix(name: str, value: Any) -> Matrix:
     operand = _operand(name, value)
     if operand is not None:
         return operand
-    array = as_block(name, value, finite=False)
+    array = as_block(name, value, batches=True, finite=False)
     file = mapping(array)
-    return array if file is None else Mapped(array.shape, array.dtype, array, file)
+    return (
+        array if file is None or array.ndim > 2 else Mapped(array.shape, array.dtype, array, file)
+    )
 
 
 def _operand(name: str, value: Any) -> Operand | None:

@@ -123,6 +123,9 @@ class Result:
     flops : float
         Floating-point operations that the method's matrix products need (real operations; a
         complex product counts four times).
+    results : ndarray of Result, or None
+        For a batch: the results of its problems, in the shape of its leading dimensions. The
+        other numbers are those of the worst of them, `status` is that of the first that failed.
     """
 
     value: np.ndarray
@@ -137,6 +140,7 @@ class Result:
     plan: str
     seconds: float
     flops: float
+    results: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def converged(self) -> bool:

@@ -37,10 +37,10 @@ def test_an_entry_that_is_not_finite_is_refused_by_argument_and_shape(name, bad)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-@pytest.mark.parametrize("shape", [(), (4,), (2, 4, 3), (1, 2, 4, 3)])
+@pytest.mark.parametrize("shape", [(), (4,)])
 def test_a_block_that_is_not_a_matrix_is_refused_by_argument_and_shape(name, shape):
     with pytest.raises(
-        ValueError, match=rf"^{name} must be 2-D, got shape {re.escape(str(shape))}"
+        ValueError, match=rf"^{name} must be 2-D or more, got shape {re.escape(str(shape))}"
     ):
         eagle.solve(*blocks(**{name: np.ones(shape)}))
 
@@ -63,8 +63,8 @@ def test_blocks_whose_sizes_do_not_match_are_refused_with_both_shapes():
         eagle.nystrom(np.eye(3), B, C)
 
 
-def test_a_right_hand_side_of_three_dimensions_is_refused():
-    with pytest.raises(ValueError, match=r"^b must be 1-D or 2-D, got shape \(4, 1, 1\)"):
+def test_a_stack_of_right_hand_sides_has_to_fit():
+    with pytest.raises(ValueError, match=r"^b with shape \(4, 1, 1\) must have as many rows as A"):
         eagle.lstsq(np.ones((4, 3)), np.ones((4, 1, 1)))
 
 
