@@ -75,12 +75,12 @@ def solve_batch(
     ]
     results = np.empty(shape, dtype=object)
     for index in np.ndindex(shape):
-        one = [block if block is None or block.ndim < 3 else block[index] for block in spread]
+        A, B, C = (block if block is None or block.ndim < 3 else block[index] for block in spread)
         left = options
         if options.time_limit is not None:
             spent = time.perf_counter() - start
             left = replace(options, time_limit=max(options.time_limit - spent, 1e-9))
-        results[index] = single(*one, left)
+        results[index] = single(A, B, C, left)
     return _together(results, blocks, time.perf_counter() - start, single, options)
 
 
@@ -93,10 +93,10 @@ def _together(
 ) -> Result:
     """One result for all, with the numbers of the worst."""
     if not results.size:  # a problem of zeros tells shape and dtype
-        zeros = [
+        A, B, C = (
             block if block is None else np.zeros(block.shape[-2:], block.dtype) for block in blocks
-        ]
-        one = single(*zeros, options)
+        )
+        one = single(A, B, C, options)
         value = np.zeros(results.shape + one.value.shape, one.value.dtype)
         return replace(one, value=value, results=results, seconds=seconds)
     each = list(results.flat)
