@@ -39,6 +39,7 @@ def test_python_examples_give_the_output_that_is_printed(page: Path) -> None:
         pytest.importorskip("torch")
     if "eagle.estimators" in page.read_text(encoding="utf-8"):
         pytest.importorskip("sklearn")
+        pytest.importorskip("pandas")
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     names: dict[str, object] = {}  # shared by the blocks of a page, top to bottom
     for line, code in blocks(page, "python"):

@@ -11,7 +11,8 @@ except ImportError as error:
     ) from error
 del _sklearn
 
+from eagle.estimators.imputer import BlockImputer, Pattern
 from eagle.estimators.nystroem import Nystroem
 from eagle.estimators.regressor import EagleRegressor
 
-__all__ = ["EagleRegressor", "Nystroem"]
+__all__ = ["BlockImputer", "EagleRegressor", "Nystroem", "Pattern"]

@@ -1,0 +1,300 @@
+"""Tables whose missing entries come in blocks, filled from the rows that have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from eagle.api import lstsq
+from eagle.completion import (
+    _check_options,
+    _check_rank,
+    _choose,
+    _cross_validate,
+    _listed,
+    _parse,
+    _patterns,
+    _relative,
+)
+from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
+from eagle.options import check_number
+from eagle.result import Result
+
+__all__ = ["BlockImputer", "Pattern"]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What fills the rows that miss the same columns.
+
+    Attributes
+    ----------
+    hidden : ndarray of bool (n_features,)
+        The columns that are missing.
+    rank : int or None
+        Singular directions of the donors' observed columns that are used, if the method knows it.
+    ridge : float
+        The ridge that is used.
+    error_estimate : float
+        Expected relative Frobenius error of what is filled in, from cross-validation on the donors;
+        NaN if there are too few to tell.
+    result : eagle.Result
+        The solve; ``result.value`` (n_observed, n_hidden) takes observed columns to hidden ones.
+    """
+
+    hidden: np.ndarray = field(repr=False)
+    rank: int | None
+    ridge: float
+    error_estimate: float
+    result: Result = field(repr=False)
+
+
+class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Missing entries from a linear map of the row's observed ones, learnt from complete rows.
+
+    With A and C the observed and the missing columns of the complete rows (the donors) and B the
+    observed columns of the rows that miss the same ones, these are filled with ``B A^+ C``, as by
+    `eagle.complete`. Donors are kept, so that `transform` fills new rows, whatever they miss.
+
+    Parameters
+    ----------
+    rank : "cv", int or None, default="cv"
+        Singular directions of A: as many as fill hidden columns of held-out donors best, this
+        many, or all above rounding level.
+    ridge : float or "cv", default=0.0
+        ``(A^H A + ridge I)^-1 A^H`` in place of ``A^+``; ``"cv"`` takes the ridge with the least
+        leave-one-out error on the donors. Needs ``rank=None``.
+    cutoff : float, default=None
+        Use directions above ``cutoff`` times the largest singular value. Needs ``rank=None``.
+    method : str or instance, default="auto"
+        As for `eagle.solve`.
+    rtol, maxiter : float and int, default=None
+        As for `eagle.solve`. What is not reached is an `eagle.ConvergenceWarning`.
+    random_state : int, RandomState instance or None, default=None
+        Chooses the folds, and the probes of the certificate. Drawn once, in `fit`.
+
+    Attributes
+    ----------
+    donors_ : ndarray (n_donors, n_features)
+        The complete rows seen so far.
+    patterns_ : tuple of Pattern
+        One for each set of missing columns seen so far, in the order in which they came.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of str (n_features,)
+        Only if the columns of X have such names.
+
+    See Also
+    --------
+    eagle.complete : The same for a table that is all there is.
+
+    Notes
+    -----
+    Columns are used as they are: standardise them first if their units differ, and subtract their
+    means unless zero means something (`sklearn.preprocessing.StandardScaler` passes NaN on).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from eagle.estimators import BlockImputer
+    >>> X = np.outer([1.0, 2, 3, 4], [1, 10, 100])  # rank one
+    >>> X[3, 1:] = np.nan
+    >>> imputer = BlockImputer(random_state=0).fit(X)
+    >>> imputer.transform(X)[3].round(9)
+    array([  4.,  40., 400.])
+    >>> imputer.transform([[np.nan, np.nan, 700.0]]).round(9)  # a new row, a new pattern
+    array([[  7.,  70., 700.]])
+    """
+
+    def __init__(
+        self,
+        *,
+        rank: int | str | None = "cv",
+        ridge: float | str = 0.0,
+        cutoff: float | None = None,
+        method: Any = "auto",
+        rtol: float | None = None,
+        maxiter: int | None = None,
+        random_state: Any = None,
+    ):
+        self.rank = rank
+        self.ridge = ridge
+        self.cutoff = cutoff
+        self.method = method
+        self.rtol = rtol
+        self.maxiter = maxiter
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from the complete rows how to fill the others.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+            NaN marks missing entries; at least one row is complete.
+        y : ignored
+
+        Returns
+        -------
+        BlockImputer
+            Itself.
+        """
+        self._check_parameters()
+        X, missing = self._read(X, reset=True)
+        _parse(X, None)  # refuses columns without an entry, and tables without a complete row
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.patterns_: tuple[Pattern, ...] = ()
+        return self._learn(X[~missing.any(axis=1)], missing)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more rows: the complete ones join the donors.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+            No row need be complete, unless it is the first call.
+        y : ignored
+
+        Returns
+        -------
+        BlockImputer
+            Itself.
+        """
+        if not hasattr(self, "donors_"):
+            return self.fit(X)
+        self._check_parameters()
+        X, missing = self._read(X, reset=False)
+        return self._learn(np.vstack([self.donors_, X[~missing.any(axis=1)]]), missing)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """A copy of X with its missing entries filled.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+            Rows may miss other columns than those in `fit`; each such pattern is a solve.
+
+        Returns
+        -------
+        ndarray (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        X, missing = self._read(X, reset=False)
+        known = {pattern.hidden.tobytes(): pattern for pattern in self.patterns_}
+        filled = X.copy()
+        for rows, hidden in _patterns(missing):
+            pattern = known.get(hidden.tobytes()) or self._solve(rows, hidden)
+            filled[np.ix_(rows, hidden)] = X[rows][:, ~hidden] @ pattern.result.value
+        return filled
+
+    def _check_parameters(self) -> None:
+        """What would otherwise be found out only after work was done."""
+        by_validation = isinstance(self.ridge, str)
+        if by_validation and self.ridge != "cv":
+            raise ValueError(f"ridge must be a number or 'cv', got {self.ridge!r}")
+        if by_validation and self.cutoff is not None:
+            raise ValueError(
+                f"give cutoff=None with ridge='cv': both shape the spectrum, got {self.cutoff!r}"
+            )
+        ridge = 1.0 if isinstance(self.ridge, str) else check_number("ridge", self.ridge)
+        _check_options(self.rank, self._options() | {"ridge": ridge, "cutoff": self.cutoff})
+
+    def _options(self) -> dict[str, Any]:
+        return {"method": self.method, "rtol": self.rtol, "maxiter": self.maxiter}
+
+    def _read(self, X: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The table and where it is missing."""
+        _check_columns(X)
+        try:
+            X = validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                reset=reset,
+            )
+        except ValueError as error:
+            if "convert string" in str(error):
+                raise ValueError(f"X has entries that are not numbers: {error}") from None
+            raise
+        missing = np.isnan(X)
+        empty = np.flatnonzero(missing.all(axis=1))
+        if len(empty):
+            raise ValueError(f"no entry of {_listed('row', empty)} of X is observed")
+        return X, missing
+
+    def _learn(self, donors: np.ndarray, missing: np.ndarray) -> Self:
+        """Keep the donors; solve for the patterns before and for new ones."""
+        self.donors_ = donors
+        none = np.empty(0, int)
+        hidden = {pattern.hidden.tobytes(): (none, pattern.hidden) for pattern in self.patterns_}
+        hidden |= {each.tobytes(): (rows, each) for rows, each in _patterns(missing)}
+        self.patterns_ = tuple(self._solve(rows, each) for rows, each in hidden.values())
+        return self
+
+    def _solve(self, rows: np.ndarray, hidden: np.ndarray) -> Pattern:
+        """What fills `rows`, which miss the columns `hidden`."""
+        _check_rank(self.rank, len(self.donors_), rows, hidden)
+        A, C = self.donors_[:, ~hidden], self.donors_[:, hidden]
+        generator = np.random.default_rng(self._seed)
+        if isinstance(self.ridge, str):
+            rank = None
+            ridge, loss, size = _choose_ridge(A, C)
+        else:
+            ridge = float(self.ridge)
+            options = {"ridge": ridge, "cutoff": self.cutoff}
+            losses, size = _cross_validate(A, C, options, generator)
+            rank, loss = _choose(losses, self.rank, A.shape)
+        result = lstsq(
+            A, C, rank=rank, ridge=ridge, cutoff=self.cutoff, rng=generator, **self._options()
+        )
+        used = rank if result.rank is None else result.rank
+        return Pattern(hidden, used, ridge, _relative(loss, size), result)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _choose_ridge(A: np.ndarray, C: np.ndarray) -> tuple[float, float, float]:
+    """The ridge with the least leave-one-out error, that error, and the size of C, both squared."""
+    U, s = left_factor(A, np.zeros(A.shape[1], A.dtype), np.ones(len(A), A.dtype))
+    ridges = default_ridges(s)
+    errors = leave_one_out(U, s, C, ridges)
+    best = int(np.argmin(errors))
+    loss = float(errors[best]) if len(A) > 1 else np.nan
+    return float(ridges[best]), loss, float((C.astype(np.float64) ** 2).mean())
+
+
+def _check_columns(X: Any) -> None:
+    """Refuse data frames with columns that are not numbers, by their names."""
+    if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
+        return
+    wrong = [
+        f"{name!r} ({kind})"
+        for name, kind in zip(X.columns, X.dtypes, strict=True)
+        if not _is_numeric(X[name], kind)
+    ]
+    if wrong:
+        raise ValueError(
+            f"X has columns that are not numbers: {', '.join(wrong[:5])}; encode them, or leave "
+            "them to another step of a ColumnTransformer"
+        )
+
+
+def _is_numeric(column: Any, kind: Any) -> bool:
+    """Whether a column holds numbers, possibly as objects; codes of categories are none."""
+    if getattr(kind, "kind", "O") != "O" or str(kind).lower().startswith("categor"):
+        return getattr(kind, "kind", "O") in "biuf"
+    try:
+        np.asarray(column, np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
