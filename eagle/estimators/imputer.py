@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from eagle.api import lstsq
 from eagle.completion import (
@@ -22,6 +22,7 @@ from eagle.completion import (
     _relative,
 )
 from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
+from eagle.estimators.validation import validated
 from eagle.options import check_number
 from eagle.result import Result
 
@@ -209,19 +210,13 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _read(self, X: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         """The table and where it is missing."""
-        _check_columns(X)
-        try:
-            X = validate_data(
-                self,
-                X,
-                dtype=[np.float64, np.float32],
-                ensure_all_finite="allow-nan",
-                reset=reset,
-            )
-        except ValueError as error:
-            if "convert string" in str(error):
-                raise ValueError(f"X has entries that are not numbers: {error}") from None
-            raise
+        X = validated(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            reset=reset,
+        )
         missing = np.isnan(X)
         empty = np.flatnonzero(missing.all(axis=1))
         if len(empty):
@@ -271,30 +266,3 @@ def _choose_ridge(A: np.ndarray, C: np.ndarray) -> tuple[float, float, float]:
     best = int(np.argmin(errors))
     loss = float(errors[best]) if len(A) > 1 else np.nan
     return float(ridges[best]), loss, float((C.astype(np.float64) ** 2).mean())
-
-
-def _check_columns(X: Any) -> None:
-    """Refuse data frames with columns that are not numbers, by their names."""
-    if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
-        return
-    wrong = [
-        f"{name!r} ({kind})"
-        for name, kind in zip(X.columns, X.dtypes, strict=True)
-        if not _is_numeric(X[name], kind)
-    ]
-    if wrong:
-        raise ValueError(
-            f"X has columns that are not numbers: {', '.join(wrong[:5])}; encode them, or leave "
-            "them to another step of a ColumnTransformer"
-        )
-
-
-def _is_numeric(column: Any, kind: Any) -> bool:
-    """Whether a column holds numbers, possibly as objects; codes of categories are none."""
-    if getattr(kind, "kind", "O") != "O" or str(kind).lower().startswith("categor"):
-        return getattr(kind, "kind", "O") in "biuf"
-    try:
-        np.asarray(column, np.float64)
-    except (TypeError, ValueError):
-        return False
-    return True

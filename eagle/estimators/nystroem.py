@@ -13,14 +13,16 @@ from sklearn.base import _fit_context
 from sklearn.metrics.pairwise import KERNEL_PARAMS, pairwise_kernels
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from eagle.api import nystrom
 from eagle.estimators import landmarks as choose
+from eagle.estimators.validation import validated
 from eagle.result import Result
 
 __all__ = ["Nystroem"]
 
+MILD = float(np.finfo(np.float32).eps) ** -0.5  # condition at which single precision still does
 ASYMMETRY = 1e3  # in units of eps: what rounding leaves between K and K^T
 
 
@@ -30,7 +32,7 @@ class Nystroem(kernel_approximation.Nystroem):
     A drop-in for `sklearn.kernel_approximation.Nystroem` with the same parameters, attributes and
     random choices. What is different: landmarks can be given or chosen better, a precomputed kernel
     may have more rows than landmarks, directions are dropped relative to the largest eigenvalue,
-    everything is computed in double precision and rounded once, and `transform` works batch by
+    single precision is only computed with where that is harmless, and `transform` works batch by
     batch, so that it needs little memory beyond the features.
 
     Parameters
@@ -82,6 +84,11 @@ class Nystroem(kernel_approximation.Nystroem):
     With ``K_mm = V diag(w) V^T``, ``Z = K_nm V |w|^(-1/2) sign(w) V^T``. If half the directions are
     dropped or more, the product is taken from left to right, which then is also faster: rounding
     errors stay those of ``K_nm``, where the explicit root would amplify them.
+
+    For X in single precision everything is computed in double precision nonetheless, and rounded
+    once, except the product ``K_nm K_mm^(-1/2)`` if the condition of ``K_mm`` is below 2900,
+    ``eps^(-1/2)``: its rounding errors, ``eps`` times the root of the condition, are then small
+    beside what the kernel loses by being approximated.
 
     A kernel with negative eigenvalues, such as ``"sigmoid"``, has no real features; Z is then what
     scikit-learn returns, and `approximate_kernel` is right nonetheless.
@@ -151,7 +158,7 @@ class Nystroem(kernel_approximation.Nystroem):
         Nystroem
             Itself.
         """
-        X = validate_data(self, X, accept_sparse="csr")
+        X = validated(self, X, accept_sparse="csr")
         self._get_kernel_params()
         precomputed = self._precomputed
         if precomputed and X.shape[0] != X.shape[1]:
@@ -161,11 +168,13 @@ class Nystroem(kernel_approximation.Nystroem):
         self.components_ = X[indices] if points is None else points
         K = self._to_landmarks()
         eps = np.finfo(X.dtype if precomputed and X.dtype.kind == "f" else np.float64).eps
-        K = _symmetric(K, eps)
+        if np.abs(K - K.T).max() > ASYMMETRY * eps * np.abs(K).max():
+            raise ValueError("kernel must be symmetric, and K_mm among the landmarks is not")
         self.cutoff_ = float(len(K) * eps if self.cutoff is None else self.cutoff)
         w, V = scipy.linalg.eigh(K, driver="evd", check_finite=False)
         kept = np.abs(w) > self.cutoff_ * np.abs(w).max()
         w, V = w[kept], V[:, kept]
+        self._mild = bool(kept.all() and np.abs(w).max() <= MILD * np.abs(w).min())
         left, right = V * (np.sign(w) / np.sqrt(np.abs(w))), V.T
         self.rank_ = len(w)
         self.normalization_ = left @ right
@@ -186,13 +195,15 @@ class Nystroem(kernel_approximation.Nystroem):
             float32 if X is, float64 otherwise.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        X = validated(self, X, accept_sparse="csr", reset=False)
         m = self._n_features_out
         dtype = np.float32 if X.dtype == np.float32 else np.float64
+        work = dtype if self._mild else np.float64
+        factors = [factor.astype(work, copy=False) for factor in self._factors]
         Z = np.empty((X.shape[0], m), dtype)
         for rows in gen_batches(len(Z), max(1, choose.BATCH // m)):
-            features = self._to_landmarks(X[rows])
-            for factor in self._factors:
+            features = self._to_landmarks(X[rows]).astype(work, copy=False)
+            for factor in factors:
                 features = features @ factor
             Z[rows] = features
         return Z
@@ -217,7 +228,7 @@ class Nystroem(kernel_approximation.Nystroem):
         if not {"rank", "method"} & set(options):
             options = {"cutoff": self.cutoff_} | options
         slices = [
-            self._to_landmarks(validate_data(self, each, accept_sparse="csr", reset=False))
+            self._to_landmarks(validated(self, each, accept_sparse="csr", reset=False))
             for each in (X, Y)
             if each is not None
         ]
@@ -249,12 +260,8 @@ class Nystroem(kernel_approximation.Nystroem):
         parameters = self._get_kernel_params()
         X, Y = _double(X), None if Y is None else _double(Y)
         dense = not (issparse(X) or issparse(Y))
-        if (
-            isinstance(self.kernel, str)
-            and self.kernel == "rbf"
-            and dense
-            and self.n_jobs in (None, 1)
-        ):
+        rbf = isinstance(self.kernel, str) and self.kernel == "rbf"
+        if rbf and dense and self.n_jobs in (None, 1):
             return self._finite(_rbf(X, X if Y is None else Y, parameters.get("gamma")))
         K = pairwise_kernels(
             X, Y, metric=self.kernel, filter_params=True, n_jobs=self.n_jobs, **parameters
@@ -265,9 +272,7 @@ class Nystroem(kernel_approximation.Nystroem):
         """Kernel between samples and landmarks, or among the landmarks, in float64."""
         if self._precomputed:
             return self._finite((self.components_ if X is None else X)[:, self.component_indices_])
-        return (
-            self._kernel(self.components_, None) if X is None else self._kernel(X, self.components_)
-        )
+        return self._kernel(*([self.components_] if X is None else [X, self.components_]))
 
     def _finite(self, K: Any) -> np.ndarray:
         K = np.asarray(K.toarray() if issparse(K) else K, np.float64)
@@ -324,15 +329,9 @@ def _rbf(X: np.ndarray, Y: np.ndarray, gamma: float | None) -> np.ndarray:
     centre = Y.mean(axis=0)  # distances stay, cancellation does not
     X, Y = X - centre, Y - centre
     ones = np.ones((len(X), 1))
-    left = np.hstack([X, (X**2).sum(axis=1, keepdims=True), ones])
-    right = np.hstack([-2 * Y, np.ones((len(Y), 1)), (Y**2).sum(axis=1, keepdims=True)])
+    lengths = [np.einsum("ij,ij->i", each, each)[:, None] for each in (X, Y)]
+    left = np.hstack([X, lengths[0], ones])
+    right = np.hstack([-2 * Y, np.ones((len(Y), 1)), lengths[1]])
     K = left @ (-gamma * right).T
     np.minimum(K, 0, out=K)
     return np.exp(K, out=K)
-
-
-def _symmetric(K: np.ndarray, eps: float) -> np.ndarray:
-    """K without the asymmetry that rounding leaves."""
-    if np.abs(K - K.T).max() > ASYMMETRY * eps * np.abs(K).max():
-        raise ValueError("kernel must be symmetric, and K_mm among the landmarks is not")
-    return (K + K.T) / 2

@@ -9,10 +9,11 @@ from scipy.sparse import diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from eagle.api import lstsq
 from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
+from eagle.estimators.validation import validated
 from eagle.methods import as_method
 from eagle.options import check_flag, check_number
 
@@ -118,7 +119,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Itself.
         """
         self._check_parameters()
-        X, y = validate_data(
+        X, y = validated(
             self,
             X,
             y,
@@ -170,7 +171,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ndarray (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        X = validated(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
     def _check_parameters(self) -> None:

@@ -115,16 +115,48 @@ def test_single_precision_loses_nothing_but_the_last_rounding(
     assert relative_error(single @ single.T, K) <= relative_error(theirs @ theirs.T, K)
 
 
-@pytest.mark.parametrize("gamma", [1e-7, 1e-5, 1e-3])
+def test_single_precision_is_computed_with_only_where_it_does_no_harm(digits: np.ndarray) -> None:
+    X = digits.astype(np.float32)
+    settings = {"gamma": 0.1, "n_components": 60, "random_state": 0}
+    nystroem = Nystroem(**settings).fit(X)
+    condition = np.linalg.cond(nystroem.normalization_) ** 2
+    assert 10 < condition < 2900
+    single = nystroem.transform(X)
+    double = Nystroem(**settings).fit_transform(X.astype(float))
+    assert not np.array_equal(single, double.astype(np.float32))
+    assert relative_error(single, double) < tolerance(np.float32, condition**0.5)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "laplacian"])
+def test_threads_change_nothing(kernel: str, digits: np.ndarray) -> None:
+    settings = {"kernel": kernel, "n_components": 20, "random_state": 0}
+    one = Nystroem(**settings).fit_transform(digits)
+    two = Nystroem(**settings, n_jobs=2).fit_transform(digits)
+    assert relative_error(two, one) < tolerance(float, 1e3)
+
+
+@pytest.mark.parametrize("gamma", [1e-8, 1e-6, 1e-5, 1e-3])
 def test_a_nearly_singular_kernel_is_not_spoilt_by_rounding(
     gamma: float, digits: np.ndarray
 ) -> None:
     K = rbf_kernel(digits, gamma=gamma)
-    ours = Nystroem(gamma=gamma, n_components=len(K), random_state=0).fit(digits)
-    Z = ours.transform(digits)
-    # Directions under the cutoff are missing; where none are, the explicit root amplifies.
-    amplified = np.sqrt(1 / ours.cutoff_) if len(ours._factors) == 1 else len(K)
-    assert relative_error(Z @ Z.T, K) < tolerance(float, amplified)
+    nystroem = Nystroem(gamma=gamma, n_components=len(K), random_state=0).fit(digits)
+    Z = nystroem.transform(digits)
+    # Directions under the cutoff are missing. If they are few, the explicit root is used.
+    many = nystroem.rank_ <= len(K) / 2
+    assert many == (gamma < 3e-6)
+    dropped = len(K) ** 0.5 * nystroem.cutoff_
+    limit = tolerance(float) if many else tolerance(float, nystroem.cutoff_**-0.5)
+    assert relative_error(Z @ Z.T, K) < dropped + limit
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e7])
+def test_an_offset_of_the_data_does_not_cancel(offset: float, digits: np.ndarray) -> None:
+    far = digits[:100] + offset
+    near = far - offset  # exact, so that the distances are the same
+    settings = {"gamma": 0.1, "n_components": 40, "random_state": 0}
+    wanted = Nystroem(**settings).fit_transform(near)
+    assert relative_error(Nystroem(**settings).fit_transform(far), wanted) < tolerance(float, 1e4)
 
 
 @pytest.mark.parametrize("scale", [1e-14, 1e14])
@@ -271,6 +303,16 @@ def test_kernel_slices_agree_with_the_features(gamma: float, digits: np.ndarray)
     assert relative_error(whole, Z[:20] @ Z[:20].T) < tolerance(float, nystroem.cutoff_**-0.5)
 
 
+def test_kernel_slices_drop_what_the_features_drop(digits: np.ndarray) -> None:
+    nystroem = Nystroem(n_components=60, cutoff=0.01, random_state=0).fit(digits)
+    assert nystroem.rank_ < 30
+    Z = nystroem.transform(digits[:20])
+    K = nystroem.approximate_kernel(digits[:20], rng=0).value
+    assert relative_error(K, Z @ Z.T) < tolerance(float, 1e3)
+    top = nystroem.approximate_kernel(digits[:20], rng=0, rank=1).value
+    assert np.linalg.matrix_rank(top) == 1
+
+
 def test_kernel_slices_of_an_indefinite_kernel_keep_its_signs(digits: np.ndarray) -> None:
     nystroem = Nystroem("sigmoid", gamma=1.0, coef0=-2.0, n_components=20, random_state=0)
     X = nystroem.fit(digits).components_
@@ -352,6 +394,21 @@ X = np.arange(12.0).reshape(6, 2)
 def test_bad_input_is_named(settings: dict[str, Any], data: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Nystroem(**settings).fit(data)
+
+
+def test_categorical_columns_are_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": [1.0, 2], "colour": ["red", "blue"]})
+    with pytest.raises(ValueError, match=r"X has columns that are not numbers: 'colour' \("):
+        Nystroem(n_components=2).fit(frame)
+    with pytest.raises(ValueError, match="X has entries that are not numbers"):
+        Nystroem(n_components=2).fit(np.array([["red"], ["blue"]]))
+
+
+def test_a_kernel_that_is_zero_has_zero_features() -> None:
+    nystroem = Nystroem("linear", n_components=3).fit(np.zeros((5, 2)))
+    assert nystroem.rank_ == 0
+    assert not nystroem.transform(X).any()
 
 
 def test_nan_in_the_kernel_of_new_samples_is_named() -> None:

@@ -191,6 +191,16 @@ def test_errors_are_those_of_leaving_each_sample_out(
     assert relative_error(model.coef_, fixed.fit(X, y, weights).coef_) < tolerance(float, condition)
 
 
+def test_errors_of_a_tiny_ridge_do_not_cancel(rng: np.random.Generator) -> None:
+    X, y = data(rng, 12, 20, 2)
+    ridge = 1e-15 * np.linalg.norm(X, 2) ** 2
+    model = EagleRegressor(ridge="cv", ridges=[ridge], fit_intercept=False, random_state=0)
+    inverse = np.linalg.inv(X @ X.T + ridge * np.eye(12))
+    wanted = ((inverse @ y / np.diagonal(inverse)[:, None]) ** 2).mean()
+    limit = tolerance(float, np.linalg.cond(X) ** 2)
+    assert model.fit(X, y).cv_errors_[0] == pytest.approx(wanted, rel=limit)
+
+
 def test_chooses_what_ridgecv_chooses() -> None:
     X, y = load_diabetes(return_X_y=True)
     grid = np.logspace(-4, 2, 20)
@@ -243,6 +253,8 @@ def test_pandas_names_are_checked() -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     model = EagleRegressor(random_state=0).fit(X, y)
     assert model.feature_names_in_[0] == "age"
+    with pytest.raises(ValueError, match=r"X has columns that are not numbers: 'sex' \("):
+        EagleRegressor().fit(X.astype({"sex": "category"}), y)
     with pytest.raises(ValueError, match="feature names"):
         model.predict(X.rename(columns={"age": "years"}))
 
@@ -289,7 +301,7 @@ def test_bad_parameters_are_named(
         ([[1.0], [2.0]], [1.0], None, "inconsistent numbers of samples"),
         ([[1.0], [2.0]], [1.0, 2], [1.0, -1], "Negative values in .*sample_weight"),
         ([[1.0], [2.0]], [1.0, 2], [0.0, 0], "[Ss]ample.weight.* at least one"),
-        ([["a"], ["b"]], [1.0, 2], None, "could not convert string to float"),
+        ([["a"], ["b"]], [1.0, 2], None, "X or y has entries that are not numbers"),
     ],
 )
 def test_bad_data_are_named(X: Any, y: Any, weights: Any, message: str) -> None:
