@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from eagle.api import nystrom
 from eagle.estimators import landmarks as choose
+from eagle.estimators.arrays import Library
 from eagle.estimators.validation import validated
 from eagle.result import Result
 
@@ -159,6 +160,13 @@ class Nystroem(kernel_approximation.Nystroem):
             Itself.
         """
         X = validated(self, X, accept_sparse="csr")
+        library = Library.of(X)
+        if library is not None:
+            return self._fit(library.to_numpy(X))._move(library, X.dtype)
+        return self._fit(X)
+
+    def _fit(self, X: Any) -> Self:
+        self._library: Library | None = None
         self._get_kernel_params()
         precomputed = self._precomputed
         if precomputed and X.shape[0] != X.shape[1]:
@@ -182,6 +190,16 @@ class Nystroem(kernel_approximation.Nystroem):
         self._n_features_out = len(K)
         return self
 
+    def _move(self, library: Library, dtype: Any) -> Self:
+        """What was learnt becomes arrays of another library."""
+        self._library = library
+        self.components_ = library.xp.astype(library.from_numpy(self.components_), dtype)
+        self.normalization_ = library.from_numpy(self.normalization_)
+        self._factors = tuple(library.from_numpy(factor) for factor in self._factors)
+        if self.component_indices_ is not None:
+            self.component_indices_ = library.from_numpy(self.component_indices_)
+        return self
+
     def transform(self, X: Any) -> np.ndarray:
         """The features of samples.
 
@@ -195,8 +213,10 @@ class Nystroem(kernel_approximation.Nystroem):
             float32 if X is, float64 otherwise.
         """
         check_is_fitted(self)
-        X = validated(self, X, accept_sparse="csr", reset=False)
+        X = self._samples(X)
         m = self._n_features_out
+        if self._library is not None:
+            return self._transform_there(X, self._library)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         work = dtype if self._mild else np.float64
         factors = [factor.astype(work, copy=False) for factor in self._factors]
@@ -227,12 +247,33 @@ class Nystroem(kernel_approximation.Nystroem):
         check_is_fitted(self)
         if not {"rank", "method"} & set(options):
             options = {"cutoff": self.cutoff_} | options
-        slices = [
-            self._to_landmarks(validated(self, each, accept_sparse="csr", reset=False))
-            for each in (X, Y)
-            if each is not None
-        ]
-        return nystrom(self._to_landmarks(), slices[0], slices[-1].T, **options)
+        samples = [self._samples(each) for each in (X, Y) if each is not None]
+        K_mm, *slices = [self._to_landmarks(each) for each in (None, *samples)]
+        if self._library is not None:
+            K_mm, *slices = [self._library.to_numpy(each) for each in (K_mm, *slices)]
+        return nystrom(K_mm, slices[0], slices[-1].T, **options)
+
+    def _transform_there(self, X: Any, library: Library) -> Any:
+        """The features of samples in another library, computed there."""
+        xp, pieces = library.xp, []
+        for rows in gen_batches(X.shape[0], max(1, choose.BATCH // self._n_features_out)):
+            features = self._to_landmarks(X[rows, :])
+            for factor in self._factors:
+                features = features @ factor
+            pieces.append(features)
+        Z = xp.concat(pieces)
+        return xp.astype(Z, X.dtype) if xp.isdtype(X.dtype, "real floating") else Z
+
+    def _samples(self, X: Any) -> Any:
+        """New samples, which must live where those of `fit` did."""
+        X = validated(self, X, accept_sparse="csr", reset=False)
+        library = Library.of(X)
+        if library != self._library:
+            raise TypeError(
+                f"X lives in {library or 'numpy'}, but that of fit in {self._library or 'numpy'}: "
+                "move one of them"
+            )
+        return X
 
     @property
     def _precomputed(self) -> bool:
@@ -258,10 +299,10 @@ class Nystroem(kernel_approximation.Nystroem):
     def _kernel(self, X: Any, Y: Any = None) -> np.ndarray:
         """Kernel between two sets of points, or among one, in float64."""
         parameters = self._get_kernel_params()
-        X, Y = _double(X), None if Y is None else _double(Y)
+        X, Y = self._double(X), None if Y is None else self._double(Y)
         dense = not (issparse(X) or issparse(Y))
         rbf = isinstance(self.kernel, str) and self.kernel == "rbf"
-        if rbf and dense and self.n_jobs in (None, 1):
+        if rbf and dense and self.n_jobs in (None, 1) and self._library is None:
             return self._finite(_rbf(X, X if Y is None else Y, parameters.get("gamma")))
         K = pairwise_kernels(
             X, Y, metric=self.kernel, filter_params=True, n_jobs=self.n_jobs, **parameters
@@ -271,14 +312,29 @@ class Nystroem(kernel_approximation.Nystroem):
     def _to_landmarks(self, X: Any = None) -> np.ndarray:
         """Kernel between samples and landmarks, or among the landmarks, in float64."""
         if self._precomputed:
-            return self._finite((self.components_ if X is None else X)[:, self.component_indices_])
+            X = self.components_ if X is None else X
+            if self._library is not None:
+                return self._finite(self._library.xp.take(X, self.component_indices_, axis=1))
+            return self._finite(X[:, self.component_indices_])
         return self._kernel(*([self.components_] if X is None else [X, self.components_]))
 
-    def _finite(self, K: Any) -> np.ndarray:
-        K = np.asarray(K.toarray() if issparse(K) else K, np.float64)
-        if not np.isfinite(K).all():
+    def _finite(self, K: Any) -> Any:
+        """K in float64; NaN and infinity raise ValueError."""
+        if self._library is not None:
+            K = self._library.double(K)
+            finite = self._library.finite(K)
+        else:
+            K = np.asarray(K.toarray() if issparse(K) else K, np.float64)
+            finite = bool(np.isfinite(K).all())
+        if not finite:
             raise ValueError(f"kernel={self.kernel!r} gave NaN or infinity")
         return K
+
+    def _double(self, X: Any) -> Any:
+        """X in float64."""
+        if self._library is not None:
+            return self._library.double(X)
+        return X.astype(np.float64) if X.dtype != np.float64 else X
 
     def _choose(self, X: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Indices of the landmarks in X, or the landmarks themselves; the other one is None."""
@@ -313,14 +369,8 @@ class Nystroem(kernel_approximation.Nystroem):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.array_api_support = False
         tags.input_tags.pairwise = self._precomputed
         return tags
-
-
-def _double(X: Any) -> Any:
-    """X in float64 if it is in anything less."""
-    return X.astype(np.float64) if X.dtype != np.float64 else X
 
 
 def _rbf(X: np.ndarray, Y: np.ndarray, gamma: float | None) -> np.ndarray:

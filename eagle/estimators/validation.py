@@ -5,14 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
+
+from eagle.estimators.arrays import Library
 
 __all__ = ["validated"]
 
 
 def validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
-    """`sklearn.utils.validation.validate_data`; ValueError for what is not a number."""
+    """`sklearn.utils.validation.validate_data`, or a sentence about what is not a number.
+
+    Raises
+    ------
+    ValueError
+        For categories, strings and dates, naming the columns of a data frame, and whatever else
+        scikit-learn refuses.
+    TypeError
+        For arrays of another library, if the estimator cannot use them.
+    """
     _check_columns(X)
+    library = Library.of(X)
+    if library is not None and not get_tags(estimator).array_api_support:
+        raise TypeError(
+            f"X lives in {library}, which {type(estimator).__name__} cannot use: pass a numpy array"
+        )
     try:
         return validate_data(estimator, X, *y, **options)
     except ValueError as error:

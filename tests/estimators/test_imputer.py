@@ -116,6 +116,24 @@ def test_new_rows_are_filled_from_the_donors(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(imputer.transform(truth), truth)
 
 
+def test_transform_solves_for_new_patterns_only(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, X = table(rng)
+    imputer = BlockImputer(random_state=0).fit(X[:45])
+    solves = []
+
+    def lstsq(A: Any, b: Any, **options: Any) -> eagle.Result:
+        solves.append(b.shape)
+        return eagle.lstsq(A, b, **options)
+
+    monkeypatch.setattr("eagle.estimators.imputer.lstsq", lstsq)
+    imputer.transform(X[:45])
+    assert solves == []
+    imputer.transform(X)
+    assert solves == [(35, 6), (35, 10)]
+
+
 def test_transform_is_the_same_row_by_row_and_again(rng: np.random.Generator) -> None:
     _, X = table(rng, noise=0.1)
     imputer = BlockImputer(random_state=None).fit(X[:40])
