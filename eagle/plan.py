@@ -6,8 +6,7 @@ A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates o
 
 * a sketch of s columns, which has the rank if that is less: ``2 d n s`` in products, and
   ``2 s^3`` in a QR factorisation of the sketch;
-* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products; for a
-  small one that is singular, QR with column pivoting;
+* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products;
 * EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
 * LAPACK's least squares, should all that not be accurate.
 """
@@ -32,8 +31,8 @@ __all__ = ["Choice", "choices"]
 
 BEFORE = 0.65  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
-TINY = 128  # side up to which calls cost more than operations
-LOOK = 500  # shorter side from which on there is something to save
+LOOK = 250  # shorter side from which on a sketch has something to save
+CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that may be written out
 
 
@@ -98,9 +97,6 @@ def _dense(problem: Problem, options: Options) -> Iterator[Choice]:
             yield from sketched(BEFORE * looks.full(lu=True))
         yield choice(Direct("lu"), "LU takes the fewest operations for a square A")
         said.append("LU was not accurate, as if A were singular")
-        if d <= TINY:
-            yield choice(Direct("gelsy"), "QR with column pivoting is quickest for a small A")
-            said.append("QR was not accurate")
     if looks is not None:
         yield from sketched(ALL * looks.full())
     yield choice(
@@ -116,7 +112,7 @@ def _dense(problem: Problem, options: Options) -> Iterator[Choice]:
 def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:
     """What truncates the spectrum: an SVD of A, or of a sketch if A is large."""
     names = " and ".join(sorted(options.special()))
-    if min(problem.A.shape) >= LOOK:
+    if min(problem.A.shape) >= CORE:
         reason = f"auto: {names} truncates the spectrum, which the core of a sketch of A has"
         yield Choice(Compressed(), problem, options, reason)
     reason = f"auto: {names} truncates the spectrum, which takes an SVD"

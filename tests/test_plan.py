@@ -43,9 +43,8 @@ def wide(d, n, rank, seed=0):
 
 def test_a_small_matrix_is_not_sketched():
     assert names(planned(np.eye(20, 30))) == ["Eagle", "Direct"]
-    assert names(planned(np.eye(20))) == ["Direct", "Direct", "Eagle", "Direct"]
-    assert names(planned(np.eye(200))) == ["Direct", "Eagle", "Direct"]
-    assert planned(np.eye(200))[0].method == eagle.Direct("lu")
+    assert names(planned(np.eye(20))) == ["Direct", "Eagle", "Direct"]
+    assert planned(np.eye(20))[0].method == eagle.Direct("lu")
 
 
 def test_a_large_matrix_of_low_rank_is_compressed_with_the_sketch_that_showed_it():
@@ -81,13 +80,10 @@ def test_looks_that_cost_too_much_are_not_taken(monkeypatch):
     assert names(planned(wide(800, 700, 30))) == ["Eagle", "Direct"]
 
 
-@pytest.mark.parametrize(
-    ("side", "method"), [(13, eagle.Direct("gelsy")), (150, eagle.Eagle("cholesky"))]
-)
-def test_a_singular_square_matrix_is_noticed(side, method):
-    given = system((side, side), rank=5, condition=3)
+def test_a_singular_square_matrix_ends_with_eagle():
+    given = system("square", rank=5, condition=3)
     result = eagle.solve(given.A, given.B, given.C, rng=0)
-    assert result.method == method
+    assert result.method == eagle.Eagle("cholesky")
     assert "LU was not accurate" in result.plan
     assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
 
@@ -113,7 +109,7 @@ def test_the_best_of_what_was_tried_is_kept(monkeypatch):
     monkeypatch.setattr("eagle.api._run", lambda choice: ran.append(choice.method) or run(choice))
     result = eagle.solve(problem.A, problem.B, C, rng=0)
     assert 1e-12 < result.error_estimate <= 1.001 * min(tried)
-    assert ran[:3] == [eagle.Direct("lu"), eagle.Direct("gelsy"), eagle.Eagle("cholesky")]
+    assert ran[:2] == [eagle.Direct("lu"), eagle.Eagle("cholesky")]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -142,7 +138,7 @@ def test_a_spectrum_is_truncated_by_what_is_cheaper():
 
 def test_a_sparse_matrix_is_written_out_if_that_is_small(monkeypatch):
     A = scipy.sparse.csr_array(np.diag(np.arange(1.0, 41)))
-    assert names(planned(A)) == ["Direct", "Direct", "Eagle", "Direct"]
+    assert names(planned(A)) == ["Direct", "Eagle", "Direct"]
     monkeypatch.setattr("eagle.plan.SMALL", 0)
     assert names(planned(A)) == ["ConjugateGradient"]
     assert names(planned(A, rank=2)) == ["Compressed"]
