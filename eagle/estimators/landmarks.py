@@ -63,7 +63,7 @@ def count(wanted: int, rows: int) -> int:
             f"n_components={wanted} > n_samples={rows}. This is not possible: all {rows} rows of "
             "X become landmarks, which is the full kernel and saves nothing.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,  # past scikit-learn, to whoever calls fit
         )
     return min(wanted, rows)
 
