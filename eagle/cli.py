@@ -140,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
         solve.add_argument(name, type=Path, help=shape)
     solve.add_argument("-o", "--output", type=Path, required=True, metavar="D", help="d' x n'")
     solve.add_argument("--rank", type=int, help="replace A by its best approximation of this rank")
+    solve.add_argument(
+        "--memory-limit", type=_bytes, metavar="BYTES",
+        help="working memory, with kB, MB or GB; a .npy of A is then read piece by piece",
+    )  # fmt: skip
     _add_options(solve)
 
     complete = add(
@@ -228,6 +232,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--progress", action="store_true", help="show a progress bar")
 
 
+def _bytes(text: str) -> int:
+    """A number of bytes, such as 300MB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes, such as 300MB or 2GB")
+    return int(float(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]])
+
+
 def _add_distributed(parser: argparse.ArgumentParser) -> None:
     """Options of `eagle.distributed.solve` by their own names, and those of a job."""
     add = parser.add_argument
@@ -303,8 +315,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _solve(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
-    A, B, C = (read_table(path).values for path in (arguments.A, arguments.B, arguments.C))
-    result = eagle.solve(A, B, C, rank=arguments.rank, **_options(arguments))
+    limit = arguments.memory_limit
+    A = read_table(arguments.A, mapped=limit is not None).values
+    B, C = (read_table(path).values for path in (arguments.B, arguments.C))
+    result = eagle.solve(A, B, C, rank=arguments.rank, memory_limit=limit, **_options(arguments))
     write_table(arguments.output, Table(result.value), result.value)
     _print(str(result), f"  written to      {arguments.output}")
     return _verdict("eagle solve", [result])

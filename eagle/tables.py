@@ -70,7 +70,12 @@ class Table:
 
 
 def read_table(
-    path: Path, *, header: bool | None = None, labels: bool | None = None, key: str | None = None
+    path: Path,
+    *,
+    header: bool | None = None,
+    labels: bool | None = None,
+    key: str | None = None,
+    mapped: bool = False,
 ) -> Table:
     """Read numbers from a file by its suffix.
 
@@ -81,6 +86,8 @@ def read_table(
         Whether the first row and the first column of a .csv are no data; None to look.
     key : str, optional
         Which array of a .npz; needed if it holds several.
+    mapped : bool
+        Leave a .npy in its file and map it.
 
     Raises
     ------
@@ -94,6 +101,8 @@ def read_table(
             return Table(csv.values, csv.columns, csv.labels, csv)
         if suffix == ".parquet":
             return _read_parquet(path)
+        if suffix == ".npy" and mapped:
+            return Table(_checked(np.load(path, mmap_mode="r", allow_pickle=False)))
         with path.open("rb") as file:
             return Table(_read_npy(file)) if suffix == ".npy" else _read_npz(file, key)
     except FileNotFoundError:

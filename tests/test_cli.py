@@ -216,6 +216,29 @@ def test_solve_passes_its_options_on(flags, options, blocks):
     same(np.load("D.npy"), expected)
 
 
+@pytest.mark.parametrize("limit", ["1000000", "1000kB", "1 MB", "0.001GB"])
+def test_a_memory_limit_maps_the_file(limit, blocks, capsys):
+    files = ["A.npy", "B.npy", "C.npy", "-o", "D.npy"]
+    assert main(["solve", *files, "--memory-limit", limit]) == 0
+    assert "auto: memory_limit" in capsys.readouterr().out
+    expected = eagle.solve(blocks.A, blocks.B, blocks.C, rng=0).value
+    assert relative_error(np.load("D.npy"), expected) <= tolerance(np.float64, 10)
+
+
+@pytest.mark.parametrize("limit", ["much", "-3", "3TB"])
+def test_a_memory_limit_that_is_none_is_refused_in_one_line(limit, blocks, capsys):
+    files = ["A.npy", "B.npy", "C.npy", "-o", "D.npy"]
+    assert main(["solve", *files, f"--memory-limit={limit}"]) == 2
+    assert "is no number of bytes, such as 300MB" in capsys.readouterr().err
+
+
+def test_a_truncated_file_cannot_be_mapped(blocks, capsys):
+    Path("A.npy").write_bytes(Path("A.npy").read_bytes()[:-8])
+    assert main(["solve", "A.npy", "B.npy", "C.npy", "-o", "D.npy", "--memory-limit=1MB"]) == 2
+    assert "A.npy: truncated or not a .npy file" in capsys.readouterr().err
+    assert not Path("D.npy").exists()
+
+
 def test_complex_blocks_keep_their_dtype(blocks):
     np.save("A.npy", (blocks.A * 1j).astype(np.complex64))
     assert main(["solve", "A.npy", "B.npy", "C.npy", "-o", "D.npz"]) == 0
