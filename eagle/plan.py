@@ -29,7 +29,7 @@ from eagle.problem import Problem
 
 __all__ = ["Choice", "choices"]
 
-BEFORE = 0.65  # of the time of LU: what looks at a square A may take before it
+BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone

@@ -32,7 +32,6 @@ from eagle.sketch import SKETCHES, Sketch, draw
 __all__ = ["Compressed", "CompressedState"]
 
 FIRST = 128  # columns of the first sketch, unless A is large
-CORE = 0.8  # times (d n)^(1/3) columns: their core takes about as long as reading A
 SECOND = 512  # of the second; then they double
 WHOLE = 0.6  # of the shorter side: a sketch as wide as that saves nothing
 EXCESS = 1.25  # rows of the sketch that ranks Y, over its columns
@@ -109,7 +108,7 @@ class Compressed(Method):
     ----------
     size : int, optional
         Columns of the first sketch, best a tenth more than the rank; by default 128, or
-        ``0.8 (d n)^(1/3)`` if that is more.
+        ``(d n)^(1/3)`` if that is more.
     sketch : {"auto", "sparse-sign", "rademacher", "gaussian"}
         ``"sparse-sign"``: signed sums of columns, eight random signs for each of them.
         ``"rademacher"``, ``"gaussian"``: products with a matrix of random signs or of normal
@@ -229,7 +228,7 @@ class Compressed(Method):
         return product(Q, U), s, product(Vh, P, adjoint="Y")
 
     def _first(self, A: Matrix, limit: int | None) -> int:
-        """Columns of the first sketch."""
+        """Columns of the first sketch: a core of that width takes about as long as reading A."""
         width = min(self.size or first_width(A), *A.shape)
         if limit is None:
             return width
@@ -320,8 +319,8 @@ class Compressed(Method):
 
 
 def first_width(A: Matrix) -> int:
-    """Columns of the first sketch."""
-    return min(max(FIRST, round(CORE * A.size ** (1 / 3))), *A.shape)
+    """Columns of the first sketch: a core of that width takes about as long as reading A."""
+    return min(max(FIRST, round(A.size ** (1 / 3))), *A.shape)
 
 
 def next_width(A: Matrix, width: int) -> int:
