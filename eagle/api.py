@@ -61,8 +61,8 @@ def solve(
         A key of `eagle.METHODS`, an instance such as ``eagle.Eagle(schedule="paper")``, or
         ``"auto"``, which chooses and says why in ``result.plan``.
     rtol : float, optional
-        Wanted relative Frobenius error of the value. None: down to the accuracy floor for
-        eagle, newton-schulz and direct, 1e-8 for the first-order methods.
+        Wanted relative Frobenius error of the value. None: 1e-8 for the first-order methods (cg,
+        gd, lsmr, sgd), down to the accuracy floor for all others.
     maxiter : int, optional
         Most iterations.
     time_limit : float, optional
@@ -130,13 +130,7 @@ def solve(
         progress=progress,
         raise_on_failure=raise_on_failure,
     )
-    return _solve(
-        as_matrix("A", A),
-        _block("B", B),
-        _block("C", C),
-        method,
-        options,
-    )
+    return _solve(as_matrix("A", A), _block("B", B), _block("C", C), method, options)
 
 
 def lstsq(A: Any, b: Any, **options: Any) -> Result:

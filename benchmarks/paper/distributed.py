@@ -66,7 +66,7 @@ def fig8(report: Report, models: Any) -> Any:
 
 def fig16(report: Report, models: Any) -> Any:
     """The accelerated variant: the same rounds, less time, and Krylov for comparison."""
-    figure, all_axes = _figure(2)
+    figure, all_axes = _figure(2, sharex=False)
     report.section("fig16: M = 3, d = 300, alpha = 0.05, computing seconds of the slowest machine")
     shards = many.shards_with_diversity(0.05, 3, d=300, condition=1e3, rng=0)
     for index, name in enumerate(("krylov", "eagle", "eagle-frozen")):
@@ -112,11 +112,11 @@ def _solved(shards: many.Shards, name: str, rtol: float) -> many.Result:
         )
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
+def _figure(columns: int, sharex: bool = True) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * columns, 3.2), layout="constrained")
-    return figure, figure.subplots(1, columns, sharey=True)
+    figure = Figure(figsize=(3.2 * columns + 1.4, 3.2), layout="constrained")
+    return figure, figure.subplots(1, columns, sharex=sharex, sharey=True)
 
 
 def _finished(figure: Any, all_axes: Sequence[Any]) -> Any:
@@ -126,7 +126,8 @@ def _finished(figure: Any, all_axes: Sequence[Any]) -> Any:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     all_axes[0].set(ylabel="relative error")
-    all_axes[0].legend(frameon=False)
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
     return figure
 
 

@@ -96,7 +96,7 @@ class Compressed(Method):
     """One random sketch of A, and a direct solve of its core.
 
     For A of rank k much smaller than its sides the time is that of reading A a few times: about
-    ``16 d n`` flops for a sparse sketch and ``O((d + n) k^2)`` for the core, where a factorisation
+    ``8 d n`` flops for a sparse sketch and ``O((d + n) k^2)`` for the core, where a factorisation
     takes ``4 d n min(d, n)`` and more. The rank is found by growing the sketch until it has
     directions to spare and the certificate's probes, which it has not seen, have nothing outside
     its range. An A that is not of low rank ends as one QR factorisation with column pivoting.
@@ -110,7 +110,7 @@ class Compressed(Method):
         Columns of the first sketch, best a tenth more than the rank; by default 128, or
         ``(d n)^(1/3)`` if that is more.
     sketch : {"auto", "sparse-sign", "rademacher", "gaussian"}
-        ``"sparse-sign"``: signed sums of columns, eight random signs for each of them.
+        ``"sparse-sign"``: signed sums of columns, four random signs for each of them.
         ``"rademacher"``, ``"gaussian"``: products with a matrix of random signs or of normal
         numbers. ``"auto"``: sparse signs for large matrices, dense ones for others.
     grow : bool
@@ -228,7 +228,7 @@ class Compressed(Method):
         return product(Q, U), s, product(Vh, P, adjoint="Y")
 
     def _first(self, A: Matrix, limit: int | None) -> int:
-        """Columns of the first sketch: a core of that width takes about as long as reading A."""
+        """Columns of the first sketch, as many as fit; ValueError if that is hardly one."""
         width = min(self.size or first_width(A), *A.shape)
         if limit is None:
             return width

@@ -25,7 +25,7 @@ from eagle.distributed.residuals import STUCK, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
 
-__all__ = ["Krylov", "Setup", "spectrum_ends"]
+__all__ = ["Krylov", "MinimisingState", "Setup", "spectrum_ends"]
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,10 @@ class Setup:
 
 
 @dataclass(kw_only=True)
-class KrylovState(State):
-    """What all machines know, and nothing else."""
+class MinimisingState(State):
+    """Of a method that minimises residuals: what all machines know, and nothing else."""
 
-    setup: Setup
     minimiser: MinimalResiduals
-    misfit: float = 0.0
 
     def saved(self) -> dict[str, Any]:
         """The Krylov space; the rest follows from the data."""
@@ -86,6 +84,14 @@ class KrylovState(State):
         """Take it back."""
         self.minimiser.restore(saved)
         self.left = float(saved["left"])
+
+
+@dataclass(kw_only=True)
+class KrylovState(MinimisingState):
+    """With the probe of the certificate."""
+
+    setup: Setup
+    misfit: float = 0.0
 
 
 @dataclass(frozen=True)

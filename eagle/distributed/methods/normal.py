@@ -23,6 +23,7 @@ import numpy as np
 
 from eagle.distributed.certificate import Evidence, unseen
 from eagle.distributed.methods.base import State
+from eagle.distributed.methods.krylov import MinimisingState
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import STUCK, USED_UP, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
@@ -278,21 +279,11 @@ class GradientDescent(_FirstOrder):
 
 
 @dataclass(kw_only=True)
-class PooledState(State):
-    """What all machines know."""
+class PooledState(MinimisingState):
+    """With the probes of the certificate."""
 
     probes: PooledProbes
-    minimiser: MinimalResiduals
     inconsistency: float = 0.0
-
-    def saved(self) -> dict[str, Any]:
-        """The Krylov space."""
-        return self.minimiser.saved() | {"left": self.left}
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Take it back."""
-        self.minimiser.restore(saved)
-        self.left = float(saved["left"])
 
 
 @dataclass(frozen=True)
