@@ -1,0 +1,1 @@
+"""The tests; a package by name, as some installed ones carry a folder of this name."""
