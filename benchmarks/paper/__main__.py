@@ -1,62 +1,118 @@
-"""``python -m benchmarks.paper [fig2 ... table1 | all]``: redraw figures and tables of the paper.
+"""Redraw figures and tables of the paper, compare them with it, and write one page about it.
 
-From the checkpoints that come with the package, in under a minute; with ``--retrain RUNS`` from
-nothing, in an hour or two.
+NAME is one of those below, or all. Each leaves NAME.png, NAME.csv and NAME.json in the folder of
+--output, and index.html there shows everything that the folder holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
+from typing import Any, NoReturn
 
-import torch
-
-from benchmarks import pretrain
 from benchmarks.common import Report
-from benchmarks.paper import distributed, transformer
-from benchmarks.transformer import Models
-from eagle.transformer.pretrained import FOLDER
+from benchmarks.paper import registry, report
+from benchmarks.paper.common import Setting
 
-FIGURES = transformer.FIGURES | distributed.FIGURES
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Redraw what was asked for."""
-    parser = argparse.ArgumentParser(
+    """Redraw what was asked for; exit status 0 whatever the verdicts are."""
+    arguments = _arguments(argv)
+    setting = Setting(arguments.quick, arguments.seed, arguments.data)
+    if arguments.retrain:
+        setting = Setting(
+            arguments.quick, arguments.seed, arguments.data, _retrained(arguments.retrain)
+        )
+    printed = Report("paper")
+    for page in arguments.pages:
+        started = time.perf_counter()
+        printed.section(page.title)
+        drawing = None
+        if page.needs_data and setting.data is None:
+            outcome = page.missing
+        else:
+            drawing = page.draw(setting)
+            outcome = page.judge(drawing.rows)
+            for row in drawing.rows:
+                printed.row(**row)
+        seconds = round(time.perf_counter() - started, 1)
+        facts = printed.facts | _circumstances(setting) | {"seconds": seconds}
+        report.write(page, arguments.output, drawing, outcome, facts)
+        for check in outcome.checks:
+            printed.say(f"{check.verdict}: {check.claim}: {check.found}")
+        printed.say(f"{page.name}: {outcome.verdict}: {outcome.sentence} [{seconds} s]")
+    printed.say(f"\nreport: {report.write_page(arguments.output)}")
+    return 0
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Checked: the pages are loaded, the folders are there."""
+    parser = _Parser(
         prog="python -m benchmarks.paper",
         description=__doc__,
-        epilog="\n".join(f"  {name:8} {figure.__doc__}" for name, figure in FIGURES.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="names: all, " + ", ".join(registry.names()),
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="all, or some of those below")
-    parser.add_argument("--output", type=Path, default=Path("figures"), help="folder of pictures")
-    parser.add_argument("--retrain", type=Path, metavar="RUNS", help="train anew into this folder")
-    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few runs: minutes")
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers")
+    parser.add_argument("--output", type=Path, default=Path("figures"), metavar="DIR")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of SuiteSparse matrices")
+    parser.add_argument(
+        "--retrain", type=Path, metavar="RUNS",
+        help="train the transformers anew into this folder, an hour or two",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
-    names = list(FIGURES) if arguments.names == ["all"] else arguments.names
-    unknown = [name for name in names if name not in FIGURES]
+    names = registry.names() if arguments.names == ["all"] else arguments.names
+    unknown = [name for name in names if name not in registry.names()]
     if unknown:
-        parser.error(f"no figure {', '.join(unknown)}: choose from all, {', '.join(FIGURES)}")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    folder = FOLDER
-    if arguments.retrain:
-        folder = arguments.retrain / "checkpoints"
-        torch.set_num_threads(1)
-        for name, config in pretrain.configurations().items():
-            pretrain.pretrain(name, config, arguments.retrain, folder, progress=True)
-    report, models = Report("paper"), Models(folder)
-    for name in names:
-        figure = FIGURES[name](report, models)
-        if figure is not None:
-            path = arguments.output / f"{name}.png"
-            figure.savefig(path, dpi=160)
-            report.say(f"picture: {path}")
-    report.save(arguments.json)
-    report.say(f"{time.perf_counter() - started:.0f} s")
-    return 0
+        known = ", ".join(["all", *registry.names()])
+        parser.error(f"no figure or table {', '.join(unknown)}: choose from {known}")
+    if arguments.seed < 0:
+        parser.error(f"--seed must be at least 0, got {arguments.seed}")
+    if arguments.data is not None and not arguments.data.is_dir():
+        parser.error(f"--data {arguments.data} is not a folder")
+    try:
+        arguments.pages = [registry.load(name) for name in names]
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as missing:
+        parser.error(f"{missing.name} is missing: pip install '.[plot,torch]'")
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {arguments.output}: {error.strerror}")
+    return arguments
+
+
+def _retrained(runs: Path) -> Path:
+    """Checkpoints of transformers trained now; resumes what was begun."""
+    import torch
+
+    from benchmarks import pretrain
+
+    torch.set_num_threads(1)
+    folder = runs / "checkpoints"
+    for name, config in pretrain.configurations().items():
+        pretrain.pretrain(name, config, runs, folder, progress=True)
+    return folder
+
+
+def _circumstances(setting: Setting) -> dict[str, Any]:
+    """What else a number depends on."""
+    return {
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "sizes": "quick" if setting.quick else "full",
+        "seed": setting.seed,
+    }
 
 
 if __name__ == "__main__":

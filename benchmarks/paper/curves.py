@@ -1,0 +1,199 @@
+"""Error against iterations and seconds, of one solve and of many."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+import eagle
+from benchmarks.paper.common import Rows, style
+from eagle.problems import Blocks
+
+__all__ = ["METHODS", "TARGET", "Band", "Curve", "average", "draw", "follow", "lapack"]
+
+TARGET = 1e-20  # squared relative error
+POINTS = 300  # of a curve that are kept
+METHODS: dict[str, tuple[Any, int]] = {  # and most iterations
+    "EAGLE (paper)": (eagle.Eagle("paper"), 200),
+    "EAGLE (minimax)": (eagle.Eagle(), 200),
+    "EAGLE (Cholesky)": (eagle.Eagle("cholesky"), 50),
+    "sketched (ours)": (eagle.Sketched(), 400),
+    "compressed (ours)": (eagle.Compressed(), 50),
+    "CG": (eagle.ConjugateGradient(), 40_000),
+    "GD": (eagle.GradientDescent(), 20_000),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How the squared relative error of one solve fell.
+
+    Attributes
+    ----------
+    seconds, errors : ndarray
+        After every iteration; seconds without those spent on measuring the error.
+    """
+
+    seconds: np.ndarray
+    errors: np.ndarray
+
+    def reached(self, target: float = TARGET) -> tuple[float, float]:
+        """Iterations and seconds to an error, infinity if it was not reached."""
+        below = np.flatnonzero(self.errors <= target)
+        return (below[0] + 1, self.seconds[below[0]]) if below.size else (np.inf, np.inf)
+
+
+def follow(
+    problem: Blocks, method: Any, maxiter: int, seed: int, *, target: float = TARGET, **options: Any
+) -> Curve:
+    """Solve, and compare the value with the truth after every iteration.
+
+    Stops at the target. A problem with ``C = None`` asks for ``W = B A^+``.
+    """
+    errors: list[float] = []
+    seconds: list[float] = []
+    watching = 0.0
+
+    def watch(state: Any) -> bool:
+        nonlocal watching
+        now = time.perf_counter()
+        seconds.append(now - start - watching)
+        errors.append(problem.error(state.value) ** 2)
+        watching += time.perf_counter() - now
+        return errors[-1] <= target
+
+    options = {"maxiter": maxiter, "rtol": 0.0, "rng": seed, "callback": watch} | options
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eagle.ConvergenceWarning)
+        if problem.C is None:
+            eagle.estimate(problem.A, problem.B, method=method, **options)
+        else:
+            eagle.solve(problem.A, problem.B, problem.C, method=method, **options)
+    return Curve(np.array(seconds), np.array(errors))
+
+
+def lapack(problem: Blocks, driver: str = "gelsd") -> Curve:
+    """One point: scipy's least squares, by default with the SVD."""
+    C = np.eye(len(problem.A)) if problem.C is None else problem.C
+    start = time.perf_counter()
+    value = problem.B @ scipy.linalg.lstsq(problem.A, C, lapack_driver=driver)[0]
+    seconds = time.perf_counter() - start
+    return Curve(np.array([seconds]), np.array([problem.error(value) ** 2]))
+
+
+@dataclass(frozen=True)
+class Band:
+    """Median over runs, and where eight runs of ten lie.
+
+    A run that has ended counts with its last error.
+    """
+
+    label: str
+    runs: int
+    iterations: np.ndarray
+    seconds: np.ndarray
+    median: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    to_target: tuple[float, float]
+
+    def points(self, **cells: Any) -> Rows:
+        """For the CSV of curves."""
+        names = ("iterations", "seconds", "median", "low", "high")
+        columns = zip(*(getattr(self, name).tolist() for name in names), strict=True)
+        return [
+            cells | {"method": self.label} | dict(zip(names, values, strict=True))
+            for values in columns
+        ]
+
+    def row(self, **cells: Any) -> dict[str, Any]:
+        """For the CSV of numbers: iterations and seconds to the target."""
+        iterations, seconds = (float(x) if np.isfinite(x) else None for x in self.to_target)
+        return cells | {
+            "method": self.label,
+            "runs": self.runs,
+            "iterations": iterations,
+            "seconds": seconds,
+            "last_iteration": int(self.iterations[-1]),
+            "last_error": float(self.median[-1]),
+        }
+
+
+def average(label: str, curves: Sequence[Curve], target: float = TARGET) -> Band:
+    """The band of some runs."""
+    longest = max(len(curve.errors) for curve in curves)
+    kept = np.unique(np.geomspace(1, longest, POINTS).astype(int))
+
+    def at(values: np.ndarray) -> np.ndarray:
+        return values[np.minimum(kept, len(values)) - 1]
+
+    errors = np.array([at(curve.errors) for curve in curves])
+    reached = np.array([curve.reached(target) for curve in curves])
+    low, median, high = np.quantile(errors, (0.1, 0.5, 0.9), axis=0, method="nearest")
+    return Band(
+        label=label,
+        runs=len(curves),
+        iterations=kept,
+        seconds=np.median([at(curve.seconds) for curve in curves], axis=0),
+        median=median,
+        low=low,
+        high=high,
+        to_target=tuple(np.quantile(reached, 0.5, axis=0, method="nearest")),
+    )
+
+
+def measure(
+    problem: Callable[[int], Blocks],
+    labels: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    target: float = TARGET,
+    slow: int = 5,
+    limits: dict[str, int] | None = None,
+    methods: dict[str, Any] | None = None,
+) -> list[Band]:
+    """Bands of some of `METHODS` on the problems of some seeds.
+
+    CG and GD, which take seconds a run, have `slow` runs at most. `limits` are on iterations;
+    `methods` are taken in place of those of `METHODS`.
+    """
+    bands = []
+    for label in labels:
+        if label == "SVD lstsq":
+            lapack(problem(seeds[0]))  # the first call loads it
+            bands.append(average(label, [lapack(problem(seed)) for seed in seeds], target))
+            continue
+        method, maxiter = METHODS.get(label, (None, 0))
+        method = (methods or {}).get(label, method)
+        maxiter = (limits or {}).get(label, maxiter)
+        chosen = seeds[:slow] if label in ("CG", "GD", "SGD") else seeds
+        follow(problem(seeds[0]), method, min(maxiter, 3), seeds[0])  # warm
+        curves = [follow(problem(seed), method, maxiter, seed, target=target) for seed in chosen]
+        bands.append(average(label, curves, target))
+    return bands
+
+
+def draw(
+    axes: Any, bands: Sequence[Band], against: str = "iterations", floor: float = 1e-32
+) -> None:
+    """Median and band of squared errors, both axes logarithmic."""
+    for index, band in enumerate(bands):
+        look = style(band.label, index)
+        x = getattr(band, against)
+        low, median, high = (np.maximum(y, floor) for y in (band.low, band.median, band.high))
+        if len(x) == 1:
+            if band.label == "SVD lstsq" and against == "iterations":
+                continue  # it has none
+            axes.plot(x, median, **(look | {"linestyle": "none", "marker": "*", "markersize": 10}))
+            continue
+        axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        axes.plot(x, median, linewidth=1.8, **look)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlabel("iteration" if against == "iterations" else "seconds")

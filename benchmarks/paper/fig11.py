@@ -1,0 +1,104 @@
+"""Figure 11: one ratio of the two constants in every layer.
+
+What the paper's figure shows is not known to us. Drawn is what its text states about the constants:
+the ratio ``gamma / eta = a1 a3 / (a1 a2)`` of every layer, and what the prediction loses when
+``a1 a3 = 1.92 a1 a2`` is imposed on the rule read out of the unconstrained models (the last layer,
+where eta has no effect, keeps its gamma). The squared error is that between the predictions of the
+tied rule and the transformer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from benchmarks.paper.common import (
+    Check,
+    Drawing,
+    Rows,
+    Setting,
+    finish,
+    marker,
+    panels,
+    select,
+    style,
+)
+from benchmarks.transformer import Models
+from eagle.transformer import Rule, sample_batch
+from eagle.transformer.rule import task_of
+from eagle.transformer.train import typical
+
+CLAIM = (
+    "Setting a1 a3 = 1.92 a1 a2 costs a squared prediction error of 3.5e-4, under the model's own "
+    "of 1e-3."
+)
+RATIO = 1.92
+BATCHES = 16
+
+
+def draw(setting: Setting) -> Drawing:
+    """Ratios by layer; errors of the tied rule."""
+    figure, (left, right) = panels(2, width=4.2, height=3.4)
+    rows, points = [], []
+    for index, regime in enumerate(("unconstrained", "distributed", "estimation")):
+        for seed, rule in zip(
+            setting.models.seeds(regime), setting.models.rules(regime), strict=True
+        ):
+            ratios = [layer.gamma / layer.eta for layer in rule.layers[:-1]]
+            left.plot(ratios, marker=marker(index), **style(regime, index))
+            points += [
+                {"regime": regime, "seed": seed, "layer": k, "ratio": r}
+                for k, r in enumerate(ratios)
+            ]
+    left.axhline(RATIO, color="0.5", linewidth=1)
+    left.set(xlabel="layer", ylabel="gamma / eta", xticks=range(3), title="grey: the paper's 1.92")
+    for seed in setting.models.seeds("unconstrained"):
+        ratios = [row["ratio"] for row in select(points, regime="unconstrained", seed=seed)]
+        errors = _tied(setting.models, seed)
+        rows.append({"seed": seed, "least": min(ratios), "most": max(ratios)} | errors)
+    for name, offset in (("model", -0.2), ("tied", 0.0), ("between", 0.2)):
+        places = np.arange(len(rows)) + offset
+        look = {"model": "transformer", "tied": "tied rule", "between": "between the two"}[name]
+        right.bar(places, [row[name] for row in rows], 0.18, label=look)
+    right.set(
+        xlabel="seed", xticks=range(len(rows)), ylabel="mean square of an entry of D",
+        title="unconstrained",
+    )  # fmt: skip
+    return Drawing(finish(figure, [left, right]), rows, points)
+
+
+def tied(rule: Rule, ratio: float = RATIO) -> Rule:
+    """The rule with ``gamma = ratio eta`` in all layers but the last."""
+    *inner, last = rule.layers
+    changed = [replace(layer, gamma_step=ratio * layer.eta_step) for layer in inner]
+    return replace(rule, layers=(*changed, last))
+
+
+def _tied(models: Models, seed: int) -> dict[str, float]:
+    model, rule = models.run("unconstrained", seed).model, models.rule("unconstrained", seed)
+    constrained, task = tied(rule), task_of(model.config)
+    generator = torch.Generator().manual_seed(seed)
+    errors = []
+    with torch.no_grad():
+        for _ in range(BATCHES):
+            batch = sample_batch(task, 1024, generator=generator)
+            theirs, ours = model.predict(batch), constrained.predict(batch)
+            pairs = ((theirs, batch.D), (ours, batch.D), (theirs, ours))
+            errors.append([float((x - y).square().mean()) for x, y in pairs])
+    return dict(zip(("model", "tied", "between"), typical(errors).tolist(), strict=True))
+
+
+def judge(rows: Rows) -> list[Check]:
+    """The median seed."""
+    least, most = min(row["least"] for row in rows), max(row["most"] for row in rows)
+    own, between = (float(np.median([row[name] for row in rows])) for name in ("model", "between"))
+    return [
+        Check(
+            "imposing the ratio 1.92 moves the prediction by less than the model's own error",
+            f"it moves by {between:.2g}, the model's error is {own:.2g}",
+            between < own,
+            f"each layer has a ratio of its own, from {least:.2f} to {most:.2f}",
+        )
+    ]

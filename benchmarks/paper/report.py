@@ -1,0 +1,171 @@
+"""What is written: PNG, CSV and JSON for every figure, and one page with all of them."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.paper import registry
+from benchmarks.paper.common import Drawing, Outcome, Rows, Verdict
+from eagle.plotting import save
+from eagle.tables import replacing
+
+__all__ = ["write", "write_page"]
+
+COLOURS = {
+    Verdict.AGREES: "#00704f",
+    Verdict.DIFFERS: "#b04a00",
+    Verdict.NOT_COMPARABLE: "#666",
+}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff; }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; vertical-align: top; padding: .35rem .6rem;
+  border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { white-space: nowrap; }
+img { max-width: 100%; height: auto; }
+section { margin-top: 3rem; }
+.verdict { font-weight: 600; white-space: nowrap; }
+.small { color: #555; font-size: .9rem; }
+.wide { overflow-x: auto; }
+"""
+
+
+def write(
+    page: registry.Page,
+    folder: Path,
+    drawing: Drawing | None,
+    outcome: Outcome,
+    facts: dict[str, Any],
+) -> None:
+    """One figure's files. Each appears whole or not at all."""
+    if drawing is not None:
+        save(drawing.figure, folder / f"{page.name}.png")
+        _csv(folder / f"{page.name}.csv", drawing.rows)
+        if drawing.points:
+            _csv(folder / f"{page.name}-curves.csv", drawing.points)
+    record = {
+        "name": page.name,
+        "title": page.title,
+        "text": page.text,
+        "claim": page.claim,
+        "verdict": outcome.verdict,
+        "sentence": outcome.sentence,
+        "checks": [
+            {"claim": c.claim, "found": c.found, "verdict": c.verdict, "why": c.why}
+            for c in outcome.checks
+        ],
+        "drawn": drawing is not None,
+        "facts": facts,
+    }
+    with replacing(folder / f"{page.name}.json") as file:
+        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
+
+
+def _csv(path: Path, rows: Rows) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def write_page(folder: Path) -> Path:
+    """The report: everything that was ever drawn into this folder, pictures embedded."""
+    records = [
+        json.loads((folder / f"{name}.json").read_text())
+        for name in registry.names()
+        if (folder / f"{name}.json").exists()
+    ]
+    path = folder / "index.html"
+    with replacing(path) as file:
+        file.write(_page(folder, records).encode())
+    return path
+
+
+def _page(folder: Path, records: list[dict[str, Any]]) -> str:
+    verdicts = [record["verdict"] for record in records]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict)
+    against = [
+        (record, check)
+        for record in records
+        for check in record["checks"]
+        if check["verdict"] == Verdict.DIFFERS
+    ]
+    seconds = sum(record["facts"]["seconds"] for record in records)
+    introduction = (
+        "<p>Figures and tables of Lutz, Gangrade, Daneshmand, Saligrama, <i>Linear Transformers "
+        "Implicitly Discover Unified Numerical Algorithms</i>, arXiv:2509.19702, measured again "
+        "with <code>python -m benchmarks.paper</code>. Verdicts are computed from the numbers in "
+        f"the CSV files beside this page: {counts}. {seconds:.0f} seconds in all.</p>"
+    )
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>The paper's evaluation, redone</title><style>{STYLE}</style>",
+        "<h1>The paper's evaluation, redone</h1>",
+        introduction,
+        "<h2>Verdicts</h2><div class=wide><table><tr><th>what<th>verdict<th>decided by</tr>",
+    ]
+    parts += [
+        f"<tr><td><a href='#{record['name']}'>{record['name']}</a>"
+        f"<td>{_verdict(record['verdict'])}<td>{html.escape(record['sentence'])}</tr>"
+        for record in records
+    ]
+    parts.append("</table></div><h2>Where the paper's claims do not hold in our hands</h2>")
+    if against:
+        parts.append("<div class=wide><table><tr><th>where<th>claim<th>measured</tr>")
+        parts += [
+            f"<tr><td><a href='#{record['name']}'>{record['name']}</a>"
+            f"<td>{html.escape(check['claim'])}<td>{_found(check)}</tr>"
+            for record, check in against
+        ]
+        parts.append("</table></div>")
+    else:
+        parts.append("<p>Nowhere.</p>")
+    parts += [_section(folder, record) for record in records]
+    return "\n".join(parts) + "</html>\n"
+
+
+def _section(folder: Path, record: dict[str, Any]) -> str:
+    name = record["name"]
+    items = "".join(
+        f"<li>{_verdict(check['verdict'])}: <i>{html.escape(check['claim'])}</i>: {_found(check)}"
+        for check in record["checks"]
+    )
+    facts = ", ".join(f"{key} {value}" for key, value in record["facts"].items())
+    picture = links = ""
+    if record["drawn"]:
+        data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        title = html.escape(record["title"], quote=True)
+        picture = f"<img alt='{title}' src='data:image/png;base64,{data}'>"
+        links = f"<a href='{name}.csv'>{name}.csv</a> "
+        if (folder / f"{name}-curves.csv").exists():
+            links += f"<a href='{name}-curves.csv'>{name}-curves.csv</a>"
+    return (
+        f"<section id={name}><h2>{html.escape(record['title'])}</h2>"
+        f"<p>The paper: {html.escape(record['claim'])}</p>"
+        f"<ul>{items}</ul>{picture}<p>{_paragraphs(record['text'])}</p>"
+        f"<p class=small>{links} {html.escape(facts)}</p></section>"
+    )
+
+
+def _verdict(verdict: str) -> str:
+    return f"<span class=verdict style='color: {COLOURS[Verdict(verdict)]}'>{verdict}</span>"
+
+
+def _found(check: dict[str, Any]) -> str:
+    why = f" ({check['why']})" if check["why"] and check["verdict"] == Verdict.DIFFERS else ""
+    return html.escape(check["found"] + why)
+
+
+def _paragraphs(text: str) -> str:
+    return html.escape(text).replace("\n\n", "</p><p>").replace("``", "")
