@@ -1,20 +1,72 @@
-"""``python -m benchmarks NAME``."""
+"""``python -m benchmarks NAME | all | compare A.json B.json``.
+
+`all` runs every benchmark, each in a process of its own, and with ``--json`` puts their rows into
+one file.
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import json
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-NAMES = ("central", "distributed", "limited", "transformer")
+from benchmarks import compare
+from benchmarks.common import machine_facts
+from benchmarks.registry import BENCHMARKS, NEEDS_DATA, load
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one benchmark; the rest of the command line is its own."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=NAMES, help="which benchmark")
+    """Run one benchmark or all; the rest of the command line is the benchmark's own."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, add_help=False
+    )
+    parser.add_argument("name", choices=[*BENCHMARKS, "all", "compare"], help="what to run")
     arguments, rest = parser.parse_known_args(argv)
-    return importlib.import_module(f"benchmarks.{arguments.name}").main(rest)
+    if arguments.name == "compare":
+        return compare.main(rest)
+    if arguments.name == "all":
+        return run_all(rest)
+    try:
+        benchmark = load(arguments.name)
+    except ModuleNotFoundError as error:
+        parser.error(f"{arguments.name} needs {error.name}, which is not installed")
+    return int(benchmark.main(rest))
+
+
+def run_all(argv: list[str]) -> int:
+    """Every benchmark in turn; 1 if one of them failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks all", description=run_all.__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes in all")
+    parser.add_argument("--data", help="folder of matrices for: " + ", ".join(NEEDS_DATA))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", help="write every row to this file")
+    options = parser.parse_args(argv)
+    rows: list[dict] = []
+    failed: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in BENCHMARKS:
+            if name in NEEDS_DATA and not options.data:
+                print(f"\n# {name}: not run, as it needs --data FOLDER", flush=True)
+                continue
+            print(f"\n# {name}", flush=True)
+            path = Path(folder) / f"{name}.json"
+            command = [sys.executable, "-m", "benchmarks", name, "--json", str(path)]
+            command += ["--seed", str(options.seed)]
+            command += ["--quick"] if options.quick else []
+            command += ["--data", options.data] if name in NEEDS_DATA else []
+            if subprocess.run(command).returncode:
+                failed.append(name)
+            if path.exists():
+                rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
+    if options.json:
+        whole = {"facts": {"benchmark": "all", **machine_facts()}, "rows": rows}
+        Path(options.json).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -9,46 +9,41 @@ matrices, with ``--data``). Run with nothing else on the machine.
 from __future__ import annotations
 
 import argparse
+import functools
 import subprocess
 import sys
-import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 import scipy.linalg
 
 import eagle
-from benchmarks.common import Report, best_time, gemm_seconds
+from benchmarks import suitesparse
+from benchmarks.common import Report, best_time, command_line, gemm, measure
 
 SECTIONS = ("floor", "sweep", "speed", "kernels", "memory", "startup", "real")
 RIVALS: dict[str, Callable[..., np.ndarray]] = {
     "auto": lambda A, B, C: eagle.solve(A, B, C, rng=0).value,
-    "cholesky": lambda A, B, C: eagle.solve(A, B, C, method=CHOLESKY, rng=0).value,
     "LU solve": lambda A, B, C: B @ scipy.linalg.solve(A, C),
     "gelsy": lambda A, B, C: B @ scipy.linalg.lstsq(A, C, lapack_driver="gelsy")[0],
     "gelsd": lambda A, B, C: B @ scipy.linalg.lstsq(A, C)[0],
     "numpy lstsq": lambda A, B, C: B @ np.linalg.lstsq(A, C)[0],
     "numpy pinv": lambda A, B, C: (B @ np.linalg.pinv(A, rcond=1e-14)) @ C,
 }
+BY_FLOOR = ("size", "dtype", "condition")
 MINIMAX, CHOLESKY = eagle.Eagle(), eagle.Eagle("cholesky")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for, print tables, and save rows."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks central", description=__doc__)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="NAME")
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, default=[1000, 2000], help="n of the speed section"
-    )
-    parser.add_argument("--data", help="folder of .mtx.gz files for the section 'real'")
-    parser.add_argument("--json", help="write every row to this file")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = command_line("central", __doc__, SECTIONS)
+    parser.add_argument("--sizes", nargs="+", type=int, help="n of the speed section")
+    parser.add_argument("--data", help="folder of matrices for the section 'real'")
     options = parser.parse_args(argv)
+    options.sizes = options.sizes or ([300] if options.quick else [1000, 2000])
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
     report = Report("central")
     for name in options.sections:
@@ -59,14 +54,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _floor(report: Report, options: argparse.Namespace) -> None:
     """Iterations to the accuracy floor, the condition not given, and the error there."""
-    report.section("floor: iterations and relative error, against scipy lstsq")
+    report.section("floor: iterations and relative error, against scipy lstsq", BY_FLOOR)
     sizes = {
         "240 x 240": (240, 240, None),
         "100 x 400": (100, 400, None),
         "400 x 100": (400, 100, None),
         "rank 40 of 240": (240, 240, 40),
     }
-    for dtype, conditions in [(np.float64, [1e2, 1e4, 1e8, 1e12]), (np.float32, [1e1, 1e2, 1e3])]:
+    spectra = [(np.float64, [1e2, 1e4, 1e8, 1e12]), (np.float32, [1e1, 1e2, 1e3])]
+    if options.quick:
+        spectra = [(np.float64, [1e4]), (np.float32, [1e2])]
+    for dtype, conditions in spectra:
         for label, (d, n, rank) in sizes.items():
             for condition in conditions:
                 problem = eagle.problems.low_rank(
@@ -95,9 +93,15 @@ def _floor(report: Report, options: argparse.Namespace) -> None:
 
 def _sweep(report: Report, options: argparse.Namespace) -> None:
     """Every method over the condition number, n = d = 240, two rows and columns."""
-    report.section("sweep: n = d = 240, to the floor or 1e-8, 20 s at most")
+    conditions = [1e2, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10, 1e12]
+    limit = 20.0
+    if options.quick:
+        conditions, limit = [1e2, 1e4], 2.0
+    report.section(
+        f"sweep: n = d = 240, to the floor or 1e-8, {limit:g} s at most", ("condition", "method")
+    )
     crossings: dict[str, float] = {}
-    for condition in [1e2, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10, 1e12]:
+    for condition in conditions:
         problem = eagle.problems.low_rank(240, 240, condition=condition, rng=options.seed)
         seconds = {}
         methods = {
@@ -110,10 +114,10 @@ def _sweep(report: Report, options: argparse.Namespace) -> None:
         }
         methods |= {driver: eagle.Direct(driver) for driver in ("gelsd", "gelsy", "qr")}
         for name, method in methods.items():
-            limit = {"maxiter": 20_000, "time_limit": 20.0} if name in ("cg", "gd") else {}
+            limits = {"maxiter": 20_000, "time_limit": limit} if name in ("cg", "gd") else {}
             eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0, maxiter=2)
             result = eagle.solve(
-                problem.A, problem.B, problem.C, method=method, rng=options.seed, **limit
+                problem.A, problem.B, problem.C, method=method, rng=options.seed, **limits
             )
             matmuls = result.history[-1].matmuls
             error = problem.error(result.value)
@@ -154,25 +158,30 @@ def _sweep(report: Report, options: argparse.Namespace) -> None:
 
 def _speed(report: Report, options: argparse.Namespace) -> None:
     """Large problems in units of one product of the same size."""
-    report.section("speed: seconds in units of one n x n product (gemm); 2 rows, 100 columns")
+    report.section(
+        "speed: seconds in units of one n x n product (gemm); 2 rows, 100 columns",
+        ("n", "condition", "method"),
+    )
+    eagles = {"minimax": MINIMAX, "paper": eagle.Eagle("paper"), "cholesky": CHOLESKY}
     for n in options.sizes:
         for condition in [1e4, 1e8]:
             problem = eagle.problems.low_rank(n, n, 2, 100, condition=condition, rng=options.seed)
             A, B, C = (np.asfortranarray(block) for block in (problem.A, problem.B, problem.C))
-            unit = gemm_seconds(n)
-            for name, method in [
-                ("minimax", MINIMAX),
-                ("paper", eagle.Eagle("paper")),
-                ("cholesky", CHOLESKY),
-            ]:
-                runs = [eagle.solve(A, B, C, method=method, rng=options.seed) for _ in range(3)]
-                result = min(runs, key=lambda run: run.seconds)
+            runs = {name: functools.partial(rival, A, B, C) for name, rival in RIVALS.items()}
+            for name, method in eagles.items():
+                runs[name] = functools.partial(
+                    eagle.solve, A, B, C, method=method, rng=options.seed
+                )
+            seconds = measure({"gemm": gemm(n), **runs}, repeats=5 if n <= 1000 else 3)
+            unit = seconds["gemm"].median
+            for name in eagles:
+                result = runs[name]()
                 loop = result.history[-1].seconds
                 report.row(
                     n=n,
                     condition=condition,
                     method=name,
-                    gemms=result.seconds / unit,
+                    gemms=seconds[name].over(seconds["gemm"]),
                     iterations=result.iterations,
                     **{
                         "gemms/iter": loop / result.iterations / unit,
@@ -181,35 +190,37 @@ def _speed(report: Report, options: argparse.Namespace) -> None:
                     },
                     error=problem.error(result.value),
                 )
-            for name, rival in RIVALS.items():
-                took = best_time(lambda f=rival, blocks=(A, B, C): f(*blocks), 2)  # type: ignore[misc]
+            for name in RIVALS:
                 report.row(
                     n=n,
                     condition=condition,
                     method=name,
-                    gemms=took / unit,
-                    error=problem.error(rival(A, B, C)),
+                    gemms=seconds[name].over(seconds["gemm"]),
+                    error=problem.error(runs[name]()),
                 )
 
 
 def _kernels(report: Report, options: argparse.Namespace) -> None:
     """Where numba's loops beat BLAS calls, whole solves with minimax EAGLE."""
-    report.section("kernels: microseconds a solve by size")
-    for n in [4, 8, 16, 24, 32, 48, 64, 96, 128]:
+    report.section("kernels: microseconds a solve by size", ("n",))
+    for n in [8, 64] if options.quick else [4, 8, 16, 24, 32, 48, 64, 96, 128]:
         problem = eagle.problems.low_rank(n, n, 2, 2, condition=100, rng=options.seed)
-        times = {}
-        for kernel in ("blas", "numba"):
-            method = eagle.Eagle(kernel=kernel)
-            times[kernel] = 1e6 * best_time(
-                lambda p=problem, m=method: eagle.solve(p.A, p.B, p.C, method=m, rng=0), 20
+        solves = {
+            kernel: functools.partial(
+                eagle.solve, problem.A, problem.B, problem.C,
+                method=eagle.Eagle(kernel=kernel), rng=0,
             )
-        report.row(n=n, **times, **{"blas/numba": times["blas"] / times["numba"]})
+            for kernel in ("blas", "numba")
+        }  # fmt: skip
+        times = {name: spread.scaled(1e6) for name, spread in measure(solves, 20).items()}
+        report.row(n=n, **times, **{"blas/numba": times["blas"].over(times["numba"], "more")})
 
 
 def _memory(report: Report, options: argparse.Namespace) -> None:
     """Peak of what a solve allocates, in arrays of the size of A."""
-    report.section("memory: peak allocation in units of A, n = 1000")
-    problem = eagle.problems.low_rank(1000, 1000, condition=1e4, rng=options.seed)
+    n = 300 if options.quick else 1000
+    report.section(f"memory: peak allocation in units of A, n = {n}")
+    problem = eagle.problems.low_rank(n, n, condition=1e4, rng=options.seed)
     for name, method in [
         ("minimax", MINIMAX),
         ("cholesky", CHOLESKY),
@@ -225,7 +236,8 @@ def _memory(report: Report, options: argparse.Namespace) -> None:
 
 def _startup(report: Report, options: argparse.Namespace) -> None:
     """Fresh processes: the import, and the import with a first solve."""
-    report.section("startup: seconds of a fresh process, median of 7")
+    repeats = 3 if options.quick else 7
+    report.section("startup: seconds of a fresh process")
     programs = {
         "python": "pass",
         "import numpy": "import numpy",
@@ -234,12 +246,8 @@ def _startup(report: Report, options: argparse.Namespace) -> None:
         "eagle.solve(p.A, p.B, p.C, method='eagle', rng=0)",
     }
     for name, program in programs.items():
-        seconds = []
-        for _ in range(7):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", program], check=True)
-            seconds.append(time.perf_counter() - start)
-        report.row(program=name, seconds=float(np.median(seconds)))
+        start = functools.partial(subprocess.run, [sys.executable, "-c", program], check=True)
+        report.row(program=name, seconds=measure({name: start}, repeats)[name])
 
 
 def _real(report: Report, options: argparse.Namespace) -> None:
@@ -254,11 +262,12 @@ def _real(report: Report, options: argparse.Namespace) -> None:
     methods: dict[str, Any] = {"minimax": MINIMAX, "cholesky": CHOLESKY, "auto": "auto"}
     wins = dict.fromkeys(methods, 0)
     total = 0
-    for path in sorted(Path(options.data).glob("*.mtx.gz")):
-        matrix = scipy.io.mmread(path)
-        if min(matrix.shape) > 2500 or max(matrix.shape) > 12_500 or np.iscomplexobj(matrix):
+    largest = 500 if options.quick else 2500
+    for name, path in suitesparse.matrices(options.data).items():
+        matrix = suitesparse.load(path)
+        if min(matrix.shape) > largest or max(matrix.shape) > 12_500 or np.iscomplexobj(matrix):
             continue
-        A = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, float)
+        A = matrix.toarray()
         rng = np.random.default_rng(options.seed)
         G, H = rng.standard_normal((3, len(A))), rng.standard_normal((A.shape[1], 3))
         wide = A.astype(np.longdouble)
@@ -266,16 +275,16 @@ def _real(report: Report, options: argparse.Namespace) -> None:
         truth = (G @ (wide @ H)).astype(float)
         size = np.linalg.norm(truth)
         cells: dict[str, Any] = {
-            "matrix": path.name.removesuffix(".mtx.gz")[:28],
+            "matrix": name[:28],
             "shape": "x".join(map(str, A.shape)),
         }
         rival = float(np.linalg.norm(B @ scipy.linalg.lstsq(A, C)[0] - truth) / size)
-        for name, method in methods.items():
+        for label, method in methods.items():
             result = eagle.solve(A, B, C, method=method, rng=options.seed)
-            cells[name] = result.iterations
-            cells[f"{name} err"] = float(np.linalg.norm(result.value - truth) / size)
-            cells[f"{name} est"] = result.error_estimate
-            wins[name] += cells[f"{name} err"] <= rival
+            cells[label] = result.iterations
+            cells[f"{label} err"] = float(np.linalg.norm(result.value - truth) / size)
+            cells[f"{label} est"] = result.error_estimate
+            wins[label] += cells[f"{label} err"] <= rival
         cells |= {
             "gelsd err": rival,
             "condition": result.condition or float("nan"),

@@ -1,21 +1,57 @@
-"""What every benchmark needs: machine facts, timing, tables, JSON rows."""
+"""What every benchmark needs: machine facts, timing with its spread, tables, JSON rows."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 import eagle
+from eagle.machine import memory
 
-__all__ = ["Report", "best_run", "best_time", "gemm_seconds"]
+__all__ = [
+    "Report",
+    "Spread",
+    "best_run",
+    "best_time",
+    "command_line",
+    "gemm",
+    "gemm_seconds",
+    "machine_facts",
+    "measure",
+]
+
+PACKAGES = ("numpy", "scipy", "numba", "torch", "scikit-learn", "mpi4py")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def command_line(
+    name: str, description: str | None, sections: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """What every benchmark takes."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if sections:
+        parser.add_argument(
+            "--sections", nargs="+", choices=sections, default=list(sections), metavar="NAME"
+        )
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a first look")
+    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 def best_time(function: Callable[[], Any], repeats: int = 3) -> float:
@@ -34,12 +70,115 @@ def best_run(function: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]
     return float(best), value
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A number that was measured several times.
+
+    Prints as ``median (least .. most)``. `better` says which way is an improvement.
+    """
+
+    values: tuple[float, ...]
+    better: str = "less"
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("values is empty")
+        if self.better not in ("less", "more"):
+            raise ValueError(f"better must be 'less' or 'more', got {self.better!r}")
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.values))
+
+    def over(self, other: Spread, better: str = "less") -> Spread:
+        """Ratios repeat by repeat: runs that were made one after the other share their luck."""
+        pairs = zip(self.values, other.values, strict=True)
+        return Spread(tuple(a / b for a, b in pairs), better)
+
+    def scaled(self, factor: float) -> Spread:
+        return Spread(tuple(factor * value for value in self.values), self.better)
+
+    def as_json(self) -> dict[str, Any]:
+        low, high = np.quantile(self.values, [0.25, 0.75])
+        return {
+            "median": self.median,
+            "min": min(self.values),
+            "max": max(self.values),
+            "quartiles": [float(low), float(high)],
+            "repeats": len(self.values),
+            "better": self.better,
+        }
+
+    def __str__(self) -> str:
+        return f"{_text(self.median)} ({_text(min(self.values))} .. {_text(max(self.values))})"
+
+
+def measure(functions: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, Spread]:
+    """Seconds of several functions, each warmed up, then in turn, so that drift hits all alike."""
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Spread(tuple(values)) for name, values in seconds.items()}
+
+
 def gemm_seconds(n: int, dtype: Any = np.float64, repeats: int = 5) -> float:
     """Seconds of one general product of two n x n matrices: the unit of most tables."""
+    return best_time(gemm(n, dtype), repeats)
+
+
+def gemm(n: int, dtype: Any = np.float64) -> Callable[[], Any]:
+    """One general product of two n x n matrices."""
     from eagle.kernels.blas import product
 
     A = np.asfortranarray(np.random.default_rng(0).standard_normal((n, n)).astype(dtype))
-    return best_time(lambda: product(A, A), repeats)
+    return lambda: product(A, A)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Processor, cores, memory, BLAS, thread settings, versions."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    set_threads = {name: os.environ[name] for name in THREADS if name in os.environ}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable,
+        "memory_GB": round(memory() / 1e9, 1),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "blas": _blas(),
+        "threads": set_threads or "not set",
+        "python": platform.python_version(),
+        **versions,
+        "eagle": eagle.__version__,
+    }
+
+
+def _processor() -> str:
+    """The model name where Linux tells it."""
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _blas() -> str:
+    """What numpy was built with."""
+    found: Any = np.show_config(mode="dicts")
+    blas = found["Build Dependencies"]["blas"]
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
 class Report:
@@ -47,26 +186,24 @@ class Report:
 
     def __init__(self, name: str):
         self.rows: list[dict[str, Any]] = []
-        self.facts = {
-            "benchmark": name,
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "eagle": eagle.__version__,
-        }
+        self.facts = {"benchmark": name, **machine_facts()}
+        self.title, self.by, self.header = "", (), []
         print(" ".join(f"{key}={value}" for key, value in self.facts.items()))
 
-    def section(self, title: str) -> None:
-        """Start a table."""
-        self.title = title
-        self.header: list[str] = []
+    title: str
+    by: tuple[str, ...]
+    header: list[str]
+
+    def section(self, title: str, by: Sequence[str] = ()) -> None:
+        """Start a table whose rows are told apart by the cells `by`, or by all cells of text."""
+        self.title, self.by, self.header = title, tuple(by), []
         print(f"\n## {title}")
 
     def row(self, **cells: Any) -> None:
         """Print one row, with a header before the first, and keep it."""
-        self.rows.append({"section": self.title, **cells})
+        names = self.by or [name for name, cell in cells.items() if isinstance(cell, str | bool)]
+        key = " ".join(f"{name}={_text(cells[name])}" for name in names if name in cells)
+        self.rows.append({"section": self.title, "key": key.strip(), **cells})
         if list(cells) != self.header:
             self.header = list(cells)
             print("  ".join(f"{name:>14}" for name in cells))
@@ -76,10 +213,31 @@ class Report:
         """A conclusion in words."""
         print(sentence, flush=True)
 
-    def save(self, path: str | None) -> None:
+    def as_json(self) -> dict[str, Any]:
+        """Facts and rows; every row names its benchmark."""
+        name = self.facts["benchmark"]
+        rows = [{"benchmark": name, **row} for row in self.rows]
+        return {"facts": self.facts, "rows": _plain(rows)}
+
+    def save(self, path: str | Path | None) -> None:
         """Write facts and rows, if a path was given."""
         if path:
-            Path(path).write_text(json.dumps({"facts": self.facts, "rows": self.rows}, indent=1))
+            Path(path).write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows; numbers that it does not know become words."""
+    if isinstance(value, Spread):
+        return _plain(value.as_json())
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _text(cell: Any) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 
 import eagle
 import eagle.distributed as many
-from benchmarks.common import Report
+from benchmarks.common import Report, command_line
 from eagle.distributed.comm import Network
 from eagle.distributed.mpi import RANKS, SIZES
 from eagle.distributed.planning import Job
@@ -35,15 +35,7 @@ PAPER = 20_000  # most rounds of the paper's rule
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for, print tables, and save rows."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks distributed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="NAME")
-    parser.add_argument("--json", help="write every row to this file")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
+    options = command_line("distributed", __doc__, SECTIONS).parse_args(argv)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
     report = Report("distributed")
     for name in options.sections:
@@ -66,11 +58,14 @@ def solved(shards: many.Shards, name: str, seed: int, **options: Any) -> many.Re
 
 def _rounds(report: Report, options: argparse.Namespace) -> None:
     """Krylov against theory and against the paper's rule."""
-    report.section("rounds: to 1e-8, d = 320, 240 columns a machine, n' = d' = 2")
+    report.section(
+        "rounds: to 1e-8, d = 320, 240 columns a machine, n' = d' = 2", ("M", "kappa", "alpha")
+    )
+    alphas = (1.0, 0.1) if options.quick else (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
     worst, least, most = 0.0, np.inf, 0
-    for machines in (3, 4, 8):
-        for condition in (1e3, 1e4):
-            for alpha in (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
+    for machines in (4,) if options.quick else (3, 4, 8):
+        for condition in (1e3,) if options.quick else (1e3, 1e4):
+            for alpha in alphas:
                 shards = many.shards_with_diversity(
                     alpha, machines, d=320, condition=condition, rng=options.seed
                 )
@@ -112,8 +107,8 @@ def _paper(shards: many.Shards, alpha: float, seed: int) -> int:
 
 def _machines(report: Report, options: argparse.Namespace) -> None:
     """Rounds at one diversity."""
-    report.section("machines: rounds at alpha = 0.05, d = 160, kappa = 1e3")
-    for machines in (2, 4, 8, 16, 32):
+    report.section("machines: rounds at alpha = 0.05, d = 160, kappa = 1e3", ("M",))
+    for machines in (2, 4) if options.quick else (2, 4, 8, 16, 32):
         shards = many.shards_with_diversity(0.05, machines, d=160, condition=1e3, rng=options.seed)
         names = ("krylov", "apc", "eagle", "cg")
         report.row(
@@ -123,8 +118,8 @@ def _machines(report: Report, options: argparse.Namespace) -> None:
 
 def _noise(report: Report, options: argparse.Namespace) -> None:
     """Values relative to the pooled data's."""
-    report.section("noise: d = 100, 4 machines, 250 columns each, rtol 1e-8")
-    for noise in (0.1, 1e-3, 1e-6):
+    report.section("noise: d = 100, 4 machines, 250 columns each, rtol 1e-8", ("noise", "method"))
+    for noise in (0.1,) if options.quick else (0.1, 1e-3, 1e-6):
         shards = many.shards_with_diversity(
             0.2, 4, d=100, columns=250, noise=noise, condition=30, rng=options.seed
         )
@@ -135,7 +130,10 @@ def _noise(report: Report, options: argparse.Namespace) -> None:
                 estimate=result.error_estimate, inconsistency=result.inconsistency,
                 status=result.status.name, finished="finished" in result.plan,
             )  # fmt: skip
-    report.section("noise: iterations of the pooled finish against CG on similar machines, 1e-8")
+    report.section(
+        "noise: iterations of the pooled finish against CG on similar machines, 1e-8",
+        ("M", "columns"),
+    )
     rng = np.random.default_rng(options.seed)
     for machines, columns in ((4, 300), (8, 300), (8, 40)):
         mix = np.linalg.qr(rng.standard_normal((100, 100)))[0] * np.geomspace(1, 1e-2, 100)
@@ -191,10 +189,13 @@ if comm.rank == 0:
 
 def _mpi(report: Report, options: argparse.Namespace) -> None:
     """Four real ranks."""
-    report.section("mpi: 4 ranks, alpha = 0.03, n' = 2; seconds of a round against raw Allreduce")
+    report.section(
+        "mpi: 4 ranks, alpha = 0.03, n' = 2; seconds of a round against raw Allreduce",
+        ("d", "method"),
+    )
     clean = {key: value for key, value in os.environ.items() if key not in (*SIZES, *RANKS)}
     clean |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    for d in (200, 1000):
+    for d in (200,) if options.quick else (200, 1000):
         shards = many.shards_with_diversity(0.03, 4, d=d, condition=1e3, rng=options.seed)
         with tempfile.TemporaryDirectory() as folder:
             script = Path(folder) / "worker.py"
@@ -227,8 +228,11 @@ def _mpi(report: Report, options: argparse.Namespace) -> None:
 
 def _links(report: Report, options: argparse.Namespace) -> None:
     """Total time on slow links, computation included."""
-    report.section("links: simulated seconds, d = 200, 4 machines, kappa 1e3, 100 MB/s, 1e-8")
-    for alpha in (1.0, 0.1, 0.01):
+    report.section(
+        "links: simulated seconds, d = 200, 4 machines, kappa 1e3, 100 MB/s, 1e-8",
+        ("alpha", "method"),
+    )
+    for alpha in (0.1,) if options.quick else (1.0, 0.1, 0.01):
         shards = many.shards_with_diversity(alpha, 4, d=200, condition=1e3, rng=options.seed)
         for name in ("auto", "tsqr", "gram", "compressed", "krylov", "apc", "eagle-frozen", "cg"):
             limit = {"maxiter": 3000}
@@ -246,7 +250,9 @@ def _links(report: Report, options: argparse.Namespace) -> None:
 
 def _scaling(report: Report, options: argparse.Namespace) -> None:
     """Weak scaling by the model: 1000 columns a machine, 1e10 flop/s, 10 us, 10 GB/s."""
-    report.section("scaling: predicted seconds, 1000 columns a machine, 10 us, 10 GB/s, 10 GFLOP/s")
+    report.section(
+        "scaling: predicted seconds, 1000 columns a machine, 10 us, 10 GB/s, 10 GFLOP/s", ("d", "M")
+    )
     network = Network(1e-5, 1e10)
     for d in (1000, 10_000, 100_000):
         for machines in (1, 10, 100, 1000, 10_000):

@@ -9,6 +9,7 @@ rank: the error against the best of that rank), ``planner`` (the regret of ``met
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import scipy.linalg
 import scipy.sparse
 
 import eagle
-from benchmarks.common import Report, best_run
+from benchmarks.common import Report, best_run, command_line, measure
 from eagle.kernels.blas import energy
 from eagle.sketch import draw
 
@@ -38,17 +39,15 @@ RIVALS: dict[str, Callable[..., np.ndarray]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for, print tables, and save rows."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks limited", description=__doc__)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="NAME")
+    parser = command_line("limited", __doc__, SECTIONS)
     parser.add_argument(
-        "--gigabytes", type=float, default=8.0, help="size of the file of the section 'memory'"
+        "--gigabytes", type=float, help="size of the file of the section 'memory'; default: 8"
     )
     parser.add_argument(
         "--folder", type=Path, help="where that file is written; default: temporary"
     )
-    parser.add_argument("--json", help="write every row to this file")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
+    options.gigabytes = options.gigabytes or (1.5 if options.quick else 8.0)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
     report = Report("limited")
     for name in options.sections:
@@ -59,8 +58,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _epochs(report: Report, options: argparse.Namespace) -> None:
     """Epochs (iterations * size / n) until the true error is below a mark."""
-    report.section("epochs to a relative error of 1e-6 / 1e-12, n = d = 240")
-    n = 240
+    n = 60 if options.quick else 240
+    report.section(
+        f"epochs to a relative error of 1e-6 / 1e-12, n = d = {n}", ("condition", "size")
+    )
     for condition in (1e2, 1e4):
         problem = eagle.problems.low_rank(n, n, condition=condition, rng=options.seed)
         for part in (2, 4, 8):
@@ -106,41 +107,41 @@ def _first_below(
 
 def _compressed(report: Report, options: argparse.Namespace) -> None:
     """Seconds and errors against the best of LAPACK's drivers."""
-    report.section("compressed, rank not given, 100 columns in B and C, condition 1e4")
-    for n, rank, wanted in [(2000, 100, 40), (2000, 400, 12), (5000, 200, 100)]:
+    report.section(
+        "compressed, rank not given, 100 columns in B and C, condition 1e4", ("n", "rank", "method")
+    )
+    sizes = [(2000, 100, 40), (2000, 400, 12), (5000, 200, 100)]
+    for n, rank, wanted in [(600, 30, 10)] if options.quick else sizes:
         problem = eagle.problems.low_rank(
             n, n, 100, 100, rank=rank, condition=1e4, rng=options.seed
         )
         blocks = problem.A, problem.B, problem.C
-        repeats = 3 if n <= 2000 else 1
-        rivals = {}
-        for name, rival in RIVALS.items():
-            if n > 2000 and name in ("numpy lstsq", "numpy pinv"):
-                continue  # minutes, and slower than gelsd at n = 2000
-            rivals[name] = best_run(
-                lambda rival=rival, blocks=blocks: rival(*blocks), repeats=repeats
-            )
-        best = min(rivals, key=lambda name: rivals[name][0])
-        reference = problem.error(rivals[best][1])
+        repeats = 5 if n <= 2000 else 2
+        runs = {
+            name: functools.partial(rival, *blocks)
+            for name, rival in RIVALS.items()
+            # Minutes at more than 2000, and slower than gelsd there.
+            if n <= 2000 or name not in ("numpy lstsq", "numpy pinv")
+        }
+        rivals = measure(runs, repeats)
+        best = min(rivals, key=lambda name: rivals[name].median)
+        reference = problem.error(runs[best]())
         for label, method in [
             ("auto", "auto"),
             ("compressed", eagle.Compressed()),
             ("sparse signs", eagle.Compressed(sketch="sparse-sign")),
             ("gaussian", eagle.Compressed(sketch="gaussian")),
         ]:
-            seconds, result = best_run(
-                lambda method=method, blocks=blocks: eagle.solve(
-                    *blocks, method=method, rng=options.seed
-                ),
-                repeats=15,
-            )
+            ours = functools.partial(eagle.solve, *blocks, method=method, rng=options.seed)
+            result = ours()
+            seconds = measure({"rival": runs[best], "ours": ours}, repeats)
             report.row(
                 n=n,
                 rank=rank,
                 method=label,
-                ms=f"{1e3 * seconds:.1f}",
-                best_rival=f"{best} {1e3 * rivals[best][0]:.0f} ms",
-                ratio=f"{rivals[best][0] / seconds:.1f}",
+                ms=seconds["ours"].scaled(1e3),
+                best_rival=f"{best} {1e3 * rivals[best].median:.0f} ms",
+                ratio=seconds["rival"].over(seconds["ours"], "more"),
                 wanted=wanted,
                 found=result.rank,
                 error=f"{problem.error(result.value):.1e}",
@@ -151,25 +152,29 @@ def _compressed(report: Report, options: argparse.Namespace) -> None:
 
 def _sketch(report: Report, options: argparse.Namespace) -> None:
     """The sketch kernels beside one reading of A."""
-    report.section("one sketch against one reading of A")
+    report.section("one sketch against one reading of A", ("n", "order", "sketch", "columns"))
     rng = np.random.default_rng(options.seed)
-    for n in (2000, 5000):
+    for n in (1000,) if options.quick else (2000, 5000):
         A = rng.standard_normal((n, n))
-        reading, _ = best_run(lambda A=A: energy(A), repeats=9)
         for order in "CF":
             X = np.array(A, order=order)
             for kind, size in [("sparse-sign", 128), ("sparse-sign", 512), ("rademacher", 128)]:
                 T = draw(kind, n, n, size, X.dtype, rng)
-                seconds, _ = best_run(lambda T=T, X=X: T.apply(X), repeats=9)
+                runs = {
+                    "reading": functools.partial(energy, A),
+                    "sketch": functools.partial(T.apply, X),
+                }
+                took = measure(runs, repeats=9)
+                seconds = took["sketch"].median
                 report.row(
                     n=n,
                     order=order,
                     sketch=kind,
                     columns=size,
                     ms=f"{1e3 * seconds:.1f}",
-                    reading_ms=f"{1e3 * reading:.1f}",
+                    reading_ms=f"{1e3 * took['reading'].median:.1f}",
                     GB_per_s=f"{X.nbytes / seconds / 1e9:.1f}",
-                    ratio=f"{seconds / reading:.1f}",
+                    ratio=took["sketch"].over(took["reading"]),
                 )
     S = scipy.sparse.random_array((20_000, 20_000), density=2e-3, rng=rng, format="csr")
     T = draw("sparse-sign", *S.shape, 512, S.dtype, rng)
@@ -191,23 +196,22 @@ def _sketch(report: Report, options: argparse.Namespace) -> None:
 
 def _decay(report: Report, options: argparse.Namespace) -> None:
     """A kernel matrix: the error of a sketch of k columns, and the best of rank k."""
-    report.section("Gaussian kernel of 1,500 points in the plane, no gap in the spectrum")
+    report.section("Gaussian kernel of points in the plane, no gap in the spectrum", ("columns",))
     rng = np.random.default_rng(options.seed)
-    points = rng.random((1600, 2))
+    size = 500 if options.quick else 1500
+    points = rng.random((size + 100, 2))
     gaps = ((points[:, None] - points) ** 2).sum(axis=-1)
     K = np.exp(-gaps / (2 * 0.15**2))
-    A, B, C = K[:1500, :1500], K[1500:, :1500], K[:1500, 1500:]
-    D = K[1500:, 1500:]
+    A, B, C, D = K[:size, :size], K[size:, :size], K[:size, size:], K[size:, size:]
     U, s, Vh = np.linalg.svd(A)
     for k in (20, 40, 80, 160):
         best = (B @ Vh[:k].T / s[:k]) @ (U[:, :k].T @ C)
         result = eagle.solve(A, B, C, method=eagle.Compressed(k, grow=False), rng=options.seed)
-        size = np.linalg.norm(D)
         report.row(
             columns=k,
             next_singular_value=f"{s[k] / s[0]:.1e}",
-            best_of_rank=f"{np.linalg.norm(best - D) / size:.1e}",
-            compressed=f"{np.linalg.norm(result.value - D) / size:.1e}",
+            best_of_rank=f"{np.linalg.norm(best - D) / np.linalg.norm(D):.1e}",
+            compressed=f"{np.linalg.norm(result.value - D) / np.linalg.norm(D):.1e}",
             estimate=f"{result.error_estimate:.1e}",
             status=result.status.name,
         )
@@ -247,8 +251,12 @@ GRID = [
 
 def _planner(report: Report, options: argparse.Namespace) -> None:
     """The time of auto over that of the best single method."""
-    report.section('regret: time of "auto" / time of the best method that is right')
+    report.section(
+        'regret: time of "auto" / time of the best method that is right',
+        ("d", "n", "rank", "condition"),
+    )
     methods: dict[str, Any] = {
+        "auto": "auto",
         "cholesky": eagle.Eagle("cholesky"),
         "minimax": eagle.Eagle(),
         "compressed": eagle.Compressed(),
@@ -259,54 +267,39 @@ def _planner(report: Report, options: argparse.Namespace) -> None:
         "gelsd": eagle.Direct("gelsd"),
     }
     regrets = []
-    for d, n, rank in GRID:
+    for d, n, rank in GRID[:5] if options.quick else GRID:
         for condition in (1e2, 1e6):
             problem = eagle.problems.low_rank(
                 d, n, 10, 10, rank=rank, condition=condition, rng=options.seed
             )
             blocks = problem.A, problem.B, problem.C
-            times: dict[str, float] = {}
-            for name, method in [("auto", "auto"), *methods.items()]:
-                if name == "lu" and d != n:
-                    continue
+            runs = {}
+            for name, method in methods.items():
+                run = functools.partial(eagle.solve, *blocks, method=method, rng=options.seed)
                 try:
-                    seconds, result = best_run(
-                        lambda method=method, blocks=blocks: eagle.solve(
-                            *blocks, method=method, rng=options.seed
-                        ),
-                        repeats=5 if d * n < 2e6 else 3,
-                    )
-                except np.linalg.LinAlgError:
-                    continue
-                if problem.error(result.value) < 1e-11:
-                    times[name] = seconds
-                if name == "auto":
-                    plan = result.plan
+                    right = problem.error(run().value) < 1e-11
+                except (np.linalg.LinAlgError, ValueError):  # lu: singular, or not square
+                    right = False
+                if right:
+                    runs[name] = run
+            plan = runs["auto"]().plan
+            times = measure(runs, repeats=5 if d * n < 2e6 else 3)
             auto = times.pop("auto")
-            best = min(times, key=times.__getitem__)
-            regrets.append(auto / times[best])
+            best = min(times, key=lambda name: times[name].median)
+            regret = auto.over(times[best])
+            regrets.append(regret.median)
             report.row(
                 d=d,
                 n=n,
                 rank=rank,
                 condition=condition,
-                auto_ms=f"{1e3 * auto:.1f}",
+                auto_ms=f"{1e3 * auto.median:.1f}",
                 best=best,
-                best_ms=f"{1e3 * times[best]:.1f}",
-                regret=f"{regrets[-1]:.2f}",
+                best_ms=f"{1e3 * times[best].median:.1f}",
+                regret=regret,
                 plan=plan.removeprefix("auto: "),
             )
-    report.row(
-        d="median",
-        n="",
-        rank="",
-        condition="",
-        auto_ms="",
-        best="",
-        best_ms="",
-        regret=f"{np.median(regrets):.2f}, worst {max(regrets):.2f}",
-        plan="",
-    )
+    report.say(f"regret: {np.median(regrets):.2f} in the median, {max(regrets):.2f} at worst")
 
 
 CHILD = """

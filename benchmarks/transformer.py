@@ -6,16 +6,14 @@ the package, so that it takes seconds; `benchmarks.pretrain` makes them anew.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.common import Report, best_time
+from benchmarks.common import Report, command_line, measure
 from eagle.transformer import (
     Fidelity,
     Rule,
@@ -194,24 +192,22 @@ def _error(rule: Rule, batches: list) -> float:
 
 
 def speed(report: Report, models: Models) -> None:
-    threads = torch.get_num_threads()
     n = 1500
     X = torch.randn(n, n)
-    rate = 2 * n**3 / best_time(lambda: X @ X) / 1e9
-    report.section(f"training step, batch 1024, {threads} threads; float32 gemm {rate:.0f} GFLOP/s")
+    rate = 2 * n**3 / measure({"gemm": lambda: X @ X})["gemm"].median / 1e9
+    report.section("training step, batch 1024")
+    report.say(f"{torch.get_num_threads()} threads; float32 gemm {rate:.0f} GFLOP/s")
     for regime in REGIMES:
         config = TrainConfig.paper(regime)
         trainer = Trainer(config, torch.device("cpu"))
         for _ in range(5):
             trainer.update()
-        started = time.perf_counter()
-        for _ in range(40):
-            trainer.update()
-        seconds = (time.perf_counter() - started) / 40
+        took = measure({"step": trainer.update}, repeats=40)["step"]
+        seconds = took.median
         flops = config.batch * _flops(config)
         report.row(
             regime=regime,
-            milliseconds=1e3 * seconds,
+            milliseconds=took.scaled(1e3),
             minutes_for_20000=seconds * 20_000 / 60,
             GFLOP=flops / 1e9,
             GFLOP_per_second=flops / seconds / 1e9,
@@ -222,7 +218,7 @@ def speed(report: Report, models: Models) -> None:
         generator = torch.Generator().manual_seed(0)
         task = TaskConfig(family)
         draw = functools.partial(sample_batch, task, 1024, generator=generator)
-        report.row(family=family, milliseconds=1e3 * best_time(draw, 10))
+        report.row(family=family, milliseconds=measure({"draw": draw}, 10)["draw"].scaled(1e3))
 
 
 def _flops(config: TrainConfig) -> int:
@@ -237,6 +233,7 @@ def _flops(config: TrainConfig) -> int:
     return 3 * 2 * (inner + last)
 
 
+QUICK = ("error", "structure", "constants")
 SECTIONS: dict[str, Callable[[Report, Models], None]] = {
     "error": error,
     "table1": table1,
@@ -248,11 +245,11 @@ SECTIONS: dict[str, Callable[[Report, Models], None]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks transformer", description=__doc__)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser = command_line("transformer", __doc__, list(SECTIONS))
     parser.add_argument("--checkpoints", type=Path, default=FOLDER, help="default: the package's")
-    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
     arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.sections = [name for name in arguments.sections if name in QUICK]
     report, models = Report("transformer"), Models(arguments.checkpoints)
     for name in arguments.sections:
         SECTIONS[name](report, models)
