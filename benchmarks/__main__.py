@@ -21,9 +21,16 @@ from benchmarks.registry import BENCHMARKS, NEEDS_DATA, load
 def main(argv: list[str] | None = None) -> int:
     """Run one benchmark or all; the rest of the command line is the benchmark's own."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, add_help=False
+        prog="python -m benchmarks",
+        usage="%(prog)s NAME [options of the benchmark]",
+        description=__doc__,
+        add_help=False,
     )
     parser.add_argument("name", choices=[*BENCHMARKS, "all", "compare"], help="what to run")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] in ([], ["-h"], ["--help"]):  # after a name it is the benchmark's
+        parser.print_help()
+        return 0 if argv else 2
     arguments, rest = parser.parse_known_args(argv)
     if arguments.name == "compare":
         return compare.main(rest)
