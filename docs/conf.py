@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
 from docutils import nodes
-from docutils.statemachine import StringList
-from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
-from sphinx.util.parsing import nested_parse_to_nodes
-from sphinx.writers.html5 import HTML5Translator
+from sphinx.pycode import ModuleAnalyzer
 
 import eagle
+
+sys.path.insert(0, str(Path(__file__).parent))  # mathml, directives and pictures
 
 project = "eagle"
 author = "The EAGLE developers"
@@ -25,21 +25,39 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "directives",
+    "mathml",
+    "pictures",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "**sg_execution_times.rst"]
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 # Single backticks link to what is documented here and are italics otherwise.
 default_role = "autolink"
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(numpy|scipy|sklearn|pandas)(\..*)?")]
+nitpick_ignore_regex = [(r"py:.*", r"(numpy|scipy|sklearn|pandas|torch)(\..*)?")]
 
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-autosummary_generate = False
 numpydoc_show_class_members = False
+templates_path = ["_templates"]
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+}
 
 html_theme = "furo"
 html_title = f"eagle {release}"
@@ -47,36 +65,7 @@ html_show_sphinx = False
 html_copy_source = False
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["math.css"]
-
-
-class MethodsDirective(SphinxDirective):
-    """One section for each method in `eagle.METHODS`, so that a new one documents itself."""
-
-    def run(self) -> list[nodes.Node]:
-        """Parse what a person would have written."""
-        lines = [
-            line
-            for key, kind in eagle.METHODS.items()
-            for line in (key, "-" * len(key), "", f".. autoclass:: eagle.{kind.__name__}", "")
-        ]
-        return nested_parse_to_nodes(
-            self.state,
-            StringList(lines, source="eagle.METHODS"),
-            allow_section_headings=True,
-        )
-
-
-def visit_math(self: HTML5Translator, node: nodes.math) -> None:
-    """Formulas as MathML, which browsers know: no script, nothing fetched from elsewhere."""
-    self.body.append(tex2mathml(node.astext(), as_block=False))
-    raise nodes.SkipNode
-
-
-def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    """Displayed formulas likewise."""
-    self.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
-    raise nodes.SkipNode
+html_css_files = ["site.css"]
 
 
 def number_citations(app: Sphinx, document: nodes.document) -> None:
@@ -86,8 +75,27 @@ def number_citations(app: Sphinx, document: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(unique[1]))
 
 
+def leave_out(
+    app: Sphinx, what: str, name: str, member: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out what scikit-learn adds to every estimator for its metadata routing."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
+def find_source(app: Sphinx, module: str) -> tuple[str, dict[str, tuple[str, int, int]]] | None:
+    """Leave out the one name that is documented under another module than its neighbours.
+
+    The source pages of viewcode would link to its description under their module.
+    """
+    if module != "eagle.completion":
+        return None
+    analyzer = ModuleAnalyzer.for_module(module)
+    tags = {name: tag for name, tag in analyzer.find_tags().items() if name != "Group"}
+    return analyzer.code, tags
+
+
 def setup(app: Sphinx) -> None:
-    """Register all of the above."""
-    app.add_directive("methods", MethodsDirective)
-    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    """Register the above."""
     app.connect("doctree-read", number_citations, priority=900)
+    app.connect("autodoc-skip-member", leave_out)
+    app.connect("viewcode-find-source", find_source)

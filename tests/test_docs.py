@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 import eagle
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/methods/*.md")])
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -88,45 +89,89 @@ def test_readme_sets_up_with_exactly_two_commands() -> None:
     assert not any("\n" in command for command in commands)
 
 
-def test_reference_covers_the_public_names() -> None:
-    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    methods = {kind.__name__ for kind in eagle.METHODS.values()}  # listed by a directive
-    missing = [
-        name
-        for name in eagle.__all__
-        if name not in methods and not re.search(rf"eagle\.{name}\b", reference)
-    ]
+def exported(module: Path) -> list[str]:
+    """``__all__`` of a module, read and not imported: extras may be missing."""
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    return []
+
+
+def documented() -> set[str]:
+    """Full names that the reference and the pages of the methods describe."""
+    text = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "docs/reference.md", *ROOT.glob("docs/methods/*.md"))
+    )
+    listed = re.findall(r"^(?:   |\.\. data:: )(eagle[\w.]+)$", text, re.MULTILINE)
+    methods = re.findall(r"^\.\. method-facts:: ([\w-]+)$", text, re.MULTILINE)
+    return {*listed, *(f"eagle.{eagle.METHODS[name].__name__}" for name in methods)}
+
+
+PUBLIC = ("", "distributed", "estimators", "transformer")
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_reference_covers_the_public_names(package: str) -> None:
+    names = exported(ROOT / "eagle" / package / "__init__.py")
+    prefix = f"eagle.{package}.".replace("..", ".")
+    missing = [name for name in names if prefix + name not in documented()]
+    assert names
     assert not missing, "add them to docs/reference.md"
 
 
-def test_reference_covers_the_transformer() -> None:
-    pytest.importorskip("torch")
-    import eagle.transformer
-
-    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    names = eagle.transformer.__all__
-    missing = [name for name in names if not re.search(rf":: {name}$", reference, re.MULTILINE)]
-    assert not missing, "add them to docs/reference.md"
-
-
-def test_reference_covers_the_distributed() -> None:
-    import eagle.distributed
-
-    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    section = reference.split("## Distributed")[1].split("\n## ")[0]
-    names = eagle.distributed.__all__
-    missing = [name for name in names if not re.search(rf":: {name}$", section, re.MULTILINE)]
-    assert not missing, "add them to docs/reference.md"
+def test_every_method_has_a_page() -> None:
+    pages = {path.stem for path in ROOT.glob("docs/methods/*.md")}
+    assert pages == {*eagle.METHODS, "index"}
+    index = (ROOT / "docs/methods/index.md").read_text(encoding="utf-8")
+    for name in eagle.METHODS:
+        page = (ROOT / f"docs/methods/{name}.md").read_text(encoding="utf-8")
+        assert f".. method-facts:: {name}\n" in page
+        assert f"({name}.md)" in index
 
 
-def test_reference_covers_the_estimators() -> None:
-    pytest.importorskip("sklearn")
-    import eagle.estimators
+def modules() -> set[str]:
+    """Every module of the package but its own head, ``methods.base``."""
+    paths = [path.relative_to(ROOT / "eagle") for path in ROOT.glob("eagle/**/*.py")]
+    names = {".".join(path.with_suffix("").parts).removesuffix("__init__") for path in paths}
+    return {name.removesuffix(".") for name in names} - {"", "__main__"}
 
-    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    names = eagle.estimators.__all__
-    missing = [name for name in names if not re.search(rf":: {name}$", reference, re.MULTILINE)]
-    assert not missing, "add them to docs/reference.md"
+
+def test_architecture_names_every_module_once_and_no_other() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. modules::\n\n((?:   .+\n)+)", text, re.MULTILINE)
+    names = [name for block in listed for name in block.split()]
+    assert len(names) == len(set(names))
+    assert set(names) == modules()
+
+
+def test_site_check_finds_what_is_broken(tmp_path: Path) -> None:
+    def check(body: str) -> str:
+        (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>")
+        command = [sys.executable, str(ROOT / "docs/check_site.py"), str(tmp_path)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert run.returncode == (run.stdout.count("\n") > 1)
+        return run.stdout
+
+    (tmp_path / "other.html").write_text('<html><body><p id="here">x</p></body></html>')
+    (tmp_path / "picture.png").write_bytes(b"")
+    whole = (
+        '<a href="other.html#here">x</a><a href="https://example.org/a?b=c">x</a>'
+        '<a href="#top" id="top">x</a><img src="picture.png" alt="a picture">'
+    )
+    assert check(whole) == "2 pages, 4 references\n"
+    broken = {
+        '<a href="missing.html">x</a>': "no such file",
+        '<a href="other.html#there">x</a>': "no such anchor",
+        '<a href="#nowhere">x</a>': "no such anchor",
+        '<img src="lost.png" alt="lost">': "no such file",
+        '<img src="picture.png" alt="">': "picture without words",
+        '<script src="https://example.org/x.js"></script>': "loaded from elsewhere",
+        '<a href="htps://example.org">x</a>': "not an address",
+        '<a href="https://nowhere">x</a>': "not an address",
+    }
+    for body, complaint in broken.items():
+        assert complaint in check(whole + body)
 
 
 def test_changelog_has_this_version() -> None:
