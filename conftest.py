@@ -7,3 +7,7 @@ if find_spec("torch") is None or find_spec("safetensors") is None:
     collect_ignore_glob.append("eagle/transformer/*")
 if find_spec("sklearn") is None:
     collect_ignore_glob.append("eagle/estimators/*")
+if find_spec("torch") is None:
+    collect_ignore_glob.append("eagle/autograd.py")
+if find_spec("jax") is None:
+    collect_ignore_glob.append("eagle/tracing.py")

@@ -3,6 +3,7 @@
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
 from eagle.completion import Completion, complete
+from eagle.gradients import GradientWarning
 from eagle.methods import (
     LSMR,
     METHODS,
@@ -30,6 +31,7 @@ __all__ = [
     "Direct",
     "Eagle",
     "GradientDescent",
+    "GradientWarning",
     "Iteration",
     "NewtonSchulz",
     "Result",

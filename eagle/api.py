@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from eagle import driver
+from eagle.arrays import adjoint as adjoint_of
+from eagle.arrays import find_home
 from eagle.batch import is_batch, solve_batch
 from eagle.methods import Compressed, Direct, as_method
 from eagle.methods.base import Method
@@ -130,7 +132,8 @@ def solve(
         progress=progress,
         raise_on_failure=raise_on_failure,
     )
-    return _solve(as_matrix("A", A), _block("B", B), _block("C", C), method, options)
+    A, B, C = _received(A=A, B=B, C=C)
+    return _solve(A, B, C, method, options)
 
 
 def lstsq(A: Any, b: Any, **options: Any) -> Result:
@@ -160,9 +163,11 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
     array([1., 1.])
     """
     method, settings = _split("lstsq", options)
-    A, b = as_matrix("A", A), _block("b", b, vectors=True)
+    A, b = _received(vectors=True, A=A, b=b)
     if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
-        raise ValueError(f"b with shape {b.shape} must have as many rows as A with shape {A.shape}")
+        raise ValueError(
+            f"b with shape {tuple(b.shape)} must have as many rows as A with shape {tuple(A.shape)}"
+        )
     return _solve(A, None, b, method, settings, ("A", "B", "b"))
 
 
@@ -194,7 +199,8 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     array([[ 3., -1.]])
     """
     method, settings = _split("estimate", options)
-    return _solve(as_matrix("A", A), _block("B", B), None, method, settings)
+    A, B = _received(A=A, B=B)
+    return _solve(A, B, None, method, settings)
 
 
 def pinv(A: Any, **options: Any) -> np.ndarray:
@@ -226,7 +232,8 @@ def pinv(A: Any, **options: Any) -> np.ndarray:
            [0. , 0. , 0. ]])
     """
     method, settings = _split("pinv", options)
-    return _solve(as_matrix("A", A), None, None, method, settings).value
+    (A,) = _received(A=A)
+    return _solve(A, None, None, method, settings).value
 
 
 def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
@@ -268,17 +275,19 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
            [0.368, 1.   ]])
     """
     method, settings = _split("nystrom", options)
-    A, B = as_matrix("K_mm", K_mm), _block("K_nm", K_nm)
-    C = np.swapaxes(B.conj(), -1, -2) if K_mq is None else _block("K_mq", K_mq)
-    if A.shape[-2] != A.shape[-1]:
-        raise ValueError(f"K_mm must be square, got shape {A.shape}")
-    if B.shape[-1] != A.shape[-1]:
+    given = {"K_mm": K_mm, "K_nm": K_nm}
+    A, B, *rest = _received(**given if K_mq is None else {**given, "K_mq": K_mq})
+    C = rest[0] if rest else adjoint_of(B)
+    A_shape, B_shape, C_shape = (tuple(block.shape) for block in (A, B, C))
+    if A_shape[-2] != A_shape[-1]:
+        raise ValueError(f"K_mm must be square, got shape {A_shape}")
+    if B_shape[-1] != A_shape[-1]:
         raise ValueError(
-            f"K_nm with shape {B.shape} must have as many columns as K_mm with shape {A.shape}"
+            f"K_nm with shape {B_shape} must have as many columns as K_mm with shape {A_shape}"
         )
-    if C.shape[-2] != A.shape[-1]:
+    if C_shape[-2] != A_shape[-1]:
         raise ValueError(
-            f"K_mq with shape {C.shape} must have as many rows as K_mm with shape {A.shape}"
+            f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
         )
     return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
 
@@ -295,32 +304,50 @@ def _split(function: str, options: dict[str, Any]) -> tuple[Any, Options]:
     return method, Options(**options)
 
 
+def _received(*, vectors: bool = False, **blocks: Any) -> list[Any]:
+    """A and other blocks as numpy arrays, or as they are if they belong to another library."""
+    home = find_home(**blocks)
+    if home is not None:
+        return [home.block(name, block, vectors=vectors) for name, block in blocks.items()]
+    (name, A), *others = blocks.items()
+    return [
+        as_matrix(name, A),
+        *(_block(name, block, vectors=vectors) for name, block in others),
+    ]
+
+
 def _solve(
-    A: Matrix,
-    B: np.ndarray | None,
-    C: np.ndarray | None,
+    A: Any,
+    B: Any,
+    C: Any,
     method: Any,
     options: Options,
     names: tuple[str, str, str] = ("A", "B", "C"),
 ) -> Result:
-    """One problem or a batch of them; complain where that did not go well."""
+    """Solve where the blocks live; complain where that did not go well."""
     if options.rank is not None and options.rank > min(A.shape[-2:]):
         raise ValueError(
             f"rank must be at most {min(A.shape[-2:])}, the smaller side of A with shape "
-            f"{A.shape}, got {options.rank}"
+            f"{tuple(A.shape)}, got {options.rank}"
         )
+    home = find_home(A=A)
+    compute = _compute if home is None else partial(home.solve, _compute)
+    result = compute((A, B, C), method, options, names)
+    complain(result, options, stacklevel=4)
+    return result
+
+
+def _compute(
+    blocks: tuple[Any, Any, Any], method: Any, options: Options, names: tuple[str, str, str]
+) -> Result:
+    """One problem of numpy's or a batch of them."""
 
     def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
         return _solve_one(A, B, C, method, options, names)
 
-    if is_batch(A, B, C):
-        result = solve_batch((A, B, C), names, options, single)
-    else:
-        result = single(A, B, C, options)
-    # A callback that asks to stop gets what it asked for.
-    if not result.converged and result.status is not Status.STOPPED_BY_CALLBACK:
-        _complain(result, options)
-    return result
+    if is_batch(*blocks):
+        return solve_batch(blocks, names, options, single)
+    return single(*blocks, options)
 
 
 def _solve_one(
@@ -385,8 +412,11 @@ def _better(first: Result, second: Result) -> Result:
     return best
 
 
-def _complain(result: Result, options: Options) -> None:
-    """Warn or raise, at the caller's line."""
+def complain(result: Result, options: Options, stacklevel: int) -> None:
+    """Warn or raise if a result is not what was asked for."""
+    # A callback that asks to stop gets what it asked for; a traced call complains when it runs.
+    if result.status in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED):
+        return
     worst, which = result, ""
     if result.results is not None:
         failed = [each for each in result.results.flat if not each.converged]
@@ -398,4 +428,4 @@ def _complain(result: Result, options: Options) -> None:
     )
     if options.raise_on_failure:
         raise ConvergenceError(message, result)
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)

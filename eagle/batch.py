@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eagle.options import Options
-from eagle.problem import check_finite
+from eagle.problem import check_finite, leading_shape
 from eagle.result import Result, Status
 
 __all__ = ["is_batch", "solve_batch"]
@@ -57,16 +57,7 @@ def solve_batch(
     for name, block in zip(names, blocks, strict=True):
         if block is not None:
             check_finite(name, block)
-    leading = {
-        name: block.shape[:-2]
-        for name, block in zip(names, blocks, strict=True)
-        if block is not None
-    }
-    try:
-        shape = np.broadcast_shapes(*leading.values())
-    except ValueError:
-        given = ", ".join(f"{name} {dims}" for name, dims in leading.items())
-        raise ValueError(f"leading dimensions do not broadcast: {given}") from None
+    shape = leading_shape(names, blocks)
     spread = [
         block
         if block is None or block.ndim < 3

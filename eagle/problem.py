@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,15 @@ from eagle.operand import (
     mapping,
 )
 
-__all__ = ["Factors", "Problem", "as_block", "as_matrix", "check_finite"]
+__all__ = [
+    "Factors",
+    "Problem",
+    "as_block",
+    "as_matrix",
+    "check_finite",
+    "check_sizes",
+    "leading_shape",
+]
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]  # U, s, V^H
 
@@ -44,7 +53,8 @@ def as_block(
     packages = {base.__module__.split(".")[0] for base in kind.__mro__}
     if packages & _FOREIGN:
         raise TypeError(
-            f"{name} is a {kind.__module__}.{kind.__name__}; only numpy arrays are supported so far"
+            f"{name} is a {kind.__module__}.{kind.__name__}; pass a dense array of numpy, torch, "
+            "jax, cupy or another library of the array API"
         )
     operand = _operand(name, value)
     if operand is not None:  # B and C are thin: they are written out
@@ -64,6 +74,33 @@ def as_block(
     if finite:
         check_finite(name, array)
     return array
+
+
+def check_sizes(A: Any, B: Any, C: Any) -> None:
+    """Raise ValueError unless the blocks fit; C may be one vector, all may be batches."""
+    given = tuple(A.shape)
+    if B is not None and B.shape[-1] != given[-1]:
+        raise ValueError(
+            f"B with shape {tuple(B.shape)} must have as many columns as A with shape {given}"
+        )
+    if C is not None and C.shape[-min(C.ndim, 2)] != given[-2]:
+        raise ValueError(
+            f"C with shape {tuple(C.shape)} must have as many rows as A with shape {given}"
+        )
+
+
+def leading_shape(names: Sequence[str], blocks: Sequence[Any]) -> tuple[int, ...]:
+    """What the leading dimensions of the blocks broadcast to, or ValueError if they do not."""
+    leading = {
+        name: tuple(block.shape[:-2])
+        for name, block in zip(names, blocks, strict=True)
+        if block is not None
+    }
+    try:
+        return np.broadcast_shapes(*leading.values())
+    except ValueError:
+        given = ", ".join(f"{name} {dims}" for name, dims in leading.items())
+        raise ValueError(f"leading dimensions do not broadcast: {given}") from None
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
@@ -235,15 +272,8 @@ class Problem:
 
         `names` are what the caller's user calls the blocks.
         """
+        check_sizes(A, B, C)
         d, n = A.shape
-        if B is not None and B.shape[1] != n:
-            raise ValueError(
-                f"B with shape {B.shape} must have as many columns as A with shape {A.shape}"
-            )
-        if C is not None and C.shape[0] != d:
-            raise ValueError(
-                f"C with shape {C.shape} must have as many rows as A with shape {A.shape}"
-            )
         vector = C is not None and C.ndim == 1
         if C is not None and vector:
             C = C[:, None]

@@ -35,6 +35,10 @@ class Status(enum.Enum):
     NONFINITE = (
         "The value overflowed or became NaN. Rescale the data, set `ridge`, or try method='direct'."
     )
+    TRACED = (
+        "The value is computed when the traced program runs, and a warning is given then if it is "
+        "not as accurate as was asked for."
+    )
 
     @property
     def advice(self) -> str:
@@ -98,7 +102,7 @@ class Result:
     Attributes
     ----------
     value : ndarray
-        The answer, in the dtype of the input.
+        The answer, in the dtype of the input; an array of the library that the input came from.
     status : Status
         How the solve ended. ``status.advice`` says what to do about it.
     iterations : int
@@ -152,12 +156,17 @@ class Result:
             return "unknown" if x is None else f"{x:.2g}"
 
         advice = self.status.advice
-        if self.inconsistency > np.finfo(self.value.dtype).eps ** 0.5:
-            advice += " B has a part that A does not explain: B A^+ C is no reconstruction then."
         shape = " x ".join(map(str, self.value.shape))
+        dtype = str(self.value.dtype).rpartition(".")[2]  # whatever library it is of
+        first = f"eagle.Result: {shape} {dtype}, {self.status.name}"
+        if self.status is Status.TRACED:
+            return f"{first}\n  {advice}"
+        double = dtype in ("float64", "complex128")
+        if self.inconsistency > np.finfo(np.float64 if double else np.float32).eps ** 0.5:
+            advice += " B has a part that A does not explain: B A^+ C is no reconstruction then."
         rank = "unknown" if self.rank is None else str(self.rank)
         lines = [
-            f"eagle.Result: {shape} {self.value.dtype}, {self.status.name}",
+            first,
             f"  {advice}",
             f"  method          {self.method}",
             f"  plan            {self.plan}",

@@ -1,0 +1,235 @@
+r"""Gradients of ``D = B A^+ C`` by formula, for A of constant rank.
+
+With ``G`` the gradient with respect to D, and::
+
+    U = B^H G,   Z = A^{+H} U,   Q = A^+ C,   V = A^+ Z,   Y = A^{+H} Q
+
+the differential ``dA^+ = -A^+ dA A^+ + A^+ A^{+H} dA^H (I - A A^+) + (I - A^+ A) dA^H A^{+H} A^+``
+[1]_ gives the gradients::
+
+    B:  G Q^H
+    C:  Z
+    A:  -Z Q^H + (C - A Q) V^H + Y (U - A^H Z)^H
+
+The second term of the last line vanishes if A has full row rank, the third if it has full column
+rank. Every quantity has as many columns as C and is a solve like the one for D, so that nothing
+depends on how D was computed or in how many iterations, and the gradient of the gradient is the
+same once more. With a ridge the same formulas hold for ``[A; sqrt(ridge) I]`` and ``[C; 0]``, of
+full column rank whatever the rank of A is, so that the gradient exists everywhere.
+
+Where the rank changes, ``A^+`` is not even continuous, and no formula can help.
+
+References
+----------
+.. [1] Golub, Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems
+   whose variables separate", SIAM J. Numer. Anal. 10(2), 1973, Theorem 4.3.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from eagle.options import Options
+
+__all__ = ["GradientWarning", "Library", "pullback", "refuse_truncation", "warn_if_steep"]
+
+Solve = Callable[[Any, Any, Any], Any]  # value from A, B, C; None for an identity
+Needs = tuple[bool, bool, bool]
+
+
+@dataclass(frozen=True)
+class Library:
+    """What the formulas need of torch or jax.
+
+    Attributes
+    ----------
+    xp : module
+        ``torch`` or ``jax.numpy``.
+    constant : callable
+        The same array without a gradient.
+    like : callable
+        Keyword arguments that make a new array like a given one.
+    """
+
+    xp: Any
+    constant: Callable[[Any], Any]
+    like: Callable[[Any], dict[str, Any]]
+
+
+class GradientWarning(UserWarning):
+    """A gradient was computed where the rank of A seems about to change."""
+
+
+def refuse_truncation(options: Options) -> None:
+    """Raise ValueError for options whose value has no gradient with respect to A."""
+    for name in ("rank", "cutoff"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"{name} truncates A, and that has no gradient with respect to A; use ridge, or "
+                "give an A that is not differentiated"
+            )
+
+
+def warn_if_steep(condition: float | None, eps: float) -> None:
+    """Warn if the smallest singular value may be nothing but rounding errors of A."""
+    if condition is not None and condition * eps**0.5 > 1:
+        warnings.warn(
+            f"the condition number of A is {condition:.1e}: if its smallest singular values are "
+            "noise, so is the gradient, which grows like the square of it; set ridge to bound it",
+            GradientWarning,
+            stacklevel=3,
+        )
+
+
+def pullback(
+    library: Library,
+    solve: Solve,
+    blocks: tuple[Any, Any, Any],
+    D: Any,
+    G: Any,
+    *,
+    ridge: float = 0.0,
+    rank: int | None = None,
+    needs: Needs = (True, True, True),
+) -> tuple[Any, Any, Any]:
+    """Gradients with respect to A, B and C.
+
+    Parameters
+    ----------
+    library : Library
+    solve : callable
+        ``solve(A, B, C)`` is ``B A^+ C``, None standing for an identity.
+    blocks : tuple of array or None
+        A (..., d, n), B (..., d', n), C (..., d, n').
+    D, G : array (..., d', n')
+        The value, and the gradient with respect to it: the conjugate of the derivative, so that a
+        step against it is downhill.
+    ridge : float
+        As for `eagle.solve`.
+    rank : int, optional
+        The rank of A if it is known to be full, which saves a solve.
+    needs : tuple of bool
+        Which of the three are wanted.
+
+    Returns
+    -------
+    tuple of array or None
+        In the shapes of the blocks.
+    """
+    A, B, C = blocks
+    d, n = A.shape[-2:]
+    formula = _Formula(library, solve)
+    if not ridge:
+        bars = formula.gradients(A, B, C, D, G, rank, needs)
+    else:
+        eye, zeros, side = formula.eye, formula.zeros, ridge**0.5
+        if B is not None and (C is None or d <= n):  # B [A  mu I]^+ C with a zero block in B
+            wide = formula.join(A, side * eye(d, A), -1)
+            bars = formula.gradients(
+                wide, formula.join(B, zeros(B.shape[-2], d, A), -1), C, D, G, d, needs
+            )
+        else:
+            C = eye(d, A) if C is None else C
+            tall = formula.join(A, side * eye(n, A), -2)
+            bars = formula.gradients(
+                tall, B, formula.join(C, zeros(n, C.shape[-1], A), -2), D, G, n, needs
+            )
+        a, b, c = bars
+        bars = (
+            None if a is None else a[..., :d, :n],
+            None if b is None else b[..., :n],
+            None if c is None else c[..., :d, :],
+        )
+    return tuple(
+        bar if bar is None or block is None else _summed(bar, tuple(block.shape))
+        for bar, block in zip(bars, blocks, strict=True)
+    )
+
+
+class _Formula:
+    """The formulas above on arrays of one library."""
+
+    def __init__(self, library: Library, solve: Solve):
+        self.library, self.xp, self.solve = library, library.xp, solve
+
+    def adjoint(self, X: Any) -> Any:
+        return None if X is None else self.xp.conj(X).mT
+
+    def eye(self, size: int, like: Any) -> Any:
+        return self.xp.eye(size, **self.library.like(like))
+
+    def zeros(self, rows: int, columns: int, like: Any) -> Any:
+        return self.xp.zeros((rows, columns), **self.library.like(like))
+
+    def join(self, X: Any, Y: Any, axis: int) -> Any:
+        """Both side by side (-1) or one above the other (-2), leading dimensions broadcast."""
+        leading = self.xp.broadcast_shapes(X.shape[:-2], Y.shape[:-2])
+        spread = [self.xp.broadcast_to(Z, (*leading, *Z.shape[-2:])) for Z in (X, Y)]
+        return self.xp.concatenate(spread, axis)
+
+    def both(self, function: Callable[[Any], Any], X: Any, Y: Any) -> tuple[Any, Any]:
+        """``function(X), function(Y)`` in one call, with columns of about equal size."""
+        sizes = [self._size(Z) for Z in (X, Y)]
+        out = function(self.join(X / sizes[0], Y / sizes[1], -1))
+        split = X.shape[-1]
+        return sizes[0] * out[..., :split], sizes[1] * out[..., split:]
+
+    def _size(self, X: Any) -> Any:
+        size = self.library.constant(self.xp.linalg.norm(X, "fro", (-2, -1), True))
+        return self.xp.where(size > 0, size, self.xp.ones_like(size))
+
+    def gradients(
+        self, A: Any, B: Any, C: Any, D: Any, G: Any, rank: int | None, needs: Needs
+    ) -> tuple[Any, Any, Any]:
+        adjoint, solve = self.adjoint, self.solve
+        if B is not None and (C is None or B.shape[-2] < C.shape[-1]):
+            # D^H = C^H (A^H)^+ B^H is the same problem with fewer columns.
+            turned = (needs[0], needs[2], needs[1])
+            A, B, C, D, G = (adjoint(X) for X in (A, C, B, D, G))
+            a, c, b = self.gradients(A, B, C, D, G, rank, turned)
+            return adjoint(a), adjoint(b), adjoint(c)
+        (d, n), pinv = A.shape[-2:], B is None and C is None
+
+        def right(X: Any) -> Any:
+            return D @ X if pinv else solve(A, None, X)
+
+        def left(X: Any) -> Any:
+            return adjoint(D) @ X if pinv else adjoint(solve(A, adjoint(X), None))
+
+        C = self.eye(d, A) if C is None else C
+        U = G if B is None else adjoint(B) @ G
+        Q = D if B is None else None
+        Z = a = None
+        if not needs[0]:
+            Q = right(C) if Q is None and needs[1] else Q
+            Z = left(U) if needs[2] else None
+        elif rank == n:
+            Z = left(U)
+            if rank == d:
+                Q = right(C) if Q is None else Q
+                a = -Z @ adjoint(Q)
+            else:
+                Q, V = (Q, right(Z)) if Q is not None else self.both(right, C, Z)
+                a = (C - A @ Q) @ adjoint(V) - Z @ adjoint(Q)
+        else:
+            Q = right(C) if Q is None else Q
+            Z, Y = self.both(left, U, Q)
+            a = Y @ adjoint(U - adjoint(A) @ Z) - Z @ adjoint(Q)
+            if rank != d:
+                a = a + (C - A @ Q) @ adjoint(right(Z))
+        b = G @ adjoint(Q) if needs[1] and B is not None else None
+        return a, b, Z if needs[2] else None
+
+
+def _summed(bar: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient with respect to an array before it was broadcast."""
+    extra = bar.ndim - len(shape)
+    axes = [
+        axis
+        for axis in range(bar.ndim - 2)
+        if axis < extra or shape[axis - extra] != bar.shape[axis]
+    ]
+    return bar.sum(axis=tuple(axes)).reshape(shape) if axes else bar
