@@ -253,7 +253,7 @@ class Jax(Home):
         return np.asarray(array)
 
     def array(self, value: np.ndarray) -> Any:
-        return self.xp.asarray(value, device=self.device)
+        return sys.modules["jax"].device_put(value, self.device)
 
     def follows(self, blocks: Sequence[Any]) -> bool:
         return any(self._traced(block) for block in blocks)

@@ -128,7 +128,7 @@ def test_dtypes_are_promoted_as_numpy_does_it(library):
 
 
 def test_a_result_prints_like_numpys(library):
-    given = system("tall", condition=3, kind="inconsistent B")
+    given = system("wide", condition=3, kind="inconsistent B")
     blocks = (given.A, given.B, given.C)
     here = str(eagle.solve(*blocks, rng=0))
     there = str(eagle.solve(*(library.make(block) for block in blocks), rng=0))
@@ -205,7 +205,7 @@ def test_two_libraries_or_devices_in_one_call_are_refused_by_name(first, second)
         "a list": "a numpy array",
         "torch": "a torch tensor on cpu",
         "torch elsewhere": "a torch tensor on meta",
-        "jax": "an array of jax on TFRT_CPU_0",
+        "jax": "an array of jax on cpu:0",
         "strict": "an array of array_api_strict on array_api_strict.Device('CPU_DEVICE')",
         "strict elsewhere": "an array of array_api_strict on array_api_strict.Device('device1')",
     }
@@ -219,8 +219,8 @@ def test_tensors_without_entries_are_refused():
         eagle.pinv(torch.eye(3).to_sparse())
     with pytest.raises(TypeError, match=r"^A is a tensor on the device 'meta', which has no"):
         eagle.pinv(torch.eye(3, device="meta"))
-    with pytest.raises(TypeError, match=r"^A must have a dtype among float16.*got torch.complex32"):
-        eagle.pinv(torch.eye(3).to(torch.complex32))
+    with pytest.raises(TypeError, match=r"^A must have a dtype among float16.*got torch.float8_e5m2"):
+        eagle.pinv(torch.eye(3).to(torch.float8_e5m2))
 
 
 def test_conjugated_tensors_are_written_out():
