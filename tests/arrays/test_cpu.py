@@ -219,7 +219,7 @@ def test_tensors_without_entries_are_refused():
         eagle.pinv(torch.eye(3).to_sparse())
     with pytest.raises(TypeError, match=r"^A is a tensor on the device 'meta', which has no"):
         eagle.pinv(torch.eye(3, device="meta"))
-    with pytest.raises(TypeError, match=r"^A must have a dtype among float16.*got torch.float8_e5m2"):
+    with pytest.raises(TypeError, match=r"^A must have a dtype among .*, got torch.float8"):
         eagle.pinv(torch.eye(3).to(torch.float8_e5m2))
 
 
