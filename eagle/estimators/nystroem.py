@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.linalg
 from scipy.sparse import issparse
 from sklearn import kernel_approximation
 from sklearn.base import _fit_context
@@ -18,12 +18,14 @@ from sklearn.utils.validation import check_is_fitted
 from eagle.api import nystrom
 from eagle.estimators import landmarks as choose
 from eagle.estimators.arrays import Library
+from eagle.estimators.parallel import for_each
+from eagle.estimators.root import InverseRoot
 from eagle.estimators.validation import validated
 from eagle.result import Result
 
 __all__ = ["Nystroem"]
 
-MILD = float(np.finfo(np.float32).eps) ** -0.5  # condition at which single precision still does
+PIECE = 2**19  # entries of the kernel that a thread holds at a time
 ASYMMETRY = 1e3  # in units of eps: what rounding leaves between K and K^T
 
 
@@ -86,10 +88,12 @@ class Nystroem(kernel_approximation.Nystroem):
     dropped or more, the product is taken from left to right, which then is also faster: rounding
     errors stay those of ``K_nm``, where the explicit root would amplify them.
 
-    For X in single precision everything is computed in double precision nonetheless, and rounded
-    once, except the product ``K_nm K_mm^(-1/2)`` if the condition of ``K_mm`` is below 2900,
-    ``eps^(-1/2)``: its rounding errors, ``eps`` times the root of the condition, are then small
-    beside what the kernel loses by being approximated.
+    For X in single precision kernels and eigenvectors are computed in double precision
+    nonetheless. The product ``K_nm K_mm^(-1/2)`` is in single precision if the condition of
+    ``K_mm`` is below 2900, ``eps^(-1/2)``: its rounding errors, ``eps`` times the root of the
+    condition, are then small beside what the kernel loses by being approximated. Above that the
+    directions with ``w^2 > max(w) min(w)`` stay in double precision. What is left of ``K_nm`` is so
+    small that rounding it costs no more than rounding Z. If they are many, everything stays.
 
     A kernel with negative eigenvalues, such as ``"sigmoid"``, has no real features; Z is then what
     scikit-learn returns, and `approximate_kernel` is right nonetheless.
@@ -179,14 +183,11 @@ class Nystroem(kernel_approximation.Nystroem):
         if np.abs(K - K.T).max() > ASYMMETRY * eps * np.abs(K).max():
             raise ValueError("kernel must be symmetric, and K_mm among the landmarks is not")
         self.cutoff_ = float(len(K) * eps if self.cutoff is None else self.cutoff)
-        w, V = scipy.linalg.eigh(K, driver="evd", check_finite=False)
+        w, V = np.linalg.eigh(K)
         kept = np.abs(w) > self.cutoff_ * np.abs(w).max()
-        w, V = w[kept], V[:, kept]
-        self._mild = bool(kept.all() and np.abs(w).max() <= MILD * np.abs(w).min())
-        left, right = V * (np.sign(w) / np.sqrt(np.abs(w))), V.T
-        self.rank_ = len(w)
-        self.normalization_ = left @ right
-        self._factors = (left, right) if 2 * len(w) <= len(K) else (self.normalization_.T,)
+        self.rank_ = int(np.count_nonzero(kept))
+        self._root = InverseRoot.of(w[kept], V[:, kept])
+        self.normalization_ = self._root.matrix
         self._n_features_out = len(K)
         return self
 
@@ -195,7 +196,8 @@ class Nystroem(kernel_approximation.Nystroem):
         self._library = library
         self.components_ = library.xp.astype(library.from_numpy(self.components_), dtype)
         self.normalization_ = library.from_numpy(self.normalization_)
-        self._factors = tuple(library.from_numpy(factor) for factor in self._factors)
+        factors = tuple(library.from_numpy(factor) for factor in self._root.factors)
+        self._root = replace(self._root, factors=factors)
         if self.component_indices_ is not None:
             self.component_indices_ = library.from_numpy(self.component_indices_)
         return self
@@ -218,14 +220,17 @@ class Nystroem(kernel_approximation.Nystroem):
         if self._library is not None:
             return self._transform_there(X, self._library)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
-        work = dtype if self._mild else np.float64
-        factors = [factor.astype(work, copy=False) for factor in self._factors]
         Z = np.empty((X.shape[0], m), dtype)
-        for rows in gen_batches(len(Z), max(1, choose.BATCH // m)):
-            features = self._to_landmarks(X[rows]).astype(work, copy=False)
-            for factor in factors:
-                features = features @ factor
-            Z[rows] = features
+
+        def fill(rows: slice) -> None:
+            self._root.apply(self._to_landmarks(X[rows]), Z[rows])
+
+        pieces = list(gen_batches(len(Z), max(1, PIECE // m)))
+        if self._own_rbf(X) and len(pieces) > 1:
+            for_each(fill, pieces)
+        else:  # the kernel may be a function that is not made for threads
+            for rows in pieces:
+                fill(rows)
         return Z
 
     def approximate_kernel(self, X: Any, Y: Any = None, **options: Any) -> Result:
@@ -258,7 +263,7 @@ class Nystroem(kernel_approximation.Nystroem):
         xp, pieces = library.xp, []
         for rows in gen_batches(X.shape[0], max(1, choose.BATCH // self._n_features_out)):
             features = self._to_landmarks(X[rows, :])
-            for factor in self._factors:
+            for factor in self._root.factors:
                 features = features @ factor
             pieces.append(features)
         Z = xp.concat(pieces)
@@ -300,14 +305,17 @@ class Nystroem(kernel_approximation.Nystroem):
         """Kernel between two sets of points, or among one, in float64."""
         parameters = self._get_kernel_params()
         X, Y = self._double(X), None if Y is None else self._double(Y)
-        dense = not (issparse(X) or issparse(Y))
-        rbf = isinstance(self.kernel, str) and self.kernel == "rbf"
-        if rbf and dense and self.n_jobs in (None, 1) and self._library is None:
+        if self._own_rbf(X) and not issparse(Y):
             return self._finite(_rbf(X, X if Y is None else Y, parameters.get("gamma")))
         K = pairwise_kernels(
             X, Y, metric=self.kernel, filter_params=True, n_jobs=self.n_jobs, **parameters
         )
         return self._finite(K)
+
+    def _own_rbf(self, X: Any) -> bool:
+        """Whether the kernel with X is computed here and not by scikit-learn."""
+        rbf = isinstance(self.kernel, str) and self.kernel == "rbf"
+        return rbf and not issparse(X) and self.n_jobs in (None, 1) and self._library is None
 
     def _to_landmarks(self, X: Any = None) -> np.ndarray:
         """Kernel between samples and landmarks, or among the landmarks, in float64."""
