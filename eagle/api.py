@@ -345,9 +345,11 @@ def _compute(
     def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
         return _solve_one(A, B, C, method, options, names)
 
-    if is_batch(*blocks):
-        return solve_batch(blocks, names, options, single)
-    return single(*blocks, options)
+    if not is_batch(*blocks):
+        return single(*blocks, options)
+    given = (block.dtype for block in blocks if block is not None)
+    eps = float(np.finfo(np.result_type(np.float32, *given)).eps)
+    return solve_batch(blocks, names, method, options, single, limit=QUICK * eps)
 
 
 def _solve_one(

@@ -1,7 +1,11 @@
-"""Many problems of one shape: every matrix has its own scale, method, stopping and status."""
+"""Many problems of one shape: every matrix has its own scale, method, stopping and status.
+
+Many small ones are solved together. What that cannot do, or did not do well, is solved one by one.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,13 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from eagle.methods import as_method
 from eagle.options import Options
 from eagle.problem import check_finite, leading_shape
 from eagle.result import Result, Status
+from eagle.stack import QR, can_stack, solve_stack
 
 __all__ = ["is_batch", "solve_batch"]
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
+
+LONGEST = 128  # side of A up to which compiled loops beat LAPACK, call by call
+MANY = 200  # problems that are worth the half second of loading them
 
 
 def is_batch(*blocks: Any) -> bool:
@@ -27,10 +36,12 @@ def is_batch(*blocks: Any) -> bool:
 def solve_batch(
     blocks: Blocks,
     names: tuple[str, str, str],
+    method: Any,
     options: Options,
     single: Callable[[Any, Any, Any, Options], Result],
+    limit: float,
 ) -> Result:
-    """Broadcast leading dimensions and call `single` for every problem.
+    """Broadcast leading dimensions and solve every problem.
 
     Parameters
     ----------
@@ -38,10 +49,14 @@ def solve_batch(
         A (..., d, n), B (..., d', n), C (..., d, n') or (d,).
     names : tuple of str
         What the caller's user calls them.
+    method : object
+        What the user asked for.
     options : Options
         ``time_limit`` is for the whole batch.
     single : callable
         Solves one problem, without complaining.
+    limit : float
+        Error estimates beyond which ``"auto"`` should try something else.
 
     Returns
     -------
@@ -59,13 +74,12 @@ def solve_batch(
             check_finite(name, block)
     shape = leading_shape(names, blocks)
     spread = [
-        block
-        if block is None or block.ndim < 3
-        else np.broadcast_to(block, shape + block.shape[-2:])
-        for block in blocks
+        block if block is None or block.ndim < 3 else _broadcast(block, shape) for block in blocks
     ]
-    results = np.empty(shape, dtype=object)
+    results = _at_once(spread, shape, method, options, limit)
     for index in np.ndindex(shape):
+        if results[index] is not None:
+            continue
         A, B, C = (block if block is None or block.ndim < 3 else block[index] for block in spread)
         left = options
         if options.time_limit is not None:
@@ -73,6 +87,42 @@ def solve_batch(
             left = replace(options, time_limit=max(options.time_limit - spent, 1e-9))
         results[index] = single(A, B, C, left)
     return _together(results, blocks, time.perf_counter() - start, single, options)
+
+
+def _at_once(
+    blocks: Any,
+    shape: tuple[int, ...],
+    method: Any,
+    options: Options,
+    limit: float,
+) -> np.ndarray:
+    """Results of the compiled kernel, None where there is none."""
+    A, B, C = blocks
+    count = math.prod(shape)
+    (d, n), auto = A.shape[-2:], as_method(method) is None
+    wanted = count >= MANY and max(d, n) <= LONGEST if auto else method == QR
+    empty = any(block is not None and 0 in block.shape for block in blocks)
+    if not wanted or empty or not can_stack(options):
+        return np.full(shape, None, dtype=object)
+    vector = C is not None and C.ndim == 1
+
+    def stack(block: Any) -> Any:
+        if block is None:
+            return None
+        return _broadcast(block, shape).reshape(count, *block.shape[-2:])
+
+    said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
+    third = stack(C[:, None] if vector else C)
+    results = solve_stack(stack(A), stack(B), third, options, said, limit if auto else None)
+    if vector:
+        for place, result in enumerate(results):
+            if result is not None:
+                results[place] = replace(result, value=result.value[:, 0])
+    return results.reshape(shape)
+
+
+def _broadcast(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(block, shape + block.shape[-2:])
 
 
 def _together(

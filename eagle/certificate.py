@@ -42,7 +42,7 @@ from eagle.problem import Problem
 if TYPE_CHECKING:
     from eagle.methods.base import State
 
-__all__ = ["Certificate", "Probes"]
+__all__ = ["COUNT", "Certificate", "Probes", "judge_many", "unit_normal"]
 
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
 GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
@@ -85,8 +85,8 @@ class Probes:
         """Append probes to `problem` and keep their answers."""
         A = problem.A
         d, n = A.shape
-        w = _unit(_normal(rng, (n, COUNT), A.dtype))
-        z = _unit(_normal(rng, (d, COUNT), A.dtype))
+        w = unit_normal(rng, (n, COUNT), A.dtype)
+        z = unit_normal(rng, (d, COUNT), A.dtype)
         Aw, Az = both(A, w, z)
         inner, outer = _unit(Az), _unit(Aw)
         further, back = both(A, inner, outer)
@@ -176,6 +176,56 @@ class Probes:
         )
 
 
+def judge_many(
+    sizes: dict[str, np.ndarray], eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rules of `Probes.certify` for many problems that a method has resolved, as arrays.
+
+    Parameters
+    ----------
+    sizes : dict of ndarray (N,)
+        Frobenius norms, by the names of `eagle.kernels.batched.SIZES`.
+    eps : float
+        Of the dtype that was computed in.
+
+    Returns
+    -------
+    error_estimate, inconsistency, negligible : ndarray (N,)
+        As in `Certificate`. Without the estimate by completion, which is for errors of low rank.
+    """
+
+    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    def estimate(row: str, column: str) -> np.ndarray:
+        def size(errors: str, answers: str) -> np.ndarray:
+            return np.maximum(sizes[errors], eps * sizes[answers])
+
+        rows = size(f"row_errors_{row}", f"row_answers_{row}")
+        columns = size(f"column_errors_{column}", f"column_answers_{column}")
+        return ratio(
+            rows * columns, size(f"corner_errors_{row}_{column}", f"corner_{row}_{column}")
+        )
+
+    certain = estimate("ranged", "ranged")
+    by_columns, by_rows = estimate("ranged", "white"), estimate("white", "ranged")
+    inconsistency = ratio(sizes["column_errors_white"], sizes["column_answers_white"])
+    other = ratio(sizes["row_errors_white"], sizes["row_answers_white"])
+    suspected = np.where(
+        np.maximum(inconsistency, other) > GROSS,
+        np.minimum(by_columns, by_rows),
+        np.maximum(by_columns, by_rows),
+    )
+    suspected = np.where(np.minimum(inconsistency, other) > GROSS, certain, suspected)
+    error = np.maximum(certain, suspected)
+    natural = ratio(
+        sizes["column_answers_white"] * sizes["row_answers_white"], sizes["corner_white_white"]
+    )
+    estimates = ratio(error, np.maximum(sizes["hidden"], eps * natural))
+    estimates[np.isnan(error)] = np.inf
+    return estimates, inconsistency, error <= 100 * eps * natural
+
+
 def _hidden_error(
     corner: np.ndarray,
     rows: np.ndarray,
@@ -202,11 +252,12 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
     return norm(part) / size if size else 0.0
 
 
-def _normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+def unit_normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Gaussian columns of length one."""
     draw = rng.standard_normal(shape)
     if dtype.kind == "c":
         draw = draw + 1j * rng.standard_normal(shape)
-    return draw.astype(dtype, order="F")
+    return _unit(draw.astype(dtype, order="F"))
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ __all__ = [
     "check_finite",
     "check_sizes",
     "leading_shape",
+    "safe_range",
 ]
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]  # U, s, V^H
@@ -164,6 +165,12 @@ def _numeric(name: str, dtype: np.dtype) -> np.dtype:
     return dtype
 
 
+def safe_range(dtype: np.dtype, size: int) -> tuple[float, float]:
+    """Frobenius norms of arrays of this size between which no fourth power leaves the range."""
+    limit = np.finfo(dtype).maxexp // 10
+    return 2.0 ** (1 - limit) * size**0.5, 2.0 ** (limit - 1)
+
+
 def _survey(name: str, array: Matrix | None, work: np.dtype) -> tuple[int, bool]:
     """The power of two to divide by, and whether all entries are zero.
 
@@ -172,10 +179,9 @@ def _survey(name: str, array: Matrix | None, work: np.dtype) -> tuple[int, bool]
     """
     if array is None or not array.size:
         return 0, True
-    limit = np.finfo(work).maxexp // 10
+    low, high = safe_range(work, array.size)
     native = isinstance(array, np.ndarray) and array.dtype.char in "fdFD"
     size = array.norm() if isinstance(array, Operand) else energy(array) ** 0.5 if native else 0.0
-    low, high = 2.0 ** (1 - limit) * array.size**0.5, 2.0 ** (limit - 1)
     if low < size < high:  # it is finite then, too
         return 0, False
     if isinstance(array, Operand):
@@ -187,7 +193,7 @@ def _survey(name: str, array: Matrix | None, work: np.dtype) -> tuple[int, bool]
     if not finite:
         raise ValueError(f"{name} with shape {array.shape} contains NaN or infinity")
     exponent = int(np.frexp(top)[1])
-    return 0 if abs(exponent) <= limit else exponent, not top
+    return 0 if abs(exponent) <= np.finfo(work).maxexp // 10 else exponent, not top
 
 
 def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:

@@ -6,11 +6,12 @@ as the loops hold no lock.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
 import numpy as np
+
+from eagle.kernels.threads import threaded
 
 __all__ = ["both", "sparse_sign", "sparse_sign_csr"]
 
@@ -47,32 +48,17 @@ def sparse_sign(A: np.ndarray, places: np.ndarray, signs: np.ndarray, size: int)
     d = len(A)
     out = np.zeros((size, d), A.dtype)
     if A.flags.c_contiguous:
-        _threaded(_rows, d, A, places, signs, out)
+        threaded(_rows, d, TALL, A, places, signs, out)
     else:
-        _threaded(_columns, d, np.asfortranarray(A).T, places, signs, out)
+        threaded(_columns, d, TALL, np.asfortranarray(A).T, places, signs, out)
     return out.T
 
 
 def sparse_sign_csr(A: Any, places: np.ndarray, signs: np.ndarray, size: int) -> np.ndarray:
     """The same for a `scipy.sparse.csr_array`: ``2 z nnz`` flops."""
     out = np.zeros((A.shape[0], size), A.dtype)
-    _threaded(_stored, len(out), A.indptr, A.indices, A.data, places, signs, out)
+    threaded(_stored, len(out), TALL, A.indptr, A.indices, A.data, places, signs, out)
     return np.asfortranarray(out)
-
-
-def _threaded(kernel: Any, length: int, *arguments: Any) -> list[Any]:
-    """Run `kernel` on consecutive parts of ``range(length)``, one per thread."""
-    threads = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    step = -(-length // (threads * TALL)) * TALL  # whole tiles
-    if step >= length:
-        return [kernel(0, length, *arguments)]
-    with ThreadPoolExecutor(threads - 1) as pool:
-        others = [
-            pool.submit(kernel, start, min(start + step, length), *arguments)
-            for start in range(step, length, step)
-        ]
-        first = kernel(0, step, *arguments)
-    return [first, *(other.result() for other in others)]
 
 
 @_jit
@@ -154,7 +140,7 @@ def both(A: np.ndarray, right: np.ndarray, left: np.ndarray) -> tuple[np.ndarray
     d = len(A)
     first = np.zeros((right.shape[1], d), A.dtype)
     across, down = np.ascontiguousarray(right.T), np.ascontiguousarray(left.conj().T)
-    sums = _threaded(_both, d, A, across, down, first)
+    sums = threaded(_both, d, TALL, A, across, down, first)
     return first.T, sum(sums[1:], start=sums[0]).conj().T
 
 

@@ -35,6 +35,9 @@ class Direct(Method):
         column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"lu"``
         (Gaussian elimination, for nonsingular square A only, the fastest), ``"qr"``
         (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
+    kernel : {"lapack", "numba"}
+        ``"numba"``: compiled loops in place of LAPACK, for the driver "gelsy" alone. They solve a
+        batch of small problems on all threads without a call per problem.
 
     Notes
     -----
@@ -48,7 +51,7 @@ class Direct(Method):
         From the drivers "lu" and "qr" if A is rank-deficient to working precision, where their
         answer would be meaningless.
     ValueError
-        From the driver "lu" if A is not square.
+        From the driver "lu" if A is not square; for an unknown driver or kernel.
 
     Examples
     --------
@@ -60,6 +63,7 @@ class Direct(Method):
     """
 
     driver: str = "gelsd"
+    kernel: str = "lapack"
 
     factorises_for: ClassVar[frozenset[str]] = frozenset({"rank", "cutoff"})
     default_maxiter: ClassVar[int] = 1
@@ -68,6 +72,10 @@ class Direct(Method):
         if self.driver not in DRIVERS:
             names = ", ".join(map(repr, DRIVERS))
             raise ValueError(f"driver must be one of {names}, got {self.driver!r}")
+        if self.kernel not in ("lapack", "numba"):
+            raise ValueError(f"kernel must be 'lapack' or 'numba', got {self.kernel!r}")
+        if self.kernel == "numba" and self.driver != "gelsy":
+            raise ValueError(f"kernel='numba' is for the driver 'gelsy', got {self.driver!r}")
 
     @property
     def supports(self) -> frozenset[str]:
@@ -118,6 +126,8 @@ class Direct(Method):
 
         A, C = work.A, work.columns()
         cutoff = max(A.shape) * work.eps
+        if self.kernel == "numba":
+            return self._compiled(state, A, C, cutoff)
         if self.driver == "lu":
             return self._by_lu(state, A, C)
         if self.driver == "qr":
@@ -135,6 +145,19 @@ class Direct(Method):
         if s is not None and state.rank:
             state.condition = float(s[0] / s[state.rank - 1])
         return X
+
+    def _compiled(
+        self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float
+    ) -> np.ndarray:
+        """The kernel for batches on a batch of one, whose own probes are not needed here."""
+        from eagle.certificate import COUNT
+        from eagle.kernels.batched import least_squares
+
+        (d, n), dtype = A.shape, A.dtype
+        w, z = np.zeros((n, COUNT), dtype), np.zeros((d, COUNT), dtype)
+        value, ranks, _ = least_squares(A[None], None, C[None], w, z, cutoff)
+        state.rank = int(ranks[0])
+        return value[0]
 
     def _by_lu(self, state: DirectState, A: np.ndarray, C: np.ndarray) -> np.ndarray:
         import scipy.linalg
