@@ -24,6 +24,7 @@ METHODS = {
     "compressed": eagle.Compressed(),
     "gelsd": eagle.Direct(),
     "gelsy": eagle.Direct("gelsy"),
+    "gelsy, numba": eagle.Direct("gelsy", kernel="numba"),
     "cg": eagle.ConjugateGradient(),
     "lsmr": eagle.LSMR(),
     "newton-schulz": eagle.NewtonSchulz(),

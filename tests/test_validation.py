@@ -486,6 +486,10 @@ def test_a_driver_without_singular_values_truncates_nothing(driver):
 def test_an_unknown_driver_lists_those_there_are():
     with pytest.raises(ValueError, match=r"^driver must be one of 'gelsd', .* got 'ldl'"):
         eagle.Direct("ldl")
+    with pytest.raises(ValueError, match="kernel must be 'lapack' or 'numba', got 'mkl'"):
+        eagle.Direct("gelsy", kernel="mkl")
+    with pytest.raises(ValueError, match="kernel='numba' is for the driver 'gelsy', got 'gelsd'"):
+        eagle.Direct(kernel="numba")
 
 
 def test_a_rank_beyond_the_smaller_side_is_refused():

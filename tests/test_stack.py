@@ -1,0 +1,213 @@
+"""Many small problems at once: the compiled kernel and the certificate of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import eagle
+from eagle import ConvergenceWarning, Status
+from eagle.batch import MANY
+from eagle.kernels.batched import SIZES, least_squares
+from eagle.stack import QR, _mirrored
+from tests.systems import DTYPES, KINDS, normal, quietly, system
+from tests.tolerances import relative_error, tolerance
+
+FACTOR = 10  # stated in the documentation: the truth is at most ten times the estimate
+
+
+def stacked(count, shape, *, ranks=(None,), **settings):
+    """Stacks of blocks of `count` systems whose ranks take turns."""
+    systems = [
+        system(shape, rank=ranks[seed % len(ranks)], seed=seed, **settings) for seed in range(count)
+    ]
+    names = ("A", "B", "C", "pinv", "value", "W")
+    return {name: np.stack([getattr(each, name) for each in systems]) for name in names}
+
+
+@given(
+    d=st.integers(1, 40),
+    n=st.integers(1, 40),
+    rank=st.integers(1, 40),
+    exponent=st.floats(0, 6),
+    dtype=st.sampled_from(DTYPES),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=150)
+def test_any_shape_rank_and_condition_is_solved_or_told(d, n, rank, exponent, dtype, kind, seed):
+    condition = 10.0 ** (exponent if np.finfo(dtype).eps < 1e-10 else exponent / 3)
+    rank = min(d, n, rank)
+    case = system((d, n), rank=rank, condition=condition, dtype=dtype, kind=kind, seed=seed)
+    blocks = (case.A[None], case.B[None], case.C[None])
+    result = quietly(eagle.solve, *blocks, method=QR, rng=seed)
+    error = relative_error(result.value[0], case.value)
+    # B and C that A does not explain make errors of eps condition^2 (Wedin's bound).
+    grown = condition if kind == "consistent" else condition**2
+    assert error <= tolerance(dtype, grown)
+    floor = tolerance(dtype, grown if kind == "both inconsistent" else condition)
+    assert error <= FACTOR * result.error_estimate + floor
+    assert result.results[0].rank == rank
+    assert result.results[0].value.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(12, 12), (9, 14), (14, 9)])
+def test_auto_solves_every_function_at_once(shape, dtype):
+    many = stacked(MANY, shape, ranks=(None, 5), dtype=dtype, condition=10)
+    A, B, C = many["A"], many["B"], many["C"]
+    limit = tolerance(dtype, 10)
+    results = [eagle.solve(A, B, C, rng=0), eagle.estimate(A, B, rng=0), eagle.lstsq(A, C, rng=0)]
+    wanted = [many["value"], many["W"], many["pinv"].astype(A.dtype) @ C]
+    for result, value in zip(results, wanted, strict=True):
+        assert result.converged
+        assert result.method == QR
+        assert result.plan.startswith(f"{MANY} x auto: compiled QR for {MANY} problems of")
+        for one, truth in zip(result.results, value, strict=True):
+            assert relative_error(one.value, truth) <= limit
+            assert one.error_estimate <= limit
+        assert [each.rank for each in result.results[:2]] == [min(shape), 5]
+    for one, truth in zip(eagle.pinv(A, rng=0), many["pinv"], strict=True):
+        assert relative_error(one, truth) <= limit
+    single = eagle.lstsq(A, C[0, :, 0], rng=0).value
+    assert single.shape == (MANY, shape[1])
+    assert relative_error(single, many["pinv"] @ C[0, :, 0]) <= limit
+
+
+def test_the_kernel_and_lapack_agree_on_everything_that_is_said():
+    """Consistent or not, from either side: B has more rows than C columns here, and fewer."""
+    for rows, columns in ((2, 5), (5, 2)):
+        for kind in KINDS:
+            many = stacked(
+                MANY, (14, 9), ranks=(None, 4), kind=kind, rows=rows, columns=columns, condition=5
+            )
+            blocks = many["A"], many["B"], many["C"]
+            ours = eagle.solve(*blocks, rng=0)
+            for one, *each in zip(ours.results[:20], *blocks, strict=False):
+                other = eagle.solve(*each, method=eagle.Direct("gelsy"), rng=0)
+                assert relative_error(one.value, other.value) <= tolerance(float, 25)
+                assert one.rank == other.rank
+                # Both draw four probes for it: a chi-squared number of few degrees of freedom.
+                assert one.inconsistency <= 5 * other.inconsistency + tolerance(float, 5)
+                assert other.inconsistency <= 5 * one.inconsistency + tolerance(float, 5)
+                assert (one.inconsistency > 0.1) == (other.inconsistency > 0.1)
+
+
+def test_what_has_to_be_scaled_and_zeros_are_solved_one_by_one():
+    many = stacked(MANY, (12, 9), condition=10)
+    A, B, C = many["A"].copy(), many["B"].copy(), many["C"]
+    A[3], B[3] = A[3] * 1e200, B[3] * 1e200
+    A[4], B[4] = A[4] * 1e-200, B[4] * 1e-200
+    A[5] = 0
+    B[6] = 0
+    result = eagle.solve(A, B, C, rng=0)
+    assert result.converged
+    for index in (2, 3, 4, 7):
+        assert relative_error(result.value[index], many["value"][index]) <= tolerance(float, 10)
+    assert not result.value[5].any()
+    assert not result.value[6].any()
+    assert [one.method == QR for one in result.results[2:8]] == [True, *[False] * 4, True]
+
+
+def test_what_the_kernel_did_badly_is_given_to_the_planner():
+    """An error estimate above the limit of auto's quick methods is not taken."""
+    many = stacked(MANY, (12, 12), condition=10)
+    kahan = np.triu(-0.95 * np.ones((12, 12)), 1) + np.eye(12)
+    scale = np.sqrt(1 - 0.95**2) ** np.arange(12)
+    A = many["A"].copy()
+    A[1] = scale[:, None] * kahan
+    B = np.random.default_rng(0).standard_normal((MANY, 3, 12)) @ A
+    result = eagle.solve(A, B, many["C"], rng=0)
+    assert result.converged
+    for one in result.results:
+        assert one.error_estimate <= 1e4 * np.finfo(float).eps or one.method != QR
+
+
+def test_a_wanted_accuracy_is_reached_or_reported():
+    many = stacked(20, (12, 9), condition=1e3)
+    blocks = many["A"], many["B"], many["C"]
+    good = eagle.solve(*blocks, method=QR, rtol=1e-8, rng=0)
+    assert good.status is Status.CONVERGED
+    with pytest.warns(ConvergenceWarning, match="20 of 20 problems; the first: Direct ended with"):
+        bad = eagle.solve(*blocks, method=QR, rtol=1e-20, rng=0)
+    assert {one.status for one in bad.results} == {Status.STAGNATED}
+    assert np.array_equal(good.value, bad.value)
+
+
+@pytest.mark.parametrize(
+    "option", [{"ridge": 0.1}, {"time_limit": 60.0}, {"callback": lambda state: None}]
+)
+def test_other_options_are_honoured_one_by_one(option):
+    many = stacked(MANY, (6, 4), condition=10)
+    given = replace(system((6, 4), condition=10), A=many["A"][7], B=many["B"][7], C=many["C"][7])
+    result = eagle.solve(many["A"], many["B"], many["C"], rng=0, **option)
+    wanted = eagle.solve(given.A, given.B, given.C, rng=0, **option)
+    assert relative_error(result.value[7], wanted.value) <= tolerance(float, 10)
+    assert all(one.method != QR for one in result.results)
+
+
+def test_inputs_may_be_read_only_broadcast_in_any_order_and_half_precise():
+    many = stacked(MANY, (12, 9), condition=5)
+    A = np.asfortranarray(many["A"])
+    A.flags.writeable = False
+    B = many["B"][0]
+    result = eagle.solve(A, B, many["C"][:1], rng=0)
+    wanted = B @ many["pinv"] @ many["C"][:1]
+    assert relative_error(result.value, wanted) <= tolerance(float, 5)
+    grid = eagle.solve(A.reshape(2, -1, 12, 9), B, many["C"][0], rng=0)
+    assert grid.results.shape == (2, MANY // 2)
+    assert np.array_equal(grid.value.reshape(result.value.shape), result.value)
+    half = eagle.lstsq(many["A"].astype(np.float16), many["C"].astype(np.float16), rng=0)
+    assert half.value.dtype == half.results[0].value.dtype == np.float16
+
+
+def test_results_do_not_depend_on_the_company_or_the_number_of_threads(monkeypatch):
+    import numba
+
+    many = stacked(MANY, (12, 9), condition=10)
+    blocks = many["A"], many["B"], many["C"]
+    every = eagle.solve(*blocks, rng=0)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    assert np.array_equal(eagle.solve(*blocks, rng=0).value, every.value)
+    alone = eagle.solve(*(block[:5] for block in blocks), method=QR, rng=0)
+    assert np.array_equal(alone.value, every.value[:5])
+
+
+def test_sizes_are_the_norms_that_they_are_named_by():
+    """Against the extended value from an explicit pseudo-inverse, wrong on purpose: C is not."""
+    rng = np.random.default_rng(1)
+    A, B, C = (normal(rng, shape, complex) for shape in ((1, 7, 5), (1, 2, 5), (1, 7, 3)))
+    w, z = normal(rng, (5, 4), complex), normal(rng, (7, 4), complex)
+    _, _, sizes = least_squares(A, B, C, w, z, 1e-14)
+    a, b, c = A[0], B[0], C[0]
+    inner, outer = a.conj().T @ z, a @ w
+    inner, outer = inner / np.linalg.norm(inner, axis=0), outer / np.linalg.norm(outer, axis=0)
+    ws, zs = {"white": w, "ranged": inner}, {"white": z, "ranged": outer}
+    solve = np.linalg.pinv(a)
+    wanted = {"hidden": b @ solve @ c}
+    for kind in ("white", "ranged"):
+        columns, rows = a @ ws[kind], zs[kind].conj().T @ a
+        wanted[f"column_answers_{kind}"] = b @ ws[kind]
+        wanted[f"row_answers_{kind}"] = zs[kind].conj().T @ c
+        wanted[f"column_errors_{kind}"] = b @ solve @ columns - b @ ws[kind]
+        wanted[f"row_errors_{kind}"] = rows @ solve @ c - zs[kind].conj().T @ c
+        for other in ("white", "ranged"):
+            corner = rows @ ws[other]
+            wanted[f"corner_{kind}_{other}"] = corner
+            if (kind, other) != ("white", "white"):
+                wanted[f"corner_errors_{kind}_{other}"] = rows @ solve @ a @ ws[other] - corner
+    assert set(SIZES) == set(wanted)
+    for name in SIZES:
+        assert sizes[name][0] == pytest.approx(np.linalg.norm(wanted[name]), rel=1e-9, abs=1e-12)
+
+
+def test_the_adjoint_swaps_rows_and_columns():
+    assert {_mirrored(name) for name in SIZES} == set(SIZES)
+    assert _mirrored("corner_errors_ranged_white") == "corner_errors_white_ranged"
+    assert _mirrored("corner_ranged_white") == "corner_white_ranged"
+    assert _mirrored("row_answers_white") == "column_answers_white"
+    assert _mirrored("hidden") == "hidden"
