@@ -7,11 +7,10 @@ NAME is one of those below, or all. Each leaves NAME.png, NAME.csv and NAME.json
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from benchmarks.common import Report
 from benchmarks.paper import registry, report
@@ -28,11 +27,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Redraw what was asked for; exit status 0 whatever the verdicts are."""
     arguments = _arguments(argv)
-    setting = Setting(arguments.quick, arguments.seed, arguments.data)
-    if arguments.retrain:
-        setting = Setting(
-            arguments.quick, arguments.seed, arguments.data, _retrained(arguments.retrain)
-        )
+    checkpoints = _retrained(arguments.retrain) if arguments.retrain else None
+    setting = Setting(arguments.quick, arguments.seed, arguments.data, checkpoints)
     printed = Report("paper")
     for page in arguments.pages:
         started = time.perf_counter()
@@ -46,8 +42,12 @@ def main(argv: list[str] | None = None) -> int:
             for row in drawing.rows:
                 printed.row(**row)
         seconds = round(time.perf_counter() - started, 1)
-        facts = printed.facts | _circumstances(setting) | {"seconds": seconds}
-        report.write(page, arguments.output, drawing, outcome, facts)
+        circumstances = {
+            "sizes": "quick" if setting.quick else "full",
+            "seed": setting.seed,
+            "seconds": seconds,
+        }
+        report.write(page, arguments.output, drawing, outcome, circumstances, printed.facts)
         for check in outcome.checks:
             printed.say(f"{check.verdict}: {check.claim}: {check.found}")
         printed.say(f"{page.name}: {outcome.verdict}: {outcome.sentence} [{seconds} s]")
@@ -104,15 +104,6 @@ def _retrained(runs: Path) -> Path:
     for name, config in pretrain.configurations().items():
         pretrain.pretrain(name, config, runs, folder, progress=True)
     return folder
-
-
-def _circumstances(setting: Setting) -> dict[str, Any]:
-    """What else a number depends on."""
-    return {
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "sizes": "quick" if setting.quick else "full",
-        "seed": setting.seed,
-    }
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ STYLES = {
     "SGD": (3, 3),
     "APC": (4, 1),
     "SVD lstsq": (6, 0),
+    "QR lstsq": (6, 1),
 }
 
 
@@ -200,6 +201,7 @@ def panels(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     return figure, list(np.atleast_1d(figure.subplots(rows, columns, **options)).flat)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,23 @@ import eagle
 from benchmarks.paper.common import Rows, style
 from eagle.problems import Blocks
 
-__all__ = ["METHODS", "TARGET", "Band", "Curve", "average", "draw", "follow", "lapack"]
+__all__ = [
+    "DRIVERS",
+    "METHODS",
+    "TARGET",
+    "Band",
+    "Curve",
+    "average",
+    "draw_bands",
+    "follow",
+    "lapack",
+    "measure",
+]
 
 TARGET = 1e-20  # squared relative error
+DRIVERS = {"SVD lstsq": "gelsd", "QR lstsq": "gelsy"}  # of scipy's lstsq, without iterations
+SLOW = 5  # runs of a method that takes seconds
+SYMBOLS = {"SVD lstsq": "*", "QR lstsq": "P"}  # where there is no curve; others: diamonds
 POINTS = 300  # of a curve that are kept
 METHODS: dict[str, tuple[Any, int]] = {  # and most iterations
     "EAGLE (paper)": (eagle.Eagle("paper"), 200),
@@ -79,11 +93,11 @@ def follow(
     return Curve(np.array(seconds), np.array(errors))
 
 
-def lapack(problem: Blocks, driver: str = "gelsd") -> Curve:
-    """One point: scipy's least squares, by default with the SVD."""
+def lapack(problem: Blocks, label: str = "SVD lstsq") -> Curve:
+    """One point: scipy's least squares."""
     C = np.eye(len(problem.A)) if problem.C is None else problem.C
     start = time.perf_counter()
-    value = problem.B @ scipy.linalg.lstsq(problem.A, C, lapack_driver=driver)[0]
+    value = problem.B @ scipy.linalg.lstsq(problem.A, C, lapack_driver=DRIVERS[label])[0]
     seconds = time.perf_counter() - start
     return Curve(np.array([seconds]), np.array([problem.error(value) ** 2]))
 
@@ -150,37 +164,34 @@ def average(label: str, curves: Sequence[Curve], target: float = TARGET) -> Band
 
 
 def measure(
-    problem: Callable[[int], Blocks],
+    problems: Sequence[Blocks],
     labels: Sequence[str],
-    seeds: Sequence[int],
     *,
+    methods: dict[str, tuple[Any, int]] | None = None,
     target: float = TARGET,
-    slow: int = 5,
-    limits: dict[str, int] | None = None,
-    methods: dict[str, Any] | None = None,
 ) -> list[Band]:
-    """Bands of some of `METHODS` on the problems of some seeds.
+    """Bands of some methods on some problems; of those that take seconds a run, on a few.
 
-    CG and GD, which take seconds a run, have `slow` runs at most. `limits` are on iterations;
     `methods` are taken in place of those of `METHODS`.
     """
     bands = []
     for label in labels:
-        if label == "SVD lstsq":
-            lapack(problem(seeds[0]))  # the first call loads it
-            bands.append(average(label, [lapack(problem(seed)) for seed in seeds], target))
+        if label in DRIVERS:
+            lapack(problems[0], label)  # the first call loads it
+            bands.append(average(label, [lapack(problem, label) for problem in problems], target))
             continue
-        method, maxiter = METHODS.get(label, (None, 0))
-        method = (methods or {}).get(label, method)
-        maxiter = (limits or {}).get(label, maxiter)
-        chosen = seeds[:slow] if label in ("CG", "GD", "SGD") else seeds
-        follow(problem(seeds[0]), method, min(maxiter, 3), seeds[0])  # warm
-        curves = [follow(problem(seed), method, maxiter, seed, target=target) for seed in chosen]
+        method, maxiter = (METHODS | (methods or {}))[label]
+        follow(problems[0], method, min(maxiter, 3), 0)  # the first call warms up
+        chosen = problems[:SLOW] if label.startswith(("CG", "GD", "SGD")) else problems
+        curves = [
+            follow(problem, method, maxiter, seed, target=target)
+            for seed, problem in enumerate(chosen)
+        ]
         bands.append(average(label, curves, target))
     return bands
 
 
-def draw(
+def draw_bands(
     axes: Any, bands: Sequence[Band], against: str = "iterations", floor: float = 1e-32
 ) -> None:
     """Median and band of squared errors, both axes logarithmic."""
@@ -188,10 +199,14 @@ def draw(
         look = style(band.label, index)
         x = getattr(band, against)
         low, median, high = (np.maximum(y, floor) for y in (band.low, band.median, band.high))
-        if len(x) == 1:
-            if band.label == "SVD lstsq" and against == "iterations":
-                continue  # it has none
-            axes.plot(x, median, **(look | {"linestyle": "none", "marker": "*", "markersize": 10}))
+        if median[0] <= TARGET:  # no curve to see
+            if band.label not in DRIVERS or against == "seconds":
+                point = {
+                    "marker": SYMBOLS.get(band.label, "D"),
+                    "markersize": 8,
+                    "linestyle": "none",
+                }
+                axes.plot(x[:1], median[:1], **(look | point | {"linestyle": "none"}))
             continue
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
         axes.plot(x, median, linewidth=1.8, **look)

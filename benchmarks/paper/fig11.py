@@ -26,6 +26,7 @@ from benchmarks.paper.common import (
     style,
 )
 from benchmarks.transformer import Models
+from eagle.plotting import COLOURS
 from eagle.transformer import Rule, sample_batch
 from eagle.transformer.rule import task_of
 from eagle.transformer.train import typical
@@ -53,15 +54,16 @@ def draw(setting: Setting) -> Drawing:
                 for k, r in enumerate(ratios)
             ]
     left.axhline(RATIO, color="0.5", linewidth=1)
-    left.set(xlabel="layer", ylabel="gamma / eta", xticks=range(3), title="grey: the paper's 1.92")
+    left.set(xlabel="layer", ylabel="gamma / eta", xticks=range(3), title="the paper: 1.92 (grey)")
     for seed in setting.models.seeds("unconstrained"):
         ratios = [row["ratio"] for row in select(points, regime="unconstrained", seed=seed)]
         errors = _tied(setting.models, seed)
         rows.append({"seed": seed, "least": min(ratios), "most": max(ratios)} | errors)
-    for name, offset in (("model", -0.2), ("tied", 0.0), ("between", 0.2)):
-        places = np.arange(len(rows)) + offset
-        look = {"model": "transformer", "tied": "tied rule", "between": "between the two"}[name]
-        right.bar(places, [row[name] for row in rows], 0.18, label=look)
+    bars = {"model": "transformer", "tied": "tied rule", "between": "between the two"}
+    for k, (name, label) in enumerate(bars.items()):
+        places = np.arange(len(rows)) + 0.2 * (k - 1)
+        heights = [row[name] for row in rows]
+        right.bar(places, heights, 0.18, label=label, color=COLOURS[k + 3])
     right.set(
         xlabel="seed", xticks=range(len(rows)), ylabel="mean square of an entry of D",
         title="unconstrained",

@@ -24,17 +24,17 @@ def draw(setting: Setting) -> Drawing:
 def judge(rows: Rows) -> list[Check]:
     """The message pattern where A is still used, and whether all directions stay."""
     early = [row for row in rows if row["layer"] < 2]
-    lost = [row for row in rows if row["rank"] < DIRECTIONS]
+    lost = [row for row in rows if row["above_half"] < DIRECTIONS]
     at = sorted({row["layer"] for row in lost})
     return [
         on_pattern(early, "layers 0 and 1: A stays at home, C and D go to everyone"),
         Check(
             "a multiple of the identity in every layer",
             f"in {len(lost)} of {len(rows)} layers of all seeds (layers {', '.join(map(str, at))}) "
-            "a direction of the machine's block is dropped"
+            "a direction of the machine's block has lost more than half of its size"
             if lost
-            else "no direction is dropped in any layer",
+            else "all directions keep their size in every layer",
             not lost,
-            "one eigenvalue of the visible block goes to zero late in training",
+            "one eigenvalue of the visible block falls late in training",
         ),
     ]

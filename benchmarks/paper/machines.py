@@ -51,12 +51,15 @@ def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rou
     """
     machines = []
     for A, B in zip(shards.A, shards.B, strict=True):
+        U, s, Vh = np.linalg.svd(A, full_matrices=False)
+        kept = s > 1e-12 * s[0]
+        if kept.sum() < A.shape[1]:  # rotate the columns, so that no rounding noise is lifted
+            A, B = U[:, kept] * s[kept], B @ Vh[kept].T
         norm = np.linalg.norm(A, 2)
         machines.append(Blocks(A / norm, B / norm, shards.C, np.zeros_like(shards.D)))
     errors: list[float] = []
     frozen = False
     while len(errors) < most and not (errors and errors[-1] <= target):
-        # eta = 0 leaves A and B as they are, but computes the step
         moved = [_contracted(each) if frozen else update(each, 1 / 3, 1.0) for each in machines]
         machines = average(moved)
         if not frozen:

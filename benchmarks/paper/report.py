@@ -42,6 +42,7 @@ def write(
     folder: Path,
     drawing: Drawing | None,
     outcome: Outcome,
+    circumstances: dict[str, Any],
     facts: dict[str, Any],
 ) -> None:
     """One figure's files. Each appears whole or not at all."""
@@ -62,6 +63,7 @@ def write(
             for c in outcome.checks
         ],
         "drawn": drawing is not None,
+        "circumstances": circumstances,
         "facts": facts,
     }
     with replacing(folder / f"{page.name}.json") as file:
@@ -94,13 +96,7 @@ def write_page(folder: Path) -> Path:
 def _page(folder: Path, records: list[dict[str, Any]]) -> str:
     verdicts = [record["verdict"] for record in records]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict)
-    against = [
-        (record, check)
-        for record in records
-        for check in record["checks"]
-        if check["verdict"] == Verdict.DIFFERS
-    ]
-    seconds = sum(record["facts"]["seconds"] for record in records)
+    seconds = sum(record["circumstances"]["seconds"] for record in records)
     introduction = (
         "<p>Figures and tables of Lutz, Gangrade, Daneshmand, Saligrama, <i>Linear Transformers "
         "Implicitly Discover Unified Numerical Algorithms</i>, arXiv:2509.19702, measured again "
@@ -120,19 +116,26 @@ def _page(folder: Path, records: list[dict[str, Any]]) -> str:
         f"<td>{_verdict(record['verdict'])}<td>{html.escape(record['sentence'])}</tr>"
         for record in records
     ]
-    parts.append("</table></div><h2>Where the paper's claims do not hold in our hands</h2>")
-    if against:
-        parts.append("<div class=wide><table><tr><th>where<th>claim<th>measured</tr>")
-        parts += [
-            f"<tr><td><a href='#{record['name']}'>{record['name']}</a>"
-            f"<td>{html.escape(check['claim'])}<td>{_found(check)}</tr>"
-            for record, check in against
-        ]
-        parts.append("</table></div>")
-    else:
-        parts.append("<p>Nowhere.</p>")
+    parts.append("</table></div>")
+    parts += _checks("Where the paper's claims do not hold in our hands", records, Verdict.DIFFERS)
+    parts += _checks("What else was measured", records, Verdict.NOT_COMPARABLE)
     parts += [_section(folder, record) for record in records]
+    parts += ["<section><h2>Machine and versions</h2>", *_machines(records), "</section>"]
     return "\n".join(parts) + "</html>\n"
+
+
+def _checks(heading: str, records: list[dict[str, Any]], verdict: Verdict) -> list[str]:
+    """A table of all checks of one verdict."""
+    rows = [
+        f"<tr><td><a href='#{record['name']}'>{record['name']}</a>"
+        f"<td>{html.escape(check['claim'])}<td>{_found(check)}</tr>"
+        for record in records
+        for check in record["checks"]
+        if check["verdict"] == verdict
+    ]
+    table = "<div class=wide><table><tr><th>where<th>claim<th>measured</tr>"
+    body = [table, *rows, "</table></div>"] if rows else ["<p>Nowhere.</p>"]
+    return [f"<h2>{heading}</h2>", *body]
 
 
 def _section(folder: Path, record: dict[str, Any]) -> str:
@@ -141,7 +144,7 @@ def _section(folder: Path, record: dict[str, Any]) -> str:
         f"<li>{_verdict(check['verdict'])}: <i>{html.escape(check['claim'])}</i>: {_found(check)}"
         for check in record["checks"]
     )
-    facts = ", ".join(f"{key} {value}" for key, value in record["facts"].items())
+    how = ", ".join(f"{key} {value}" for key, value in record["circumstances"].items())
     picture = links = ""
     if record["drawn"]:
         data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
@@ -154,8 +157,21 @@ def _section(folder: Path, record: dict[str, Any]) -> str:
         f"<section id={name}><h2>{html.escape(record['title'])}</h2>"
         f"<p>The paper: {html.escape(record['claim'])}</p>"
         f"<ul>{items}</ul>{picture}<p>{_paragraphs(record['text'])}</p>"
-        f"<p class=small>{links} {html.escape(facts)}</p></section>"
+        f"<p class=small>{links} {html.escape(how)}</p></section>"
     )
+
+
+def _machines(records: list[dict[str, Any]]) -> list[str]:
+    """Facts, and for which figures they hold."""
+    groups: dict[str, list[str]] = {}
+    for record in records:
+        lasting = {key: value for key, value in record["facts"].items() if key != "load"}
+        text = ", ".join(f"{key} {value}" for key, value in lasting.items())
+        groups.setdefault(text, []).append(record["name"])
+    return [
+        f"<p class=small>{', '.join(names)}: {html.escape(text)}</p>"
+        for text, names in groups.items()
+    ]
 
 
 def _verdict(verdict: str) -> str:

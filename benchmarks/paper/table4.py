@@ -55,10 +55,10 @@ def draw(setting: Setting) -> Drawing:
     left.set(xlabel="layer", xticks=list(LAYERS), ylabel="% of energy of W_QK on the pattern")
     places = np.arange(len(REGIMES))
     firsts = [select(rows, regime=regime)[0] for regime in REGIMES]
-    for offset, name, colour in ((-0.2, "model", COLOURS[0]), (0.2, "rule", COLOURS[4])):
-        heights = [row[name] for row in firsts]
-        right.bar(places + offset, heights, 0.38, color=colour, label=f"error of the {name}")
-    right.set(yscale="log", ylabel="mean square of an entry of D")
+    for offset, name, sign, colour in ((-0.1, "model", "s", 6), (0.1, "rule", "D", 4)):
+        errors = [row[name] for row in firsts]
+        right.plot(places + offset, errors, sign, color=COLOURS[colour], label=f"error, {name}")
+    right.set(yscale="log", ylabel="mean square of an entry of D", ylim=(8e-4, 3e-2))
     right.set_xticks(places, [regime.replace("-", "-\n") for regime in REGIMES], fontsize=8)
     return Drawing(finish(figure, [left, right], columns=3), rows)
 

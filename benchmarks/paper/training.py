@@ -30,6 +30,7 @@ def layers(models: Models, regime: str) -> Rows:
             "rank": int(
                 (layer.structure.eigenvalues > ZERO * layer.structure.eigenvalues[0]).sum()
             ),
+            "above_half": layer.structure.rank,
         }
         for seed, rule in zip(models.seeds(regime), models.rules(regime), strict=True)
         for index, layer in enumerate(rule.layers)
