@@ -14,6 +14,7 @@ __all__ = ["BENCHMARKS", "NEEDS_DATA", "load"]
 BENCHMARKS = {
     "central": "benchmarks.central",
     "limited": "benchmarks.limited",
+    "crossovers": "benchmarks.crossovers",
     "distributed": "benchmarks.distributed",
     "transformer": "benchmarks.transformer",
 }

@@ -17,6 +17,7 @@ import scipy.sparse
 from benchmarks import compare, suitesparse
 from benchmarks.__main__ import main
 from benchmarks.common import Report, Spread, measure
+from benchmarks.crossovers import crossover
 from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -219,6 +220,20 @@ def test_an_unknown_benchmark_ends_with_status_2(capsys: pytest.CaptureFixture[s
         main(["nothing"])
     assert end.value.code == 2
     assert "central" in capsys.readouterr().err
+
+
+# -- crossovers ------------------------------------------------------------------------------
+
+
+def test_a_crossover_is_interpolated_on_logarithms() -> None:
+    assert crossover([10, 1000], [10.0, 0.1]) == "ours below 1e+02"
+    assert crossover([10, 1000], [0.1, 10.0]) == "ours above 1e+02"
+    assert crossover([1, 2, 4], [0.5, 2.0, 0.5]) == "ours below 2.8"  # the last of two
+
+
+def test_no_crossover_is_said() -> None:
+    assert crossover([1, 2], [2.0, 3.0]) == "ours throughout"
+    assert crossover([1, 2], [0.5, 0.9]) == "rival throughout"
 
 
 # -- matrices from files ---------------------------------------------------------------------

@@ -158,14 +158,16 @@ def test_site_check_finds_what_is_broken(tmp_path: Path) -> None:
     whole = (
         '<a href="other.html#here">x</a><a href="https://example.org/a?b=c">x</a>'
         '<a href="#top" id="top">x</a><img src="picture.png" alt="a picture">'
+        '<img src="picture.png" alt="">'
     )
-    assert check(whole) == "2 pages, 4 references\n"
+    assert check(whole) == "2 pages, 5 references\n"
     broken = {
         '<a href="missing.html">x</a>': "no such file",
         '<a href="other.html#there">x</a>': "no such anchor",
         '<a href="#nowhere">x</a>': "no such anchor",
         '<img src="lost.png" alt="lost">': "no such file",
-        '<img src="picture.png" alt="">': "picture without words",
+        '<img src="picture.png" alt="_images/picture.png">': "picture without words",
+        '<img src="picture.png">': "picture without words",
         '<script src="https://example.org/x.js"></script>': "loaded from elsewhere",
         '<a href="htps://example.org">x</a>': "not an address",
         '<a href="https://nowhere">x</a>': "not an address",
