@@ -17,6 +17,7 @@ BENCHMARKS = {
     "crossovers": "benchmarks.crossovers",
     "distributed": "benchmarks.distributed",
     "transformer": "benchmarks.transformer",
+    "real": "benchmarks.real",
 }
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 
