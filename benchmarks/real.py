@@ -28,9 +28,12 @@ import scipy.sparse.linalg
 
 from benchmarks import cells, suitesparse
 from benchmarks.common import Report, Spread, command_line
+from benchmarks.looks import look
+from eagle.plotting import save
 
 __all__ = ["FULL", "GOALS", "QUICK", "System", "full_rank_block", "measure", "systems", "winners"]
 
+DENSE = 50  # order up to which a condition number is that of a dense matrix
 GOAL = 1e-3  # the paper's
 GOALS = (1e-1, GOAL, 1e-6, 1e-9, 1e-12, 1e-18)
 FULL = (
@@ -66,8 +69,6 @@ def main(argv: list[str] | None = None) -> int:
         report.row(**row)
     report.save(options.json)
     if options.output:
-        from eagle.plotting import save
-
         options.output.mkdir(parents=True, exist_ok=True)
         save(draw_seconds(rows), options.output / "real-seconds.png")
         save(draw_goals(rows), options.output / "real-goals.png")
@@ -143,7 +144,9 @@ def full_rank_block(A: scipy.sparse.csc_array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def condition(A: scipy.sparse.csc_array) -> float:
-    """Estimate of the condition number in the 1-norm; infinity for a singular square matrix."""
+    """Condition number of a square matrix to a few per cent; infinity for a singular one."""
+    if A.shape[0] <= DENSE:
+        return float(np.linalg.cond(A.toarray()))
     try:
         factors = scipy.sparse.linalg.splu(A)
     except RuntimeError:  # a pivot is zero
@@ -151,8 +154,14 @@ def condition(A: scipy.sparse.csc_array) -> float:
     inverse = scipy.sparse.linalg.LinearOperator(
         A.shape, factors.solve, rmatvec=lambda x: factors.solve(x, trans="T"), dtype=A.dtype
     )
-    norm = float(scipy.sparse.linalg.onenormest(inverse))
-    return norm * float(abs(A).sum(axis=0).max()) if np.isfinite(norm) else np.inf
+    start = np.random.default_rng(0).standard_normal(A.shape[0])
+    if not np.isfinite(inverse.rmatvec(inverse.matvec(start))).all():
+        return np.inf
+    norm, norm_of_inverse = (
+        scipy.sparse.linalg.svds(each, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0]
+        for each in (A, inverse)
+    )
+    return float(norm * norm_of_inverse)
 
 
 def measure(
@@ -216,20 +225,19 @@ def winners(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def draw_seconds(rows: Sequence[dict[str, Any]]) -> Any:
     """Seconds to the paper's residual, one line of marks per problem."""
-    from benchmarks.paper.common import finish, marker, panels, style
+    from benchmarks.paper.common import finish, panels
 
     problems = list(dict.fromkeys((row["matrix"], row["A"]) for row in rows))
     figure, (axes,) = panels(1, width=9.0, height=0.8 + 0.42 * len(problems))
-    for index, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+    for method in dict.fromkeys(row["method"] for row in rows):
         points = [
             (row[f"to {GOAL:g}"], problems.index((row["matrix"], row["A"])))
             for row in rows
             if row["method"] == method and row[f"to {GOAL:g}"] is not None
         ]
-        look = style(method, index) | {"linestyle": "none"}
         axes.plot(
-            [x for x, _ in points], [y for _, y in points], marker=marker(index), markersize=7,
-            markerfacecolor="none" if not cells.METHODS[method].ours else None, **look,
+            [x for x, _ in points], [y for _, y in points],
+            **look(method, linestyle="none", markersize=7),
         )  # fmt: skip
     axes.set_yticks(range(len(problems)), [f"{matrix}, {label}" for matrix, label in problems])
     axes.invert_yaxis()
@@ -240,20 +248,18 @@ def draw_seconds(rows: Sequence[dict[str, Any]]) -> Any:
 
 def draw_goals(rows: Sequence[dict[str, Any]]) -> Any:
     """Seconds against the residual asked for, one panel per problem."""
-    from benchmarks.paper.common import finish, marker, panels, style
+    from benchmarks.paper.common import finish, panels
 
     problems = list(dict.fromkeys((row["matrix"], row["A"]) for row in rows))
     columns = min(4, len(problems))
     figure, all_axes = panels(columns, -(-len(problems) // columns), width=3.0, height=2.4)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
     for (matrix, label), axes in zip(problems, all_axes, strict=False):
         for row in rows:
             if (row["matrix"], row["A"]) == (matrix, label):
-                index = methods.index(row["method"])
                 points = [(g, row[f"to {g:g}"]) for g in GOALS if row[f"to {g:g}"] is not None]
                 axes.plot(
-                    [g for g, _ in points], [s for _, s in points], marker=marker(index),
-                    markersize=4, **style(row["method"], index),
+                    [g for g, _ in points], [s for _, s in points],
+                    **look(row["method"], markersize=4),
                 )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="squared residual", ylabel="seconds")
         axes.set_xlim(max(GOALS) * 10, min(GOALS) / 10)

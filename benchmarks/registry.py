@@ -18,6 +18,7 @@ BENCHMARKS = {
     "distributed": "benchmarks.distributed",
     "transformer": "benchmarks.transformer",
     "real": "benchmarks.real",
+    "limits": "benchmarks.limits",
 }
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 

@@ -14,15 +14,18 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from benchmarks import compare, suitesparse
+import eagle
+from benchmarks import cells, compare, looks, real, suitesparse
 from benchmarks.__main__ import main
 from benchmarks.common import Report, Spread, measure
 from benchmarks.crossovers import crossover
+from benchmarks.limits import asymmetric, communication, condition
+from benchmarks.limits.exact import exact, relative_error
 from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
-NOT_BENCHMARKS |= {"suitesparse"}
+NOT_BENCHMARKS |= {"asv", "cells", "looks", "paper", "suitesparse"}
 
 
 # -- spread ----------------------------------------------------------------------------------
@@ -199,7 +202,8 @@ def test_a_limit_below_one_or_a_missing_file_ends_with_status_2(
 
 
 def test_every_benchmark_is_registered_and_every_entry_is_a_file() -> None:
-    files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - NOT_BENCHMARKS
+    names = {path.stem for path in (ROOT / "benchmarks").iterdir() if path.stem != "__pycache__"}
+    files = names - NOT_BENCHMARKS
     assert {module.removeprefix("benchmarks.") for module in BENCHMARKS.values()} == files
 
 
@@ -374,3 +378,224 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         suitesparse.matrices(tmp_path / "gone")
     with pytest.raises(FileNotFoundError, match=r"no \.mtx"):
         suitesparse.matrices(tmp_path)
+
+
+# -- real matrices ---------------------------------------------------------------------------
+
+
+def low_rank(seed: int, rows: int, columns: int, rank: int) -> scipy.sparse.csc_array:
+    """Sparse and of that rank: scattered rows of the identity, mixed with sparse factors."""
+    rng = np.random.default_rng(seed)
+    left = scipy.sparse.random_array((rows, rank), density=0.2, rng=rng).toarray()
+    right = scipy.sparse.random_array((rank, columns), density=0.2, rng=rng).toarray()
+    left[rng.permutation(rows)[:rank], range(rank)] += 3.0
+    right[range(rank), rng.permutation(columns)[:rank]] += 3.0
+    return scipy.sparse.csc_array(left @ right)
+
+
+@pytest.mark.parametrize(("rows", "columns", "rank"), [(40, 40, 17), (60, 30, 30), (30, 70, 21)])
+def test_the_block_is_as_large_as_the_rank_and_nonsingular(
+    rows: int, columns: int, rank: int
+) -> None:
+    A = low_rank(1, rows, columns, rank)
+    chosen_rows, chosen_columns = real.full_rank_block(A)
+    assert len(chosen_rows) == len(chosen_columns) == rank
+    assert (np.diff(chosen_rows) > 0).all()
+    assert (np.diff(chosen_columns) > 0).all()
+    block = A[chosen_rows][:, chosen_columns].toarray()
+    # The interpolation bound of QR with column pivoting is far above this; it is what is typical.
+    kept = np.linalg.svd(A.toarray(), compute_uv=False)[rank - 1]
+    assert np.linalg.svd(block, compute_uv=False)[-1] > kept / (10 * rank)
+
+
+def test_a_nonsingular_square_matrix_is_its_own_block() -> None:
+    A = scipy.sparse.csc_array(sparse(7, 60, 60) / 1e3 + np.diag(np.arange(1.0, 61.0)))
+    rows, columns = real.full_rank_block(A)
+    assert (rows == np.arange(60)).all()
+    assert (columns == np.arange(60)).all()
+    (only,) = real.systems_of("square", A)
+    assert (only.form, only.A.shape) == ("block", (60, 60))
+
+
+@pytest.mark.parametrize("n", [20, 90])  # dense, and by sparse factors
+def test_condition_numbers_are_right_and_infinite_for_singular_matrices(n: int) -> None:
+    rng = np.random.default_rng(8)
+    A = scipy.sparse.random_array((n, n), density=0.1, rng=rng).toarray() + np.diag(
+        np.geomspace(1, 1e-5, n)
+    )
+    found = real.condition(scipy.sparse.csc_array(A))
+    assert found == pytest.approx(np.linalg.cond(A), rel=0.05)
+    A[3] = 0
+    assert not real.condition(scipy.sparse.csc_array(A)) < 1e15
+
+
+def test_the_whole_matrix_comes_with_a_row_that_it_explains() -> None:
+    A = low_rank(2, 50, 35, 12)
+    block, whole = real.systems_of("low", A, seed=3)
+    assert block.A.shape == (12, 12)
+    assert whole.A.shape == A.shape
+    W = np.linalg.lstsq(A.toarray().T, whole.B[0])[0]
+    misfit = np.linalg.norm(whole.B - W @ A) / np.linalg.norm(whole.B)
+    assert misfit < 1e3 * np.finfo(float).eps
+    # A row of normal numbers has most of its length outside.
+    outside = np.random.default_rng(3).standard_normal(35)
+    W = np.linalg.lstsq(A.toarray().T, outside)[0]
+    assert np.linalg.norm(outside - W @ A) > 0.5 * np.linalg.norm(outside)
+
+
+def test_a_watch_measures_the_residual_and_stops_at_the_goal_or_the_limit() -> None:
+    A, B = scipy.sparse.csc_array(np.diag([1.0, 2.0])), np.array([[3.0, 4.0]])
+    noted: list[float] = []
+    watch = cells.Watch(A, B, (0.1, 1e-3), note=lambda seconds, residual: noted.append(residual))
+    assert not watch(np.array([3.0, 0.0]))
+    assert watch(np.array([3.0, 2.0]))
+    assert noted == [residual for _, residual in watch.trace] == [16 / 25, 0.0]
+    late = cells.Watch(A, B, (1e-3,), limit=0.0)
+    assert late(np.zeros(2))
+
+
+@pytest.mark.parametrize("name", real.available())
+@pytest.mark.parametrize("form", ["block", "whole"])
+def test_every_method_reaches_every_goal_on_an_easy_problem(name: str, form: str) -> None:
+    solver = cells.METHODS[name]
+    block, whole = real.systems_of("easy", low_rank(4, 60, 45, 30), seed=1)
+    system = whole if form == "whole" and not solver.square else block
+    A = system.A if solver.sparse else np.asfortranarray(system.A.toarray())
+    watch = cells.Watch(system.A, system.B, real.GOALS)
+    try:
+        solver.run(A, system.B, watch)
+    except cells.Done:
+        assert watch.trace[-1][1] <= real.GOALS[-1]
+    assert min(residual for _, residual in watch.trace) <= real.GOALS[-1]
+    assert all(seconds >= 0 for seconds, _ in watch.trace)
+
+
+def test_a_cell_is_timed_in_its_own_process_and_says_when_it_gives_up() -> None:
+    A = scipy.sparse.csc_array(np.diag([1.0, 2.0, 4.0]))
+    B = np.array([[1.0, 1.0, 1.0]])
+    found = cells.run("dense LU", A, B, real.GOALS, repeats=2)
+    assert [len(trace) for trace in found.traces] == [1, 1]
+    assert found.residual < 1e-30
+    assert len(found.seconds(1e-3)) == 2
+    assert not found.stopped
+    assert not found.error
+    singular = scipy.sparse.csc_array(np.diag([1.0, 2.0, 0.0]))
+    failed = cells.run("sparse LU", singular, B, real.GOALS, repeats=1)
+    assert "singular" in failed.error
+    assert failed.seconds(1e-3) == []
+    with pytest.raises(ValueError, match="name must be one of"):
+        cells.run("sparse lu", A, B, real.GOALS)
+
+
+def test_seconds_are_to_the_first_residual_that_is_small_enough_and_in_time() -> None:
+    run = cells.Run([[(1.0, 0.5), (2.0, 1e-4), (3.0, 1e-9)], [(9.0, 1e-9)], [(1.0, 0.2)]], limit=8)
+    assert run.seconds(1e-3) == [2.0]
+    assert run.seconds(0.3) == [2.0, 1.0]
+    assert run.seconds(1e-20) == []
+    assert run.residual == 1e-9
+
+
+def test_winners_are_the_fastest_of_their_kind() -> None:
+    def row(method: str, kind: str, ours: bool, seconds: float | None) -> dict[str, Any]:
+        place = {"matrix": "m", "A": "block", "method": method, "kind": kind, "ours": ours}
+        return place | {f"to {real.GOAL:g}": seconds}
+
+    (found,) = real.winners(
+        [
+            row("auto", "dense", True, 2.0),
+            row("EAGLE", "dense", True, 3.0),
+            row("gelsy", "dense", False, 2.5),
+            row("LSMR", "sparse", False, None),
+            row("CG", "sparse", False, 1.5),
+        ]
+    )
+    assert found["dense, ours"] == "auto 2"
+    assert found["dense, rival"] == "gelsy 2.5"
+    assert found["sparse, ours"] == "none"
+    assert (found["sparse, rival"], found["winner"]) == ("CG 1.5", "CG")
+
+
+def test_real_refuses_missing_matrices_with_status_2(tmp_path: Path) -> None:
+    scipy.io.mmwrite(tmp_path / "one.mtx", scipy.sparse.coo_array(np.eye(3)))
+    for options in ([str(tmp_path)], [str(tmp_path / "gone"), "--matrices", "one"]):
+        with pytest.raises(SystemExit) as end:
+            main(["real", "--data", *options])
+        assert end.value.code == 2
+
+
+def test_every_method_has_a_look() -> None:
+    pytest.importorskip("matplotlib")
+    wanted = {*cells.METHODS, *condition.OURS, *condition.RIVALS, *asymmetric.CENTRAL}
+    wanted |= {*asymmetric.SPREAD_OUT, asymmetric.RULE, *communication.METHODS}
+    assert wanted <= looks.LOOKS.keys()
+    assert len(set(looks.LOOKS.values())) > 0.8 * len(looks.LOOKS)
+
+
+# -- limits ----------------------------------------------------------------------------------
+
+
+def test_sixty_digits_are_right_where_doubles_have_none() -> None:
+    """Integer blocks with an integer inverse: the value is an integer matrix."""
+    rng = np.random.default_rng(9)
+    n = 7
+    lower, upper = (np.tril(rng.integers(-9, 10, (n, n)), -1) + np.eye(n, dtype=int) for _ in "LU")
+    A = lower @ upper.T
+    W, H = rng.integers(-5, 6, (2, n)), rng.integers(-5, 6, (n, 3))
+    B, C, D = W @ A, A @ H, W @ A @ H
+    assert np.linalg.cond(A) > 1e6
+    assert (exact(A, B, C) == D).all()
+    # More columns that A does not use, and B does.
+    wide, misfit = np.hstack([A, np.zeros((n, 4))]), np.hstack([B, rng.integers(1, 9, (2, 4))])
+    assert (exact(wide, misfit, C) == D).all()
+    assert relative_error(D + 0.5 * D, D) == pytest.approx(0.5, rel=1e-15)
+    assert relative_error(np.full((2, 3), np.nan), D) == np.inf
+
+
+@pytest.mark.parametrize("kind", asymmetric.KINDS)
+def test_blocks_of_noisy_data_are_what_they_are_called(kind: str) -> None:
+    A, B, C, D = asymmetric.blocks(kind, 0.0, 0)
+    X = np.block([[A, C], [B, D]])
+    symmetric = X.shape[0] == X.shape[1] and np.allclose(X, X.T, rtol=1e-14, atol=0)
+    assert symmetric == (kind == "symmetric")
+    rank = np.linalg.matrix_rank(X)
+    assert (rank == asymmetric.RANK) == (kind in ("symmetric", "asymmetric"))
+    noisy = asymmetric.blocks(kind, 0.1, 0)
+    assert np.linalg.norm(noisy[0] - A) == pytest.approx(
+        0.1 * np.sqrt(A.size * np.mean(X**2)), rel=0.05
+    )
+    assert (noisy[3] == D).all()
+
+
+def test_the_paper_s_rule_is_right_without_noise_and_biased_with_it() -> None:
+    A, B, C, D = asymmetric.blocks("asymmetric", 0.0, 1)
+    shards = [np.array_split(block, asymmetric.MACHINES, axis=1) for block in (A, B)]
+    assert relative_error(asymmetric.paper_rule(*shards, C), D) < 1e3 * np.finfo(float).eps
+    A, B, C, _ = asymmetric.blocks("asymmetric", 0.01, 1)
+    shards = [np.array_split(block, asymmetric.MACHINES, axis=1) for block in (A, B)]
+    pooled = B @ np.linalg.lstsq(A, C)[0]
+    assert relative_error(asymmetric.paper_rule(*shards, C), pooled) > 1e-4
+
+
+# -- asv -------------------------------------------------------------------------------------
+
+
+def test_what_asv_would_run_runs() -> None:
+    from benchmarks.asv import solve as suite
+
+    settings = json.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
+    assert (ROOT / settings["benchmark_dir"]).is_dir()
+    for kind in (suite.Central, suite.LowRank, suite.Distributed):
+        lists = kind.params if isinstance(kind.params[0], list) else [kind.params]
+        for last in lists[-1]:
+            parameters = (*(each[0] for each in lists[:-1]), last)
+            benchmark = kind()
+            benchmark.setup(*parameters)
+            for name in vars(kind):
+                if name.startswith(("time_", "track_")):
+                    value = getattr(benchmark, name)(*parameters)
+                    assert (value is None) == name.startswith("time_")
+    problem = eagle.problems.low_rank(20, 20, rng=0)
+    for method in ("gelsy", "cholesky", "auto"):
+        found = suite.solve(problem, method)
+        value = found if isinstance(found, np.ndarray) else found.value
+        assert problem.error(value) < 1e4 * np.finfo(float).eps
