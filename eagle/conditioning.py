@@ -19,6 +19,8 @@ __all__ = ["Cholesky", "Polynomial"]
 
 FIRST_ETA = 0.5  # forgives a norm that was under-estimated by 40 %
 LIFT = 1e-3  # Ritz values may over-estimate the smallest singular value by this much
+SINGLE = 0.05  # what rounding in single precision may do to a singular value near 1
+LOOK = 6  # Lanczos steps that tell when to stop
 SHIFT = 4.0  # Cholesky shift in units of n eps ||G||_F
 
 
@@ -62,6 +64,39 @@ class Polynomial:
         self.growth /= mu
         self.lifts.append(eta)
         return new, B, A, lifted(lower, eta)
+
+    def apply_single(
+        self, A: np.ndarray, B: np.ndarray, probe: int, lower: float, rho: float
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """``(A Q, B Q)`` and the number of steps in single precision that Q is made of.
+
+        Whatever rounding did to Q, the same Q in double precision goes to A and to B, and
+        ``B A^+`` stays what it is. Steps end when all that row `probe` of B sees is lifted, and
+        before rounding, ``eps sqrt(n)`` times the lift, would show in the singular values.
+        """
+        single = np.dtype(np.complex64 if A.dtype.kind == "c" else np.float32)
+        scale, n = float(np.sqrt(rho)), A.shape[1]
+        X = np.asfortranarray(A * A.real.dtype.type(scale), dtype=single)
+        row = (B[probe : probe + 1] / blas.norm(B[probe])).astype(single, order="F")
+        Q = np.eye(n, dtype=single, order="F")
+        gram, spare = np.zeros_like(Q), np.empty_like(X)
+        most = self.growth * SINGLE / (float(np.finfo(single).eps) * np.sqrt(n))
+        steps = 0
+        while lower < self.done and self.growth < most:
+            gram = blas.gram(X, out=gram)
+            ritz = blas.ritz_values(gram, row[0].conj(), LOOK, float(np.finfo(single).eps))
+            lower = max(lower, min(float(ritz.min(initial=1.0)), 1.0) ** 0.5 if steps else 0.0)
+            eta, _ = self.pair(lower)
+            gram[np.diag_indices(n)] -= gram.real.dtype.type(1 / eta)
+            factor = -eta / largest(eta)
+            X, spare = blas.times_hermitian(X, gram, out=spare, scale=factor), X
+            Q = blas.times_hermitian(Q, gram, out=np.empty_like(Q), scale=factor)
+            row = blas.times_hermitian(row, gram, out=np.empty_like(row), scale=factor)
+            self.growth /= largest(eta)
+            self.lifts.append(eta)
+            lower, steps = lifted(lower, eta), steps + 1
+        Q = Q.astype(A.dtype)
+        return blas.product(A, Q, scale=scale), blas.product(B, Q, scale=scale), steps
 
     @property
     def last_lift(self) -> float:

@@ -20,6 +20,7 @@ METHODS = {
     "paper": eagle.Eagle("paper"),
     "trained": eagle.Eagle("trained"),
     "cholesky": eagle.Eagle("cholesky"),
+    "mixed": eagle.Eagle(precision="mixed"),
     "sketched": eagle.Sketched(7),
     "compressed": eagle.Compressed(),
     "gelsd": eagle.Direct(),

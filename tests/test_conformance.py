@@ -25,6 +25,7 @@ INSTANCES |= {"eagle pair": eagle.Eagle((0.45, 1.1))}
 INSTANCES |= {
     f"direct {driver}": eagle.Direct(driver) for driver in DRIVERS if driver not in ("lu", "qr")
 }
+INSTANCES |= {"eagle mixed": eagle.Eagle(precision="mixed")}
 INSTANCES |= {"direct numba": eagle.Direct("gelsy", kernel="numba")}
 FULL_RANK = INSTANCES | {"direct qr": eagle.Direct("qr")}
 SLOW = 2000  # iterations that a first-order method gets before it has to say that it failed

@@ -319,3 +319,38 @@ def test_unknown_kernels_are_refused():
 def test_an_unknown_schedule_is_told_every_name():
     with pytest.raises(ValueError, match="'minimax', 'paper', 'trained', 'cholesky' or a pair"):
         eagle.Eagle("best")
+
+
+@pytest.mark.parametrize("rank", [None, 20])
+@pytest.mark.parametrize("condition", [1e1, 1e4, 1e8, 1e12])
+@pytest.mark.parametrize("shape", [(90, 90), (150, 60), (60, 150)])
+def test_mixed_precision_has_the_error_of_double(shape, condition, rank):
+    """Any Q will do: what rounding in single precision does to it costs nothing."""
+    problem = eagle.problems.low_rank(*shape, rank=rank, condition=condition, rng=0)
+    method = eagle.Eagle(precision="mixed")
+    result = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
+    assert result.converged
+    assert problem.error(result.value) <= tolerance(float)
+    assert result.rank == (rank or min(shape))
+    assert condition / 3 <= result.condition <= 10 * condition
+
+
+def test_mixed_precision_conditions_many_steps_at_a_time():
+    problem = eagle.problems.low_rank(90, 60, condition=1e4, rng=0)
+    blocks = problem.A, problem.B, problem.C
+    mixed = eagle.solve(*blocks, method=eagle.Eagle(precision="mixed"), rng=0)
+    double = eagle.solve(*blocks, method="eagle", rng=0)
+    assert len(mixed.history) <= 0.75 * len(double.history)
+    single = [block.astype(np.float32) for block in blocks]
+    there = eagle.solve(*single, method=eagle.Eagle(precision="mixed"), rng=0)
+    assert np.array_equal(there.value, eagle.solve(*single, method="eagle", rng=0).value)
+
+
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+@pytest.mark.parametrize("size", [100, 300])
+def test_the_rank_is_counted_exactly_where_singular_values_are_not_all_gathered(size, precision):
+    for condition in (10.0, 1e8, 1e12):
+        problem = eagle.problems.low_rank(size, size, condition=condition, rng=0)
+        method = eagle.Eagle(precision=precision)
+        result = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
+        assert result.rank == size

@@ -488,6 +488,10 @@ def test_an_unknown_driver_lists_those_there_are():
         eagle.Direct("ldl")
     with pytest.raises(ValueError, match="kernel must be 'lapack' or 'numba', got 'mkl'"):
         eagle.Direct("gelsy", kernel="mkl")
+    with pytest.raises(ValueError, match="precision must be 'double' or 'mixed', got 'half'"):
+        eagle.Eagle(precision="half")
+    with pytest.raises(ValueError, match="precision='mixed' is for schedules of matrix products"):
+        eagle.Eagle("cholesky", precision="mixed")
     with pytest.raises(ValueError, match="kernel='numba' is for the driver 'gelsy', got 'gelsd'"):
         eagle.Direct(kernel="numba")
 
