@@ -84,7 +84,7 @@ REFUSED = {
     "longdouble": (np.ones((2, 2), np.longdouble), "use float64 or complex128 at most"),
     "clongdouble": (np.ones((2, 2), np.clongdouble), "use float64 or complex128 at most"),
     "masked": (np.ma.masked_equal(np.eye(2), 0), "masked array; fill"),
-    "tensor": (Foreign(), "torch.Foreign; only numpy arrays"),
+    "tensor": (Foreign(), "torch.Foreign; pass a dense array of numpy, torch"),
 }
 
 

@@ -119,8 +119,9 @@ class Eagle(Method):
         first time, for hundreds of small solves. The results agree to rounding.
     precision : {"double", "mixed"}
         ``"mixed"``: condition A in single precision, many steps in an iteration, and apply
-        their product to A and B in double. The error is the same, as any Q will do. Not the default:
-        on a CPU, where single precision is twice as fast, carrying Q along takes what that saves.
+        their product to A and B in double. The error is the same, as any Q will do. Not the
+        default: on a CPU single precision is twice as fast, and carrying Q along takes what
+        that saves.
 
     Notes
     -----
