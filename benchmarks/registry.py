@@ -16,6 +16,7 @@ BENCHMARKS = {
     "limited": "benchmarks.limited",
     "crossovers": "benchmarks.crossovers",
     "distributed": "benchmarks.distributed",
+    "dropin": "benchmarks.dropin",
     "transformer": "benchmarks.transformer",
     "real": "benchmarks.real",
     "limits": "benchmarks.limits",

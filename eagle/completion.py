@@ -176,15 +176,16 @@ def complete(X: Any, *, mask: Any = None, rank: Any = "cv", **options: Any) -> C
     )
 
 
-def _check_options(rank: Any, options: dict[str, Any]) -> None:
+def _check_options(rank: Any, options: dict[str, Any], words: tuple[str, ...] = ("cv",)) -> None:
     """Everything about the options that can be wrong before the table is looked at."""
     name, settings = _split("complete", dict(options))
     method = as_method(name)
-    if isinstance(rank, str) and rank != "cv":
-        raise ValueError(f"rank must be 'cv', a positive integer or None, got {rank!r}")
+    if isinstance(rank, str) and rank not in words:
+        known = ", ".join(map(repr, words))
+        raise ValueError(f"rank must be {known}, a positive integer or None, got {rank!r}")
     if rank is None:
         return
-    if rank != "cv":
+    if not isinstance(rank, str):
         check_count("rank", rank)
     for name, given in (("cutoff", settings.cutoff is not None), ("ridge", settings.ridge > 0)):
         if given:
@@ -201,7 +202,7 @@ def _check_options(rank: Any, options: dict[str, Any]) -> None:
 def _check_rank(rank: Any, donors: int, rows: np.ndarray, hidden: np.ndarray) -> None:
     """Whether the complete rows can fill `rows` with that many directions."""
     observed = np.count_nonzero(~hidden)
-    if rank not in ("cv", None) and rank > min(donors, observed):
+    if not isinstance(rank, str | None) and rank > min(donors, observed):
         raise ValueError(
             f"rank must be at most {min(donors, observed)} for {donors} complete rows and "
             f"{observed} observed columns of {_listed('row', rows)}, got {rank}"

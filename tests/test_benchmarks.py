@@ -25,7 +25,8 @@ from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
-NOT_BENCHMARKS |= {"asv", "cells", "looks", "paper", "suitesparse"}
+NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
+NOT_BENCHMARKS |= {"suitesparse"}
 
 
 # -- spread ----------------------------------------------------------------------------------

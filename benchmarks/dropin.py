@@ -1,0 +1,326 @@
+"""In the place of scikit-learn's, numpy's and torch's: features, imputers, batches, gradients.
+
+Sections: ``nystroem`` (fit + transform and the error of the kernel, beside scikit-learn's),
+``imputer`` (real tables, beside RidgeCV and the imputers of scikit-learn), ``batches`` (thousands
+of small problems, beside numpy's pinv and torch's lstsq; with ``--device cuda`` or ``cpu`` on
+tensors there), ``backward`` (time and memory of gradients). Run with nothing else on the machine.
+The tables need ``pip install -c constraints.txt '.[bench]'``; see `benchmarks.datasets`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import eagle
+from benchmarks.batches import flops, numpy_solvers, random_batch, torch_solvers
+from benchmarks.common import Report, Spread, command_line, measure
+from benchmarks.datasets import TABLES, Split, split
+
+RIVALS = ("RidgeCV", "KNNImputer", "IterativeImputer")
+SECTIONS = ("nystroem", "imputer", "batches", "backward")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the sections asked for, print tables, and save rows."""
+    parser = command_line("dropin", __doc__, SECTIONS)
+    parser.add_argument(
+        "--device", help="of torch, for the section 'batches'; default: numpy and torch on the CPU"
+    )
+    options = parser.parse_args(argv)
+    if options.device:
+        try:
+            torch_solvers(np.ones((1, 1, 1)), np.ones((1, 1, 1)), 0, options.device)
+        except (RuntimeError, ValueError) as error:
+            parser.error(f"--device: {error}")
+    warnings.simplefilter("ignore", eagle.ConvergenceWarning)
+    report = Report("dropin")
+    for name in options.sections:
+        globals()[f"_{name}"](report, options)
+    report.save(options.json)
+    return 0
+
+
+def _nystroem(report: Report, options: argparse.Namespace) -> None:
+    """Both classes with the same landmarks; errors on rows of the exact kernel."""
+    from sklearn.datasets import load_digits
+    from sklearn.kernel_approximation import Nystroem as Theirs
+    from sklearn.metrics.pairwise import rbf_kernel
+
+    from eagle.estimators import Nystroem
+
+    rng = np.random.default_rng(options.seed)
+    many = 5_000 if options.quick else 100_000
+    data = {
+        "digits": load_digits().data / 16,
+        f"{many:,} x 20": rng.standard_normal((many, 20)),
+    }
+    report.section("Nystroem, rbf, 500 landmarks", ("data", "dtype", "gamma"))
+    for name, X in data.items():
+        sample = rng.permutation(len(X))[:2000]
+        for dtype in (np.float64, np.float32):
+            rows = X.astype(dtype)
+            for gamma in (1e-4, 1e-3, 1e-2, 1e-1):
+                settings = {"gamma": gamma, "n_components": 500, "random_state": options.seed}
+                seconds = measure(
+                    {
+                        "ours": lambda s=settings, X=rows: Nystroem(**s).fit(X).transform(X),
+                        "theirs": lambda s=settings, X=rows: Theirs(**s).fit(X).transform(X),
+                    },
+                    repeats=3 if options.quick else 15 if len(X) < 10_000 else 5,
+                )
+                exact = rbf_kernel(rows[sample].astype(float), gamma=gamma)
+                errors = {
+                    label: _kernel_error(kind(**settings).fit(fitted), wanted, exact)
+                    for label, kind, fitted, wanted in [
+                        ("error", Nystroem, rows, rows[sample]),
+                        ("their_error", Theirs, rows, rows[sample]),
+                        ("float64_error", Nystroem, rows.astype(float), rows[sample].astype(float)),
+                    ]
+                }
+                report.row(
+                    data=name,
+                    dtype=np.dtype(dtype).name,
+                    gamma=gamma,
+                    ms=seconds["ours"].scaled(1e3),
+                    their_ms=seconds["theirs"].scaled(1e3),
+                    ratio=seconds["ours"].over(seconds["theirs"]),
+                    **errors,
+                )
+
+
+def _kernel_error(model: Any, X: np.ndarray, exact: np.ndarray) -> float:
+    Z = model.transform(X).astype(float)
+    return float(np.linalg.norm(Z @ Z.T - exact) / np.linalg.norm(exact))
+
+
+def _imputer(report: Report, options: argparse.Namespace) -> None:
+    """Half of the columns hidden in half of the rows, at random or the later ones."""
+    by = ("data", "hidden", "who")
+    report.section("tables, relative error of what is filled in, over splits", by)
+    for name, table in TABLES.items():
+        if not table.installed:
+            report.say(f"{name}: not run, as {table.package} is not installed")
+            continue
+        X = table.load()
+        large = X.shape[1] > 500
+        fillers = _fillers(options.seed)
+        if large:
+            del fillers["IterativeImputer"]
+            report.say(f"{name}: IterativeImputer not run, as it would take hours")
+        for hidden, ordered in (("random", None), ("late", table.ordered)):
+            splits = [
+                split(X, np.random.default_rng(options.seed + k), ordered)
+                for k in range(2 if options.quick else 3 if large else 5)
+            ]
+            found = {who: [fill(each) for each in splits] for who, fill in fillers.items()}
+            errors = {
+                who: Spread(tuple(s.error(D) for s, (D, *_) in zip(splits, fills, strict=True)))
+                for who, fills in found.items()
+            }
+            best = min(errors[who].median for who in RIVALS if who in errors)
+            for who, fills in found.items():
+                report.row(
+                    data=name,
+                    hidden=hidden,
+                    who=who,
+                    shape=f"{X.shape[0]} x {X.shape[1]}",
+                    error=errors[who],
+                    over_best_rival=errors[who].median / best,
+                    estimate=float(np.median([estimate for _, estimate, _ in fills])),
+                    ms=Spread(tuple(1e3 * seconds for *_, seconds in fills)),
+                )
+
+
+def _fillers(seed: int) -> dict[str, Callable[[Split], tuple[np.ndarray, float, float]]]:
+    """Who fills D: the filled block, the error that was expected of it, and the seconds."""
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer, KNNImputer
+    from sklearn.linear_model import RidgeCV
+
+    from eagle.estimators import BlockImputer
+
+    def imputer(make: Callable[[], Any]) -> Callable[[Split], tuple[np.ndarray, float, float]]:
+        def fill(s: Split) -> tuple[np.ndarray, float, float]:
+            start = time.perf_counter()
+            model = make().fit(s.holed)
+            filled = model.transform(s.holed)
+            seconds = time.perf_counter() - start
+            ours = isinstance(model, BlockImputer)
+            estimate = model.patterns_[0].error_estimate if ours else np.nan
+            return filled[len(s.A) :, s.A.shape[1] :], estimate, seconds
+
+        return fill
+
+    def ridge(s: Split) -> tuple[np.ndarray, float, float]:
+        start = time.perf_counter()
+        largest = np.linalg.norm(s.A - s.A.mean(axis=0), 2) ** 2
+        model = RidgeCV(largest * np.logspace(-14, 1, 61)).fit(s.A, s.C)
+        filled = model.predict(s.B)
+        return filled.reshape(s.D.shape), np.nan, time.perf_counter() - start
+
+    return {
+        "BlockImputer": imputer(lambda: BlockImputer(random_state=seed)),
+        "BlockImputer rank": imputer(lambda: BlockImputer(rank="cv", random_state=seed)),
+        "BlockImputer ridge": imputer(
+            lambda: BlockImputer(rank=None, ridge="cv", random_state=seed)
+        ),
+        "A^+, all directions": imputer(lambda: BlockImputer(rank=None, random_state=seed)),
+        "RidgeCV": ridge,
+        "KNNImputer": imputer(KNNImputer),
+        "IterativeImputer": imputer(lambda: IterativeImputer(random_state=seed)),
+    }
+
+
+def _batches(report: Report, options: argparse.Namespace) -> None:
+    """Half of the problems of less than full rank, condition numbers up to 1e4."""
+    report.section("batches, 8 right-hand columns", ("n", "dtype", "who"))
+    for n, count in ((16, 10_000), (32, 10_000), (64, 2_000)):
+        count = 400 if options.quick else count
+        for dtype in (np.float64, np.float32):
+            batch = random_batch(count, n, dtype=dtype, rng=options.seed)
+            solvers = {}
+            if not options.device:
+                solvers |= numpy_solvers(batch.A, batch.C, options.seed)
+            device = options.device or "cpu"
+            solvers |= torch_solvers(batch.A, batch.C, options.seed, device)
+            seconds = measure(solvers, repeats=3 if options.quick else 5)
+            ours = next(who for who in solvers if who.startswith("eagle"))
+            work = flops(batch)
+            for who, solve in solvers.items():
+                value, said = solve()
+                errors = batch.errors(
+                    value if isinstance(value, np.ndarray) else value.cpu().numpy()
+                )
+                wrong = batch.wrong(errors)
+                trusted = np.ones(count, bool) if said is None else said
+                report.row(
+                    n=n,
+                    dtype=np.dtype(dtype).name,
+                    who=who,
+                    us_each=seconds[who].scaled(1e6 / count),
+                    over_ours=seconds[who].over(seconds[ours], "more"),
+                    GFLOP_per_s=work / seconds[who].median / 1e9,
+                    median_error=float(np.median(errors)),
+                    worst_right=float(errors[~wrong].max(initial=0)),
+                    wrong=int(wrong.sum()),
+                    silently=int((wrong & trusted).sum()),
+                )
+
+
+def _backward(report: Report, options: argparse.Namespace) -> None:
+    """Time of gradients with respect to A, B and C, and the memory they take."""
+    import torch
+
+    report.section("backward over forward, float64", ("shape", "who"))
+    shapes = [(200, 200, 2, 2), (600, 300, 10, 50), (1000, 1000, 10, 100)]
+    for d, n, rows, columns in shapes[: 1 if options.quick else None]:
+        for rank in (min(d, n), min(d, n) // 10):
+            problem = eagle.problems.low_rank(
+                d, n, rows, columns, rank=rank, condition=100.0, rng=options.seed
+            )
+            blocks = [
+                torch.from_numpy(block).requires_grad_()
+                for block in (problem.A, problem.B, problem.C)
+            ]
+            G = torch.from_numpy(np.random.default_rng(0).standard_normal(problem.D.shape))
+            for who, solve in _differentiable(options.seed).items():
+                forward, backward = _forward_backward(solve, blocks, G, 3 if options.quick else 7)
+                report.row(
+                    shape=f"{d} x {n}, rank {rank}, {rows} x {columns}",
+                    who=who,
+                    forward_ms=forward.scaled(1e3),
+                    backward_ms=backward.scaled(1e3),
+                    ratio=backward.over(forward),
+                    gradient_error=_gradient_error(problem, blocks, G),
+                )
+    report.section("peak memory of forward and backward, n = 600", ("condition",))
+    for condition in (1e1, 1e10):
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, str(condition)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        report.row(condition=condition, **json.loads(child.stdout))
+
+
+def _differentiable(seed: int) -> dict[str, Callable[..., Any]]:
+    """``B A^+ C`` as a function of tensors."""
+    import torch
+
+    def ours(method: Any) -> Callable[..., Any]:
+        return lambda A, B, C: eagle.solve(A, B, C, method=method, rng=seed).value
+
+    return {
+        "eagle auto": ours("auto"),
+        "eagle cholesky": ours(eagle.Eagle("cholesky")),
+        "eagle products": ours("eagle"),
+        "torch pinv": lambda A, B, C: B @ torch.linalg.pinv(A) @ C,
+        "torch lstsq": lambda A, B, C: B @ torch.linalg.lstsq(A, C, driver="gelsy").solution,
+    }
+
+
+def _forward_backward(
+    solve: Callable[..., Any], blocks: list[Any], G: Any, repeats: int
+) -> tuple[Spread, Spread]:
+    """Seconds of both halves; the gradients of the last repeat stay in the blocks."""
+    forward, backward = [], []
+    for _ in range(repeats + 1):
+        for block in blocks:
+            block.grad = None
+        start = time.perf_counter()
+        value = solve(*blocks)
+        middle = time.perf_counter()
+        value.backward(G)
+        forward.append(middle - start)
+        backward.append(time.perf_counter() - middle)
+    return Spread(tuple(forward[1:])), Spread(tuple(backward[1:]))
+
+
+def _gradient_error(problem: Any, blocks: list[Any], G: Any) -> float:
+    """Relative distance of the gradient for A from its formula, with numpy's pseudo-inverse."""
+    A, B, C = problem.A, problem.B, problem.C
+    P = np.linalg.pinv(A, rcond=1e-10)
+    G = G.numpy()
+    # Golub and Pereyra (1973), equation 4.12, for constant rank.
+    left, right = B @ P, P @ C
+    wanted = -left.T @ G @ right.T
+    wanted += (C - A @ right) @ G.T @ (left @ P.T)
+    wanted += (P.T @ right) @ G.T @ (B - left @ A)
+    return float(np.linalg.norm(blocks[0].grad.numpy() - wanted) / np.linalg.norm(wanted))
+
+
+CHILD = """
+import json, resource, sys
+import torch
+import eagle
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def gradients(n, condition):
+    problem = eagle.problems.low_rank(n, n, 10, 100, condition=condition, rng=0)
+    A, B, C = (torch.from_numpy(X).requires_grad_() for X in (problem.A, problem.B, problem.C))
+    result = eagle.solve(A, B, C, method="eagle", rng=0)
+    result.value.sum().backward()
+    return result
+
+gradients(50, 10.0)  # what is loaded and compiled
+before = peak()
+result = gradients(600, float(sys.argv[1]))
+print(json.dumps({"iterations": result.iterations, "peak_MB": round(peak() - before, 1),
+                  "status": result.status.name}))
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
