@@ -206,7 +206,7 @@ def test_auto_is_the_ridge_for_noisy_tables(rng: np.random.Generator) -> None:
     _, X = table(rng, noise=0.3)
     auto = BlockImputer(random_state=0).fit(X)
     ridge = BlockImputer(rank=None, ridge="cv", random_state=0).fit(X)
-    np.testing.assert_array_equal(auto.transform(X), ridge.transform(X))
+    assert relative_error(auto.transform(X), ridge.transform(X)) < tolerance(float, 1e3)
     assert [each.ridge for each in auto.patterns_] == [each.ridge for each in ridge.patterns_]
     assert [each.error_estimate for each in auto.patterns_] == [
         each.error_estimate for each in ridge.patterns_
@@ -218,7 +218,7 @@ def test_auto_is_the_rank_for_tables_of_exactly_low_rank(rng: np.random.Generato
     _, X = table(rng)
     auto = BlockImputer(random_state=0).fit(X)
     rank = BlockImputer(rank="cv", random_state=0).fit(X)
-    np.testing.assert_array_equal(auto.transform(X), rank.transform(X))
+    assert relative_error(auto.transform(X), rank.transform(X)) < tolerance(float, 1e3)
     for pattern in auto.patterns_:
         assert (pattern.rank, pattern.ridge) == (4, 0.0)
         assert pattern.error_estimate < tolerance(float, 1e3)
