@@ -75,16 +75,17 @@ class Polynomial:
         before rounding, ``eps sqrt(n)`` times the lift, would show in the singular values.
         """
         single = np.dtype(np.complex64 if A.dtype.kind == "c" else np.float32)
+        eps = float(np.finfo(np.float32).eps)
         scale, n = float(np.sqrt(rho)), A.shape[1]
         X = np.asfortranarray(A * A.real.dtype.type(scale), dtype=single)
         row = (B[probe : probe + 1] / blas.norm(B[probe])).astype(single, order="F")
         Q = np.eye(n, dtype=single, order="F")
         gram, spare = np.zeros_like(Q), np.empty_like(X)
-        most = self.growth * SINGLE / (float(np.finfo(single).eps) * np.sqrt(n))
+        most = self.growth * SINGLE / (eps * np.sqrt(n))
         steps = 0
         while lower < self.done and self.growth < most:
             gram = blas.gram(X, out=gram)
-            ritz = blas.ritz_values(gram, row[0].conj(), LOOK, float(np.finfo(single).eps))
+            ritz = blas.ritz_values(gram, row[0].conj(), LOOK, eps)
             lower = max(lower, min(float(ritz.min(initial=1.0)), 1.0) ** 0.5 if steps else 0.0)
             eta, _ = self.pair(lower)
             gram[np.diag_indices(n)] -= gram.real.dtype.type(1 / eta)

@@ -55,7 +55,7 @@ def main(output: Path, seed: int = 0) -> None:
     """
     _check(output)
     from sklearn.datasets import load_digits
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(seed)
     images = load_digits().data / 16

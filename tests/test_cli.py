@@ -138,7 +138,7 @@ def test_info_tells_what_a_report_needs(capsys, monkeypatch):
 
 
 def test_info_says_how_to_get_what_is_missing(capsys, monkeypatch):
-    monkeypatch.setattr("eagle.cli._version", lambda package: None)
+    monkeypatch.setattr("eagle.commands.info._version", lambda package: None)
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     assert main(["info"]) == 0
     out = capsys.readouterr().out

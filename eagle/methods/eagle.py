@@ -183,7 +183,7 @@ class Eagle(Method):
         # Contracting with an unconditioned A gains nothing, unless someone looks on.
         unwatched = options.rtol is None and options.callback is None and not options.progress
         state.waiting = unwatched and A.shape[1] >= LARGE
-        state.single = self.precision == "mixed" and problem.eps < np.finfo(np.float32).eps
+        state.single = self.precision == "mixed" and A.real.dtype == np.float64
         return state
 
     def _state(
@@ -463,8 +463,9 @@ def _rank(state: EagleState) -> int:
     out = state.spare if state.spare.size else np.empty_like(A)
     AG = blas.times_hermitian(A, blas.gram(A, out=state.gram), out=out, scale=scale)
     second, third = float(np.vdot(A.T, AG.T).real) * scale, norm(AG) ** 2 * scale
-    state.count(A.shape[1], *A.shape, half=True)
-    state.count(*A.shape, A.shape[1])
+    d, n = A.shape
+    state.count(n, d, n, half=True)
+    state.count(d, n, n)
     return round(3 * first - 3 * second + third)
 
 
