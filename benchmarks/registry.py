@@ -20,6 +20,7 @@ BENCHMARKS = {
     "transformer": "benchmarks.transformer",
     "real": "benchmarks.real",
     "limits": "benchmarks.limits",
+    "attention": "benchmarks.attention",
 }
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 

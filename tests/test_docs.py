@@ -36,7 +36,7 @@ def having(language: str) -> pytest.MarkDecorator:
 
 @having("python")
 def test_python_examples_give_the_output_that_is_printed(page: Path) -> None:
-    if "eagle.transformer" in page.read_text(encoding="utf-8"):
+    if re.search(r"eagle\.(transformer|attention)", page.read_text(encoding="utf-8")):
         pytest.importorskip("torch")
     if "eagle.estimators" in page.read_text(encoding="utf-8"):
         pytest.importorskip("sklearn")
@@ -108,12 +108,13 @@ def documented() -> set[str]:
     return {*listed, *(f"eagle.{eagle.METHODS[name].__name__}" for name in methods)}
 
 
-PUBLIC = ("", "distributed", "estimators", "transformer")
+PUBLIC = ("", "attention", "distributed", "estimators", "transformer")
 
 
 @pytest.mark.parametrize("package", PUBLIC)
 def test_reference_covers_the_public_names(package: str) -> None:
-    names = exported(ROOT / "eagle" / package / "__init__.py")
+    module = ROOT / "eagle" / f"{package}.py"
+    names = exported(module if module.exists() else ROOT / "eagle" / package / "__init__.py")
     prefix = f"eagle.{package}.".replace("..", ".")
     missing = [name for name in names if prefix + name not in documented()]
     assert names

@@ -72,11 +72,24 @@ def pandas_table(text: str) -> None:
         assert within > 75  # Chebyshev: whatever the distribution
 
 
+def torch_device(text: str) -> None:
+    assert "all right: True" in text
+    [(error, estimate)] = numbers(text, r"^largest error (\S+), largest estimate (\S+)$")
+    [(through_svd,)] = numbers(text, r"^through an SVD: (\d+) of")
+    [(by_formula, off)] = numbers(text, r"^by formula: (\d+), error (\S+)$")
+    [(untrained, trained)] = numbers(text, r"untrained (\S+), trained (\S+)$")
+    assert error < 10 * estimate < 1e-9
+    assert through_svd > by_formula == 0
+    assert off < 1e-14
+    assert trained < 0.3 < untrained
+
+
 CLAIMS: dict[str, Callable[[str], None]] = {
     "plot_digits_nystroem": digits_nystroem,
     "plot_pandas_table": pandas_table,
     "plot_spectra": spectra,
     "plot_synthetic_control": synthetic_control,
+    "plot_torch_device": torch_device,
 }
 
 

@@ -1,0 +1,144 @@
+"""Nyström attention: error and time against the fixed six steps and exact attention.
+
+What counts is the distance from softmax attention, so all errors are against that, in float64.
+Both kinds of Nyström attention have the same landmarks; they differ in what stands for the
+pseudo-inverse. Times are of float32 on all cores, over those of torch's exact attention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchmarks.common import Report, command_line, measure
+from eagle.attention import fixed_step_pinv, nystrom_attention
+
+SECTIONS = ("error", "speed")
+BATCH, HEADS, FEATURES = 1, 4, 32
+TEMPERATURES = (0.25, 0.5, 1.0, 2.0)  # of the logits, whose standard deviation this is
+WORDS = 20
+
+
+def tokens(kind: str, count: int, seed: int) -> list[Tensor]:
+    """Queries, keys and values (1, 4, count, 32) with entries of variance about one.
+
+    "white" has no structure at all, "smooth" changes little from token to token, "text" are words
+    of a small vocabulary with sinusoidal positions, projected at random.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    shape = (BATCH, HEADS, count, FEATURES)
+    if kind == "white":
+        return [normal(*shape) for _ in "QKV"]
+    if kind == "smooth":
+        walks = [normal(*shape).cumsum(-2) / math.sqrt(count / 2) for _ in "QKV"]
+        return [walks[0], (walks[0] + walks[1]) / math.sqrt(2), walks[2]]
+    angles = torch.arange(count)[:, None] * 1000 ** -torch.linspace(0, 1, FEATURES // 2)
+    positions = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    words = normal(WORDS, FEATURES)[torch.randint(0, WORDS, (count,), generator=generator)]
+    x = (positions + words / 2).double()
+    scale = math.sqrt(FEATURES * 0.75)
+    return [x @ normal(BATCH, HEADS, FEATURES, FEATURES) / scale for _ in "QKV"]
+
+
+def six_steps(query: Tensor, key: Tensor, value: Tensor, landmarks: int, scale: float) -> Tensor:
+    """As Nyströmformer: the same three factors, with six fixed steps in the middle."""
+    query = query * scale
+    few_queries, few_keys = (each.unflatten(-2, (landmarks, -1)).mean(-2) for each in (query, key))
+    A, F, B = (
+        torch.softmax(left @ right.mT, dim=-1)
+        for left, right in ((few_queries, few_keys), (query, few_keys), (few_queries, key))
+    )
+    return F @ (fixed_step_pinv(A) @ (B @ value))
+
+
+def distance(output: Tensor, truth: Tensor) -> float:
+    """Relative, in the Frobenius norm of all heads together."""
+    return float((output - truth).norm() / truth.norm())
+
+
+def error_section(report: Report, *, quick: bool, seed: int) -> None:
+    """Relative distance from softmax attention."""
+    report.section("error", by=("tokens", "n", "landmarks", "temperature"))
+    sizes = ((512, 32), (512, 64)) if quick else ((512, 32), (512, 64), (2048, 64), (2048, 128))
+    won = rows = 0
+    for kind, (count, m), temperature in product(("smooth", "text", "white"), sizes, TEMPERATURES):
+        blocks = tokens(kind, count, seed)
+        scale = temperature / math.sqrt(FEATURES)
+        truth = scaled_dot_product_attention(*blocks, scale=scale)
+        six = distance(six_steps(*blocks, m, scale), truth)
+        output, result = nystrom_attention(*blocks, landmarks=m, scale=scale, return_result=True)
+        pseudo_inverse = nystrom_attention(*blocks, landmarks=m, scale=scale, ridge=0.0)
+        mean = blocks[2].mean(dim=-2, keepdim=True).expand_as(truth)
+        ours = distance(output, truth)
+        report.row(
+            tokens=kind,
+            n=count,
+            landmarks=m,
+            temperature=temperature,
+            eagle=ours,
+            said=float(result.approximation_error.square().mean().sqrt()),
+            six_steps=six,
+            pinv=distance(pseudo_inverse, truth),
+            mean_value=distance(mean, truth),
+        )
+        won, rows = won + (ours <= six), rows + 1
+    report.say(f"eagle is at least as close as six steps in {won} of {rows}")
+
+
+def forward(function: Callable[..., Tensor], blocks: list[Tensor]) -> None:
+    """Without a gradient."""
+    with torch.no_grad():
+        function(*blocks)
+
+
+def both(function: Callable[..., Tensor], blocks: list[Tensor]) -> None:
+    """There and back."""
+    function(*(each.clone().requires_grad_() for each in blocks)).sum().backward()
+
+
+def speed_section(report: Report, *, quick: bool, seed: int) -> None:
+    """Time over that of exact attention."""
+    report.section("speed", by=("what", "n", "landmarks"))
+    sizes = ((1024, 32),) if quick else ((1024, 32), (4096, 32), (4096, 64), (16384, 64))
+    for (count, m), (name, run) in product(sizes, {"forward": forward, "both": both}.items()):
+        blocks = [each.float() for each in tokens("smooth", count, seed)]
+        kinds: dict[str, Callable[..., Tensor]] = {
+            "exact": scaled_dot_product_attention,
+            "six": partial(six_steps, landmarks=m, scale=1 / math.sqrt(FEATURES)),
+            "eagle": partial(nystrom_attention, landmarks=m),
+            "fixed": partial(nystrom_attention, landmarks=m, ridge=1e-4),
+        }
+        calls = {key: partial(run, kind, blocks) for key, kind in kinds.items()}
+        seconds = measure(calls, repeats=3 if quick else 5)
+        exact = seconds["exact"]
+        report.row(
+            what=name,
+            n=count,
+            landmarks=m,
+            exact_ms=exact.scaled(1e3),
+            eagle=seconds["eagle"].over(exact),
+            ridge_given=seconds["fixed"].over(exact),
+            six_steps=seconds["six"].over(exact),
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the sections that were asked for."""
+    parser = command_line("attention", __doc__, SECTIONS)
+    arguments = parser.parse_args(argv)
+    report = Report("attention")
+    for name in arguments.sections:
+        section = {"error": error_section, "speed": speed_section}[name]
+        section(report, quick=arguments.quick, seed=arguments.seed)
+    report.save(arguments.json)
+    return 0
