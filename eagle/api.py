@@ -53,11 +53,14 @@ def solve(
     ----------
     A : array_like (..., d, n)
         Real or complex. float32, float64, complex64 and complex128 keep their dtype; integers
-        and bool become float64; float16 computes in float32. For methods that only multiply also
-        a scipy.sparse matrix or a LinearOperator; a mapped file is read piece by piece. Leading
-        dimensions broadcast; every matrix of a batch is a problem of its own.
+        and bool become float64; half precision is computed in float32 and comes back as it was.
+        An array of torch, jax, cupy or another library of the array API gives a value of the same
+        library on the same device, differentiable with torch and jax. For methods that only
+        multiply also a scipy.sparse matrix or a LinearOperator; a mapped file is read piece by
+        piece. Leading dimensions broadcast; every matrix of a batch is a problem of its own.
     B : array_like (..., d', n)
-        Sparse matrices and operators are written out here and for C.
+        Sparse matrices and operators are written out here and for C. All three have to come from
+        one library and one device; lists count as numpy's.
     C : array_like (..., d, n')
     method : str or instance, optional
         A key of `eagle.METHODS`, an instance such as ``eagle.Eagle(schedule="paper")``, or
@@ -96,7 +99,8 @@ def solve(
     Raises
     ------
     TypeError
-        For blocks that are not dense numeric arrays, or options of the wrong type.
+        For blocks that are not dense numeric arrays or do not come from one library and device,
+        and options of the wrong type.
     ValueError
         For wrong dimensions or sizes, NaN or infinity, options out of range, and options that
         the method cannot honour. All before any work is done.
@@ -105,6 +109,12 @@ def solve(
     -----
     The Nyström estimate ``D = B A^+ C`` is the completion of least rank [1]_; it is exact if
     ``[B D] = W [A C]`` for some W.
+
+    Gradients are those for A of constant rank, by formula (see `eagle.gradients`): where a small
+    step changes the rank, ``A^+`` jumps and has none. A ridge makes it smooth for every A. In a
+    function that jax traces, the result has ``Status.TRACED``; ``value``, ``error_estimate``,
+    ``inconsistency`` and ``iterations`` are traced arrays, and a solve that does not go well warns
+    when the traced program runs.
 
     References
     ----------
@@ -203,7 +213,7 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     return _solve(A, B, None, method, settings)
 
 
-def pinv(A: Any, **options: Any) -> np.ndarray:
+def pinv(A: Any, **options: Any) -> Any:
     """The Moore-Penrose pseudo-inverse ``A^+``, shape (n, d).
 
     Multiplying by it costs accuracy like ``eps * condition``: if what you want is ``B A^+ C`` or
@@ -217,7 +227,7 @@ def pinv(A: Any, **options: Any) -> np.ndarray:
 
     Returns
     -------
-    ndarray (n, d)
+    array (..., n, d)
 
     Raises
     ------

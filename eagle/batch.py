@@ -20,7 +20,7 @@ from eagle.problem import check_finite, leading_shape
 from eagle.result import Result, Status
 from eagle.stack import QR, can_stack, solve_stack
 
-__all__ = ["is_batch", "solve_batch"]
+__all__ = ["is_batch", "solve_batch", "summary"]
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
 
@@ -140,16 +140,21 @@ def _together(
         one = single(A, B, C, options)
         value = np.zeros(results.shape + one.value.shape, one.value.dtype)
         return replace(one, value=value, results=results, seconds=seconds)
-    each = list(results.flat)
+    value = np.stack([result.value for result in results.flat])
+    return summary(results, value.reshape(results.shape + value.shape[1:]), seconds)
+
+
+def summary(results: np.ndarray, value: Any, seconds: float) -> Result:
+    """One result for many, at least one, with the numbers of the worst."""
+    each: list[Result] = list(results.flat)
     failed = [result for result in each if not result.converged]
-    value = np.stack([result.value for result in each])
     plans = Counter(result.plan for result in each)
     said = "; ".join(f"{count} x {plan}" for plan, count in plans.most_common(3))
     more = f"; and {len(plans) - 3} other plans" if len(plans) > 3 else ""
     conditions = [result.condition for result in each if result.condition is not None]
     ranks = {result.rank for result in each}
     return Result(
-        value=value.reshape(results.shape + value.shape[1:]),
+        value=value,
         status=failed[0].status if failed else Status.CONVERGED,
         iterations=max(result.iterations for result in each),
         history=(),

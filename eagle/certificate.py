@@ -177,16 +177,22 @@ class Probes:
 
 
 def judge_many(
-    sizes: dict[str, np.ndarray], eps: float
+    sizes: dict[str, np.ndarray],
+    eps: float,
+    resolved: np.ndarray | bool = True,
+    condition: np.ndarray | float = np.nan,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rules of `Probes.certify` for many problems that a method has resolved, as arrays.
+    """The rules of `Probes.certify` for many problems, as arrays.
 
     Parameters
     ----------
     sizes : dict of ndarray (N,)
-        Frobenius norms, by the names of `eagle.kernels.batched.SIZES`.
+        Frobenius norms, by the names of `eagle.kernels.batched.SIZES`; with a ridge also of the
+        columns that measure the inconsistency of the user's own B, as ``"..._plain"``.
     eps : float
         Of the dtype that was computed in.
+    resolved, condition : ndarray (N,) or scalar
+        What the method knows about each; NaN for a condition number that it does not know.
 
     Returns
     -------
@@ -209,14 +215,17 @@ def judge_many(
 
     certain = estimate("ranged", "ranged")
     by_columns, by_rows = estimate("ranged", "white"), estimate("white", "ranged")
-    inconsistency = ratio(sizes["column_errors_white"], sizes["column_answers_white"])
+    gap = ratio(sizes["column_errors_white"], sizes["column_answers_white"])
     other = ratio(sizes["row_errors_white"], sizes["row_answers_white"])
-    suspected = np.where(
-        np.maximum(inconsistency, other) > GROSS,
-        np.minimum(by_columns, by_rows),
-        np.maximum(by_columns, by_rows),
-    )
-    suspected = np.where(np.minimum(inconsistency, other) > GROSS, certain, suspected)
+    most = np.maximum(by_columns, by_rows)
+    suspected = np.where(np.maximum(gap, other) > GROSS, np.minimum(by_columns, by_rows), most)
+    charged = np.minimum(suspected, 10 * eps * condition * sizes["hidden"])
+    unknown = np.where(np.minimum(gap, other) > GROSS, certain, suspected)
+    suspected = np.where(np.isnan(condition), unknown, charged)
+    suspected = np.where(resolved, suspected, most)
+    inconsistency = gap
+    if "column_errors_plain" in sizes:
+        inconsistency = ratio(sizes["column_errors_plain"], sizes["column_answers_plain"])
     error = np.maximum(certain, suspected)
     natural = ratio(
         sizes["column_answers_white"] * sizes["row_answers_white"], sizes["corner_white_white"]

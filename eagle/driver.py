@@ -16,7 +16,7 @@ from eagle.options import Options
 from eagle.problem import Problem
 from eagle.result import Iteration, Result, Status
 
-__all__ = ["Snapshot", "run"]
+__all__ = ["Snapshot", "progress_bar", "run"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         rtol = max(method.default_rtol, 100 * problem.eps)  # no default asks for the impossible
     maxiter = options.maxiter or method.default_maxiter
     # Overflow and NaN end in a status of their own; numpy need not repeat it.
-    with np.errstate(all="ignore"), _bar(options.progress, method) as tick:
+    with np.errstate(all="ignore"), progress_bar(options.progress, method) as tick:
         probes = Probes.draw(problem, options.rng)
         state = method.init(probes.problem, options)
         history: list[Iteration] = []
@@ -166,7 +166,7 @@ def _nothing_to_do(problem: Problem, method: Method, plan: str, start: float) ->
 
 
 @contextlib.contextmanager
-def _bar(show: bool, method: Method) -> Iterator[Any]:
+def progress_bar(show: bool, method: Method) -> Iterator[Any]:
     """A function to call after each iteration; draws a tqdm bar if `show`."""
     if not show:
         yield lambda record: None

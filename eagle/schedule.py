@@ -2,7 +2,8 @@
 
 A conditioning step maps a singular value ``s`` in ``[l, 1]`` to ``s (1 - eta s^2) / mu`` with
 ``mu`` the largest value that the numerator takes on ``[0, 1]``, so that 1 is the largest again.
-The contraction step multiplies the component of C along it by ``1 - gamma s^2``.
+The contraction step multiplies the component of C along it by ``1 - gamma s^2``. All functions
+take numbers or arrays of them.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from eagle.options import check_number
 __all__ = ["Constant", "Minimax", "as_schedule", "largest", "lifted", "lowered"]
 
 
-def largest(eta: float) -> float:
+def largest(eta: Any) -> Any:
     """``mu``, the maximum of ``s (1 - eta s^2)`` over ``0 <= s <= 1``."""
-    interior = (2 / 3) / np.sqrt(3 * eta) if eta > 1 / 3 else 0.0
-    return max(interior, 1 - eta)
+    interior = np.where(eta > 1 / 3, (2 / 3) / np.sqrt(3 * eta), 0.0)
+    return np.maximum(interior, 1 - eta)
 
 
-def lifted(lower: float, eta: float) -> float:
+def lifted(lower: Any, eta: Any) -> Any:
     """Lower bound of the mapped interval: the smaller of the images of `lower` and 1."""
-    return min(lower * (1 - eta * lower**2), 1 - eta) / largest(eta)
+    return np.minimum(lower * (1 - eta * lower**2), 1 - eta) / largest(eta)
 
 
-def lowered(image: float, eta: float) -> float:
+def lowered(image: Any, eta: Any) -> Any:
     """The small singular value that one step of `eta` lifts to `image` (inverse of `lifted`)."""
     # s = 2 a sin(t) with a = 1 / sqrt(3 eta) turns s - eta s^3 into (2 / 3) a sin(3 t).
     a = 1 / np.sqrt(3 * eta)
-    return float(2 * a * np.sin(np.arcsin(min(1.5 * image * largest(eta) / a, 1.0)) / 3))
+    return 2 * a * np.sin(np.arcsin(np.minimum(1.5 * image * largest(eta) / a, 1.0)) / 3)
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ class Minimax:
 
     cap: float = 0.9
 
-    def pair(self, lower: float) -> tuple[float, float]:
+    def pair(self, lower: Any) -> tuple[Any, Any]:
         """``(eta, gamma)`` for singular values in ``[lower, 1]``."""
-        gamma = 2 / (1 + lower**2) if lower > 0.5 else 1.0
-        return min(self.cap, 1 / (1 + lower + lower**2)), gamma
+        gamma = np.where(lower > 0.5, 2 / (1 + lower**2), 1.0)[()]
+        return np.minimum(self.cap, 1 / (1 + lower + lower**2)), gamma
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Constant:
     eta: float
     gamma: float
 
-    def pair(self, lower: float) -> tuple[float, float]:
+    def pair(self, lower: Any) -> tuple[Any, Any]:
         """``(eta, gamma)``; `lower` does not matter."""
         return self.eta, self.gamma
 

@@ -38,6 +38,9 @@ def having(language: str) -> pytest.MarkDecorator:
 def test_python_examples_give_the_output_that_is_printed(page: Path) -> None:
     if re.search(r"eagle\.(transformer|attention)", page.read_text(encoding="utf-8")):
         pytest.importorskip("torch")
+    if page.name == "arrays.md":
+        pytest.importorskip("torch")
+        pytest.importorskip("jax")
     if "eagle.estimators" in page.read_text(encoding="utf-8"):
         pytest.importorskip("sklearn")
         pytest.importorskip("pandas")

@@ -8,13 +8,27 @@ pytest.importorskip("torch")
 pytest.importorskip("jax")
 pytest.importorskip("array_api_strict")
 
-from tests.arrays.libraries import LIBRARIES, Library
+from tests.arrays.libraries import DEVICES, LIBRARIES, Library
 
 
 @pytest.fixture(params=LIBRARIES)
 def library(request) -> Library:
     """Every library on the CPU."""
     with LIBRARIES[request.param]() as found:
+        yield found
+
+
+@pytest.fixture(params=DEVICES)
+def device(request) -> Library:
+    """Every library where `eagle.device` has to compute."""
+    with DEVICES[request.param]() as found:
+        yield found
+
+
+@pytest.fixture(params=[name for name in DEVICES if name != "jax"])
+def quick_device(request) -> Library:
+    """Those of them that do not compile every function for every shape."""
+    with DEVICES[request.param]() as found:
         yield found
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import array_api_strict
 import jax
 import numpy as np
+import pytest
 import torch
+
+from eagle import arrays
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,33 @@ def with_strict() -> Iterator[Library]:
 
 
 LIBRARIES = {"torch": with_torch, "jax": with_jax, "array_api_strict": with_strict}
+
+
+@contextlib.contextmanager
+def strict_device() -> Iterator[Library]:
+    """The standard on a device that numpy cannot look at, except for copies of a few numbers."""
+    host = array_api_strict.Device("CPU_DEVICE")
+    device = array_api_strict.Device("device1")
+    yield Library(
+        "array_api_strict",
+        type(array_api_strict.zeros(1)),
+        lambda array: array_api_strict.asarray(np.array(array), device=device),
+        lambda array: np.from_dlpack(array.to_device(host)),
+        lambda name: getattr(array_api_strict, name),
+    )
+
+
+@contextlib.contextmanager
+def _as_if_on_a_device(kind: type, made: Any) -> Iterator[Library]:
+    """Arrays on the CPU that are treated as if numpy could not look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "on_cpu", property(lambda home: False))
+        with made() as library:
+            yield library
+
+
+DEVICES = {
+    "strict device": strict_device,
+    "torch": lambda: _as_if_on_a_device(arrays.Torch, with_torch),
+    "jax": lambda: _as_if_on_a_device(arrays.Jax, with_jax),
+}

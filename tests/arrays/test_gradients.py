@@ -1,0 +1,310 @@
+"""Gradients by formula: right where the rank is constant, whatever it is."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+import eagle
+from eagle import arrays, autograd
+from tests.arrays.libraries import DEVICES
+from tests.tolerances import relative_error, tolerance
+
+CASES = {  # d, n, rank
+    "tall": (5, 3, 3),
+    "wide": (3, 5, 3),
+    "square": (4, 4, 4),
+    "deficient": (5, 4, 2),
+}
+over_cases = pytest.mark.parametrize("case", CASES)
+over_dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+over_ridges = pytest.mark.parametrize("ridge", [0.0, 0.5])
+
+
+def draw(*shape, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed + sum(shape) * 1000)
+    return torch.randn(*shape, dtype=dtype, generator=generator).requires_grad_()
+
+
+def factors(case, dtype=torch.float64, leading=()):
+    """``A = L R`` keeps its rank, whatever is done to L and R."""
+    d, n, rank = CASES[case]
+    return draw(*leading, d, rank, dtype=dtype), draw(*leading, rank, n, dtype=dtype, seed=1)
+
+
+@over_ridges
+@over_dtypes
+@pytest.mark.parametrize(("rows", "columns"), [(2, 1), (1, 2)])
+@over_cases
+def test_solve_has_the_gradient_of_finite_differences(case, rows, columns, dtype, ridge):
+    d, n, _ = CASES[case]
+    L, R = factors(case, dtype)
+    B, C = draw(rows, n, dtype=dtype, seed=2), draw(d, columns, dtype=dtype, seed=3)
+    assert gradcheck(
+        lambda L, R, B, C: eagle.solve(L @ R, B, C, ridge=ridge, rng=0).value, (L, R, B, C)
+    )
+
+
+@over_ridges
+@over_dtypes
+@over_cases
+def test_every_other_function_has_it_too(case, dtype, ridge):
+    d, n, _ = CASES[case]
+    L, R = factors(case, dtype)
+    B, C = draw(2, n, dtype=dtype, seed=2), draw(d, 2, dtype=dtype, seed=3)
+    options = {"ridge": ridge, "rng": 0}
+    assert gradcheck(lambda L, R: eagle.pinv(L @ R, **options), (L, R))
+    assert gradcheck(lambda L, R, B: eagle.estimate(L @ R, B, **options).value, (L, R, B))
+    assert gradcheck(lambda L, R, C: eagle.lstsq(L @ R, C, **options).value, (L, R, C))
+    assert gradcheck(lambda L, R, C: eagle.lstsq(L @ R, C[:, 0], **options).value, (L, R, C))
+
+
+@over_ridges
+@over_dtypes
+def test_nystrom_is_differentiable(dtype, ridge):
+    X, Y = draw(3, 4, dtype=dtype), draw(2, 3, dtype=dtype, seed=1)
+    assert gradcheck(
+        lambda X, Y: eagle.nystrom(X @ X.mH, Y @ X @ X.mH, ridge=ridge, rng=0).value, (X, Y)
+    )
+
+
+@over_ridges
+@pytest.mark.parametrize("method", ["eagle", "direct"])
+@over_cases
+def test_batches_broadcast_in_the_gradient(case, method, ridge):
+    d, n, rank = CASES[case]
+    L, R = draw(2, 1, d, rank), draw(rank, n, seed=1)
+    B, C = draw(3, 2, n, seed=2), draw(d, 1, seed=3)
+
+    def value(L, R, B, C):
+        return eagle.solve(L @ R, B, C, method=method, ridge=ridge, rng=0).value
+
+    assert value(L, R, B, C).shape == (2, 3, 2, 1)
+    assert gradcheck(value, (L, R, B, C))
+
+
+@over_ridges
+@over_cases
+def test_the_gradient_has_a_gradient(case, ridge):
+    d, n, _ = CASES[case]
+    L, R = factors(case)
+    B, C = draw(2, n, seed=2), draw(d, 1, seed=3)
+    assert gradgradcheck(
+        lambda L, R, B, C: eagle.solve(L @ R, B, C, ridge=ridge, rng=0).value, (L, R, B, C)
+    )
+    assert gradgradcheck(lambda L, R: eagle.pinv(L @ R, ridge=ridge, rng=0), (L, R))
+
+
+@pytest.mark.parametrize("which", ["A", "B", "C", "BC"])
+@over_ridges
+@over_cases
+def test_only_what_is_asked_for_gets_a_gradient(case, ridge, which):
+    d, n, _ = CASES[case]
+    L, R = factors(case)
+    blocks = {"A": (L @ R).detach(), "B": draw(2, n, seed=2), "C": draw(d, 1, seed=3)}
+    every = {name: block.detach().clone().requires_grad_() for name, block in blocks.items()}
+    some = {name: block.detach().requires_grad_(name in which) for name, block in blocks.items()}
+    for given in (every, some):
+        eagle.solve(*given.values(), ridge=ridge, rng=0).value.square().sum().backward()
+    for name, block in some.items():
+        if name in which:
+            assert relative_error(block.grad, every[name].grad) <= tolerance(float, 100)
+        else:
+            assert block.grad is None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@over_ridges
+@over_cases
+def test_devices_have_the_same_gradient(case, ridge, device):
+    if device != "torch":
+        return
+    d, n, _ = CASES[case]
+    L, R = factors(case)
+    B, C = draw(2, n, seed=2), draw(d, 1, seed=3)
+
+    def value(L, R, B, C):
+        return eagle.solve(L @ R, B, C, ridge=ridge, rng=0).value
+
+    with DEVICES["torch"]():
+        assert arrays.find_home(L=L).on_cpu is False
+        assert gradcheck(value, (L, R, B, C))
+
+
+def test_svd_based_gradients_fail_where_these_do_not():
+    """Singular values that coincide or vanish: NaN or wrong from an SVD, right by formula."""
+    L, R = (factor.detach() for factor in factors("deficient"))
+    B, C = draw(2, 4, seed=2).detach(), draw(5, 1, seed=3).detach()
+
+    def by_svd(A):
+        U, s, Vh = torch.linalg.svd(A, full_matrices=False)
+        inverse = torch.where(s > 1e-10, 1 / s, torch.zeros(()))
+        return (B @ Vh.mT * inverse @ U.mT @ C).sum()
+
+    def by_formula(A):
+        return eagle.solve(A, B, C, rng=0).value.sum()
+
+    def directional(function, L, R, step=1e-5):
+        towards = torch.ones_like(L)
+        high, low = (function((L + sign * step * towards) @ R) for sign in (1, -1))
+        return ((high - low) / (2 * step)).item()
+
+    slopes = {}
+    for function in (by_svd, by_formula):
+        A = (L @ R).requires_grad_()
+        (slope,) = torch.autograd.grad(function(A), A)
+        slopes[function] = (slope @ R.mT).sum().item()
+    truth = directional(by_formula, L, R)
+    assert slopes[by_formula] == pytest.approx(truth, rel=1e-7)
+    assert slopes[by_svd] != pytest.approx(truth, rel=1e-2)
+    # An identity has nothing but equal singular values.
+    A = torch.eye(3, dtype=torch.float64).requires_grad_()
+    U, s, Vh = torch.linalg.svd(A)
+    (slope,) = torch.autograd.grad((Vh.mT / s @ U.mT @ torch.ones(3, 1).double()).sum(), A)
+    assert slope.isnan().any()
+    (slope,) = torch.autograd.grad(eagle.pinv(A, rng=0).sum(), A)
+    assert relative_error(slope, -np.ones((3, 3))) <= tolerance(float)
+
+
+def test_the_gradient_does_not_depend_on_the_method():
+    L, R = factors("deficient")
+    B, C = draw(2, 4, seed=2), draw(5, 3, seed=3)
+    slopes = []
+    for method in ("auto", "eagle", "direct", "compressed", eagle.Eagle("paper")):
+        value = eagle.solve(L @ R, B, C, method=method, rng=0).value
+        slopes.append(torch.autograd.grad(value.sum(), (L, R, B, C)))
+    for other in slopes[1:]:
+        for first, second in zip(slopes[0], other, strict=True):
+            assert relative_error(second, first) <= tolerance(float, 1e3)
+
+
+def test_a_batch_of_results_is_differentiable_one_by_one():
+    A, b = draw(3, 5, 2), draw(5, seed=1)
+    result = eagle.lstsq(A, b, rng=0)
+    (whole,) = torch.autograd.grad(result.value[1].sum(), A, retain_graph=True)
+    (part,) = torch.autograd.grad(result.results[1].value.sum(), A)
+    assert torch.equal(whole, part)
+    assert not whole[0].any()
+    assert whole[1].any()
+
+
+def test_half_precision_and_integers_next_to_what_is_differentiated():
+    A = torch.tensor([[2.0, 0], [0, 4], [1, 1]], dtype=torch.bfloat16, requires_grad=True)
+    value = eagle.lstsq(A, torch.ones(3, dtype=torch.bfloat16), rng=0).value
+    assert value.dtype == torch.bfloat16
+    value.sum().backward()
+    wide = A.detach().double().requires_grad_()
+    eagle.lstsq(wide, torch.ones(3, dtype=torch.int64), rng=0).value.sum().backward()
+    assert A.grad.dtype == torch.bfloat16
+    assert relative_error(A.grad.double(), wide.grad) <= 2**-6
+
+
+def test_a_real_block_next_to_complex_ones_has_a_real_gradient():
+    A, C = draw(4, 3), draw(4, 1, dtype=torch.complex128, seed=1)
+    assert gradcheck(lambda A, C: eagle.lstsq(A, C, rng=0).value, (A, C))
+
+
+def test_no_gradient_no_cost():
+    A = draw(4, 3)
+    with torch.no_grad():
+        value = eagle.pinv(A, rng=0)
+    assert not value.requires_grad
+    assert eagle.pinv(A.detach(), rng=0).grad_fn is None
+    assert "Solve" in type(eagle.pinv(A, rng=0).grad_fn).__name__
+
+
+def test_what_the_backward_pass_keeps_does_not_grow_with_iterations():
+    kept = []
+    for method, maxiter in [(eagle.Eagle(), None), (eagle.ConjugateGradient(), 500)]:
+        A, C = draw(12, 8), draw(12, 2, seed=1)
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, saved=saved: saved.append(tensor.numel()) or tensor,
+            lambda tensor: tensor,
+        ):
+            eagle.lstsq(A, C, method=method, maxiter=maxiter, rng=0)
+        kept.append(sorted(saved))
+    assert kept[0] == kept[1] == sorted([A.numel(), C.numel(), 8 * 2])
+
+
+def test_results_are_freed_without_the_garbage_collector():
+    gc.disable()
+    try:
+        A = draw(4, 3)
+        value = eagle.pinv(A, rng=0)
+        node = weakref.ref(value.grad_fn)
+        del value
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_a_full_rank_saves_solves():
+    """Two more solves for a full rank, three for an unknown one, one or two for lstsq."""
+    counts = {}
+    forward = autograd._Call.again
+
+    def counted(self, blocks, ridge):
+        counts[case] = counts.get(case, 0) + 1
+        return forward(self, blocks, ridge)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autograd._Call, "again", counted)
+        for case, (d, n, _) in CASES.items():
+            L, R = factors(case)
+            B, C = draw(2, n, seed=2), draw(d, 2, seed=3)
+            eagle.solve(L @ R, B, C, rng=0).value.sum().backward()
+        case = "pinv"
+        eagle.pinv(L @ R, rng=0).sum().backward()
+        case = "lstsq"
+        eagle.lstsq(L @ R, C, rng=0).value.sum().backward()
+    assert counts == {"tall": 2, "wide": 2, "square": 2, "deficient": 3, "lstsq": 2}
+
+
+def test_truncation_has_no_gradient_for_a_but_for_the_others():
+    A, B, C = draw(5, 4), draw(2, 4, seed=1), draw(5, 3, seed=2)
+    for option in ({"rank": 2}, {"cutoff": 0.1}):
+        with pytest.raises(ValueError, match=r"truncates A, and that has no gradient .* use ridge"):
+            eagle.solve(A, B, C, rng=0, **option)
+        for ridge in (0.0, 0.3):
+            assert gradcheck(
+                lambda B, C, option=option, ridge=ridge: (
+                    eagle.solve(A.detach(), B, C, ridge=ridge, rng=0, **option).value
+                ),
+                (B, C),
+            )
+
+
+def test_a_rank_about_to_change_is_warned_of():
+    s = torch.tensor([1.0, 1e-3, 1e-9], dtype=torch.float64)
+    A = torch.diag(s).requires_grad_()
+    with pytest.warns(eagle.GradientWarning, match=r"condition number of A is 1.*e\+09: if its"):
+        eagle.pinv(A, rng=0).sum().backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eagle.pinv(A, ridge=1e-3, rng=0).sum().backward()
+        eagle.pinv(torch.diag(s[:2]).requires_grad_(), rng=0).sum().backward()
+
+
+def test_a_backward_pass_that_does_not_converge_says_so():
+    A, C = draw(12, 8), draw(12, 2, seed=1)
+    method = eagle.GradientDescent()
+    with pytest.warns(eagle.ConvergenceWarning):
+        value = eagle.lstsq(A, C, method=method, maxiter=2, rng=0).value
+    with pytest.warns(eagle.ConvergenceWarning, match="GradientDescent ended with status MAX"):
+        value.sum().backward()
+
+
+def test_equal_seeds_give_equal_gradients():
+    slopes = []
+    for _ in range(2):
+        A, C = draw(12, 8), draw(12, 2, seed=1)
+        eagle.lstsq(A, C, method="sketched", rng=3).value.sum().backward()
+        slopes.append(A.grad)
+    assert torch.equal(*slopes)

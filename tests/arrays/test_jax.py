@@ -1,0 +1,175 @@
+"""jax's transformations: jit, vmap and grad of every function, at any rank."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import eagle
+from tests.systems import system
+from tests.tolerances import relative_error, tolerance
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+CASES = {"tall": (5, 3, 3), "wide": (3, 5, 3), "square": (4, 4, 4), "deficient": (5, 4, 2)}
+over_cases = pytest.mark.parametrize("case", CASES)
+over_ridges = pytest.mark.parametrize("ridge", [0.0, 0.5])
+
+
+def draw(*shape, seed=0, dtype=float):
+    rng = np.random.default_rng([seed, *shape])
+    real = rng.standard_normal(shape)
+    return jnp.asarray(real + 1j * rng.standard_normal(shape) if dtype is complex else real)
+
+
+@over_ridges
+@pytest.mark.parametrize("dtype", [float, complex])
+@over_cases
+def test_solve_has_the_gradient_of_finite_differences(case, dtype, ridge):
+    d, n, rank = CASES[case]
+    blocks = [
+        draw(*shape, seed=seed, dtype=dtype)
+        for seed, shape in enumerate([(d, rank), (rank, n), (2, n), (d, 3)])
+    ]
+
+    def value(L, R, B, C):
+        return eagle.solve(L @ R, B, C, ridge=ridge, rng=0).value
+
+    check_grads(value, blocks, order=2 if dtype is float else 1, modes=["rev"])
+
+
+@over_ridges
+@over_cases
+def test_every_other_function_has_it_too(case, ridge):
+    d, n, rank = CASES[case]
+    L, R, B, C = draw(d, rank), draw(rank, n), draw(2, n), draw(d, 2)
+    options = {"ridge": ridge, "rng": 0}
+    for function, blocks in [
+        (lambda L, R: eagle.pinv(L @ R, **options), (L, R)),
+        (lambda L, R, B: eagle.estimate(L @ R, B, **options).value, (L, R, B)),
+        (lambda L, R, C: eagle.lstsq(L @ R, C, **options).value, (L, R, C)),
+        (lambda L, R, C: eagle.lstsq(L @ R, C[:, 0], **options).value, (L, R, C)),
+        (lambda L: eagle.nystrom(L @ L.T, L @ L.T, **options).value, (L,)),
+    ]:
+        check_grads(function, blocks, order=1, modes=["rev"])
+
+
+def test_jit_gives_the_value_and_what_it_can_of_the_rest():
+    given = system("tall", condition=3, kind="inconsistent C")
+    blocks = [jnp.asarray(block) for block in (given.A, given.B, given.C)]
+    eager = eagle.solve(*blocks, rng=0)
+    seen = []
+
+    @jax.jit
+    def traced(A, B, C):
+        result = eagle.solve(A, B, C, rng=0)
+        seen.append(result)
+        return result.value, result.error_estimate, result.inconsistency, result.iterations
+
+    value, error, inconsistency, iterations = traced(*blocks)
+    assert relative_error(value, given.value) <= tolerance(float, 9)
+    assert 0 < error <= tolerance(float, 9)
+    assert inconsistency <= tolerance(float, 9)
+    assert iterations == eager.iterations
+    (result,) = seen
+    assert result.status is eagle.Status.TRACED
+    assert not result.converged
+    assert (result.rank, result.condition, result.history) == (None, None, ())
+    assert str(result).startswith("eagle.Result: 3 x 2 float64, TRACED\n  The value is computed")
+
+
+def test_vmap_is_one_batched_call(monkeypatch):
+    A, B, C = draw(4, 3, 6, 4), draw(3, 2, 4), draw(6, 1)
+    truth = B @ jnp.linalg.pinv(A) @ C
+    calls = []
+    compute = eagle.api._compute
+
+    def counted(blocks, *rest):
+        calls.append([block.shape for block in blocks])
+        return compute(blocks, *rest)
+
+    monkeypatch.setattr(eagle.api, "_compute", counted)
+
+    def value(A, B):
+        result = eagle.solve(A, B, C, rng=0)
+        return result.value, result.error_estimate
+
+    mapped, errors = jax.vmap(value, (0, None))(A, B)  # A keeps a dimension of its own
+    assert relative_error(mapped, truth) <= tolerance(float, 100)
+    assert errors.shape == (4,)
+    assert len(calls) == 1
+    nested, errors = jax.vmap(jax.vmap(value), (0, None))(A, B)
+    assert relative_error(nested, truth) <= tolerance(float, 100)
+    assert errors.shape == (4, 3)
+    assert len(calls) == 2
+
+
+def test_transformations_compose():
+    A, b = draw(3, 6, 4), draw(6)
+
+    def loss(A, b):
+        return eagle.lstsq(A, b, rng=0).value.sum()
+
+    slopes = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(A, b)
+    for place in range(3):
+        alone = jax.grad(loss)(A[place], b)
+        assert relative_error(slopes[place], alone) <= tolerance(float, 100)
+    hessian = jax.jacrev(jax.grad(lambda b: loss(A[0], b) ** 2))(b)
+    row = jnp.linalg.pinv(A[0]).sum(axis=0)
+    assert relative_error(hessian, 2 * jnp.outer(row, row)) <= tolerance(float, 100)
+
+
+def test_half_precision_comes_back_from_a_traced_call():
+    A = jnp.asarray([[2.0, 0], [0, 4], [1, 1]], jnp.bfloat16)
+    assert jax.jit(lambda A: eagle.pinv(A, rng=0))(A).dtype == jnp.bfloat16
+    assert jax.grad(lambda A: eagle.pinv(A, rng=0).sum().astype(float))(A).dtype == jnp.bfloat16
+
+
+def test_failures_in_a_traced_call_warn_when_it_runs():
+    A, C = draw(12, 8), draw(12, 2)
+    with pytest.warns(eagle.ConvergenceWarning, match="GradientDescent ended with status MAX"):
+        jax.block_until_ready(
+            jax.jit(lambda A, C: eagle.lstsq(A, C, method="gd", maxiter=2, rng=0).value)(A, C)
+        )
+
+
+def test_a_rank_about_to_change_is_warned_of():
+    A = jnp.diag(jnp.asarray([1.0, 1e-9]))
+    with pytest.warns(eagle.GradientWarning, match=r"condition number of A is 1.*e\+09"):
+        jax.block_until_ready(jax.grad(lambda A: eagle.pinv(A, rng=0).sum())(A))
+
+
+def test_bad_input_is_refused_while_tracing_where_shapes_tell():
+    A, B = jnp.eye(3, 2), jnp.ones((1, 2))
+    with pytest.raises(ValueError, match=r"^C with shape \(4, 1\) must have as many rows as A"):
+        jax.jit(lambda A: eagle.solve(A, B, jnp.ones((4, 1))).value)(A)
+    with pytest.raises(TypeError, match=r"^A is a traced array of jax and b is a numpy array"):
+        jax.jit(lambda A: eagle.lstsq(A, np.ones(3)).value)(A)
+    with pytest.raises(ValueError, match=r"truncates A, and that has no gradient"):
+        jax.grad(lambda A: eagle.pinv(A, rank=1).sum())(A)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"A with shape .* contains NaN"):
+        jax.block_until_ready(jax.jit(eagle.pinv)(jnp.full((2, 2), jnp.nan)))
+
+
+def test_equal_seeds_give_equal_traced_results():
+    A = draw(20, 8)
+
+    @jax.jit
+    def value(A):
+        return eagle.pinv(A, method="sketched", rng=1)
+
+    assert jnp.array_equal(value(A), value(A))
+
+
+def test_a_callback_sees_the_solve_but_not_the_gradient():
+    seen = []
+    A = draw(6, 4)
+    jax.grad(
+        lambda A: eagle.pinv(
+            A, method="eagle", rng=0, callback=lambda state: seen.append(state.iteration)
+        ).sum()
+    )(A)
+    assert seen == list(range(1, len(seen) + 1))
