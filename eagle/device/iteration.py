@@ -148,11 +148,11 @@ class Batch:
         due = self._due()
         gram = self._measure(due, pull, push) if due.any() else None
         gamma = np.broadcast_to(self.schedule.pair(self.cautious)[1], due.shape)
-        square = self._contract(pull, push, gamma)
+        self._contract(pull, push, gamma)
         conditioned = due & ~self.frozen
         if conditioned.any():
             self._condition(gram, conditioned)
-        self._judge(before, square)
+        self._judge(before)
         self.steps += 1
 
     def output(self) -> Any:
@@ -247,8 +247,8 @@ class Batch:
     def _put(self, name: str, where: Vector, values: Any) -> None:
         self.vectors[name] = np.where(where, values, self.vectors[name])
 
-    def _contract(self, pull: Any, push: Any, gamma: Vector) -> Vector:
-        """``D += gamma B A^H C``, ``C -= gamma A A^H C``; returns ``||A||_F^2``."""
+    def _contract(self, pull: Any, push: Any, gamma: Vector) -> None:
+        """``D += gamma B A^H C``, ``C -= gamma A A^H C``."""
         tools = self.sides.tools
         rows, columns = self.sides.shape
         step = tools.each(gamma * np.where(self.rho > 0, self.rho, 1.0))
@@ -265,8 +265,8 @@ class Batch:
             user, white = pull[:, :rows, :], pull[:, rows : rows + COUNT, :]
             starts = [self.B[:, :rows, :], self.B[:, rows : rows + COUNT, :]]
         block = (slice(None), slice(0, rows), slice(0, columns))
-        parts = [increment[block], self.D[block], user, white, self.A, *starts]
-        moved, size, user_left, left, square, *starts = tools.fetch(*map(tools.norm, parts))
+        parts = [increment[block], self.D[block], user, white, *starts]
+        moved, size, user_left, left, *starts = tools.fetch(*map(tools.norm, parts))
         if not starts:
             starts = [self.user_start, self.white_start]
         put = self.vectors
@@ -274,7 +274,6 @@ class Batch:
         put["change"] = _relative(moved, np.maximum(size, tools.eps * self.peak))
         put["left_before"] = self.left
         put["user_left"], put["left"] = _relative(user_left, starts[0]), _relative(left, starts[1])
-        return square**2 * self.rho
 
     def _condition(self, gram: Any, which: Vector) -> None:
         """``[A; B] <- [A; B] (I - eta A^H A) / mu`` for some; the others are multiplied by I."""
@@ -294,7 +293,7 @@ class Batch:
         self._put("rho", which, 1.0)
         self.lifts.append(np.where(which, eta, 0.0))
 
-    def _judge(self, before: Vector, square: Vector) -> None:
+    def _judge(self, before: Vector) -> None:
         """Decide for each matrix whether anything is left to gain."""
         eps, put = self.sides.tools.eps, self.vectors
         known = (before > 0) & (before < np.inf)
@@ -311,7 +310,10 @@ class Batch:
         done = stalled | (self.change * ratio <= np.where(used_up, 2 * eps, eps))
         put["settled"] = self.resolved & done
         gathered = self.settled & (self.lower > 0.9 * self.top)
-        self._put("rank", gathered, np.rint(square / self.top**2))
+        if gathered.any():
+            # A is a partial isometry now, and its squared norm the number of its singular values.
+            (size_of_A,) = self.sides.tools.fetch(self.sides.tools.norm(self.A))
+            self._put("rank", gathered, np.rint(size_of_A**2 * self.rho / self.top**2))
 
     def leaking(self) -> Vector:
         """Which of the matrices have a part of B outside the row space of A that spoils D."""

