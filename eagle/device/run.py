@@ -402,7 +402,8 @@ def _chosen(home: Home, method: Any, options: Options) -> Method:
         return Direct("svd") if options.special() else Eagle()
     if isinstance(chosen, Direct) and chosen.driver in ("gelsd", "svd"):
         return Direct("svd")
-    if not isinstance(chosen, Eagle) or chosen.schedule == "cholesky" or chosen.kernel != "blas":
+    settings = Eagle(chosen.schedule) if isinstance(chosen, Eagle) else None
+    if chosen != settings or settings == Eagle("cholesky"):
         raise ValueError(
             f"{chosen!r} computes on the CPU, and A is {home}: use method='auto', 'direct' or "
             "'eagle' with a schedule of matrix products, or move the arrays to the CPU"

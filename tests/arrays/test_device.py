@@ -231,7 +231,8 @@ def test_truncation_is_for_an_svd(device, option):
 
 def test_what_a_device_cannot_do_is_refused_with_what_to_use_instead(device):
     A = device.make(np.eye(3, 2))
-    for method in [*(set(eagle.METHODS) - {"eagle", "direct"}), eagle.Direct("lu")]:
+    mixed = eagle.Eagle(precision="mixed")
+    for method in [*(set(eagle.METHODS) - {"eagle", "direct"}), eagle.Direct("lu"), mixed]:
         with pytest.raises(ValueError, match=r"on the CPU, and A is .*: use method='auto', 'dir"):
             eagle.pinv(A, method=method)
     with pytest.raises(ValueError, match=r"Eagle\(schedule='cholesky'.* computes on the CPU"):
