@@ -402,15 +402,14 @@ def _chosen(home: Home, method: Any, options: Options) -> Method:
         return Direct("svd") if options.special() else Eagle()
     if isinstance(chosen, Direct) and chosen.driver in ("gelsd", "svd"):
         return Direct("svd")
-    settings = Eagle(chosen.schedule) if isinstance(chosen, Eagle) else None
-    if chosen != settings or settings == Eagle("cholesky"):
-        raise ValueError(
-            f"{chosen!r} computes on the CPU, and A is {home}: use method='auto', 'direct' or "
-            "'eagle' with a schedule of matrix products, or move the arrays to the CPU"
-        )
-    for option in sorted(options.special()):
-        raise ValueError(f"{option} cannot be honoured by {chosen!r}; use method='direct'")
-    return chosen
+    if isinstance(chosen, Eagle) and chosen == Eagle(chosen.schedule) != Eagle("cholesky"):
+        for option in sorted(options.special()):
+            raise ValueError(f"{option} cannot be honoured by {chosen!r}; use method='direct'")
+        return chosen
+    raise ValueError(
+        f"{chosen!r} computes on the CPU, and A is {home}: use method='auto', 'direct' or "
+        "'eagle' with a schedule of matrix products, or move the arrays to the CPU"
+    )
 
 
 def _result(
