@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import FixedLocator, NullLocator
 from sphinx.application import Sphinx
 
 import eagle
@@ -78,8 +80,7 @@ def landing() -> Figure:
     fall.set(xlabel="iteration", title="relative error of D", ylim=(1e-16, 10))
     fall.legend(frameon=False)
     for axes in (spectrum, fall):
-        axes.grid(True, color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
+        _plain(axes)
     return figure
 
 
@@ -125,7 +126,7 @@ def flow() -> Figure:
     arrow((4.69, 0.75), (4.69, 1.75), -0.6)
     axes.text(4.32, 1.25, "go on", ha="center", va="center", fontsize=8, rotation=90)
     axes.plot((8.0, 8.0, 2.9, 2.9), (0.39, 0.12, 0.12, 1.6), color="0.25", linewidth=1.5)
-    arrow((2.9, 1.5), (2.9, 2.11))
+    arrow((2.9, 1.5), (2.9, 2.34))
     axes.text(
         2.8, 0.75, "not accurate enough:\nauto's next choice", ha="right", va="center", fontsize=8
     )
@@ -135,7 +136,108 @@ def flow() -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[[], Figure]] = {"flow": flow, "landing": landing}
+def training() -> Figure:
+    """How the test error fell while the shipped models were trained."""
+    from eagle.transformer import load_run, pretrained, pretrained_path
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    colours: dict[str, str] = {}
+    for regime, seed in pretrained():
+        run = load_run(pretrained_path(regime, seed))
+        tests = [(record.step, record.test) for record in run.log if record.test is not None]
+        colour = colours.setdefault(regime, COLOURS[len(colours)])
+        label = regime if seed == 0 else None
+        axes.semilogy(*zip((0, run.untrained), *tests, strict=True), color=colour, label=label)
+    axes.set(xlabel="step", ylabel="mean squared error of D", xlim=(0, None))
+    axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def weights() -> Figure:
+    """What the weights of one model look like, layer by layer."""
+    from eagle.transformer import load_pretrained
+
+    model = load_pretrained("unconstrained", seed=0)
+    figure = Figure(figsize=(9, 4.9), layout="constrained")
+    rows = {"W_QK": model.W_QK, "W_VP": model.W_VP}
+    for line, (name, matrices) in zip(figure.subplots(2, 4), rows.items(), strict=True):
+        for layer, (axes, W) in enumerate(zip(line, matrices[:, 0].detach().numpy(), strict=True)):
+            size = np.abs(W).max()
+            axes.imshow(W, cmap="RdBu_r", vmin=-size, vmax=size)
+            axes.axhline(17.5, color="0.3", linewidth=0.8, linestyle=":")
+            axes.axvline(17.5, color="0.3", linewidth=0.8, linestyle=":")
+            axes.set(xticks=(), yticks=(), title=f"layer {layer}, up to {size:.2g}")
+        line[0].set_ylabel(name, fontsize=12)
+    return figure
+
+
+def constants() -> Figure:
+    """The two constants of every layer against the norm of A there: the paper's law."""
+    from eagle.transformer import extract, load_pretrained
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    conditioning, contracting = figure.subplots(1, 2, sharey=True)
+    rules = [extract(load_pretrained("unconstrained", seed=seed)) for seed in range(3)]
+    layers = [layer for rule in rules for layer in rule.layers]
+    norms = np.array([layer.norm for layer in layers])
+    line = np.geomspace(norms.min(), norms.max(), 2)
+    for axes, name, steps, constant in (
+        (conditioning, "eta", [layer.eta_step for layer in layers], 1.0),
+        (contracting, "gamma", [layer.gamma_step for layer in layers], 1.92),
+    ):
+        used = np.array(steps) > 0  # the last layer conditions nothing
+        axes.loglog(line, constant * line**-2.0, color="0.6", label=f"{constant:g} / norm²")
+        axes.loglog(norms[used], np.array(steps)[used], "o", color=COLOURS[0], label="learned")
+        axes.set(xlabel="largest norm of A in a batch", title=f"{name}, as applied")
+        axes.xaxis.set_major_locator(FixedLocator((0.5, 1, 2, 4, 8)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.legend(frameon=False)
+        _plain(axes)
+    return figure
+
+
+def rounds() -> Figure:
+    """Rounds of the distributed methods against the diversity of the machines' data."""
+    import eagle.distributed as many
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    alphas = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
+    methods = {"eagle": "paper's rule", "apc": "apc", "krylov": "krylov"}
+    for i, (method, name) in enumerate(methods.items()):
+        counts = []
+        for alpha in alphas:
+            shards = many.shards_with_diversity(alpha, 4, rng=0)
+            result = many.simulate(
+                shards.A, shards.B, shards.C, method=method, rtol=1e-8, rng=0, maxiter=20_000
+            )
+            counts.append(result.rounds)
+        axes.loglog(alphas, counts, marker="osD"[i], color=COLOURS[i], label=name)
+    axes.invert_xaxis()
+    axes.set(xlabel="diversity, 1 where all machines see the same directions", ylabel="rounds")
+    axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    """A grid, and no frame where nothing is."""
+    axes.grid(True, color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+PICTURES: dict[str, Callable[[], Figure]] = {
+    "constants": constants,
+    "flow": flow,
+    "landing": landing,
+    "rounds": rounds,
+    "training": training,
+    "weights": weights,
+}
 
 
 def draw(app: Sphinx) -> None:
