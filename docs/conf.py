@@ -8,7 +8,6 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.pycode import ModuleAnalyzer
 
 import eagle
 
@@ -82,20 +81,21 @@ def leave_out(
     return True if re.fullmatch(r"set_\w+_request", name) else None
 
 
-def find_source(app: Sphinx, module: str) -> tuple[str, dict[str, tuple[str, int, int]]] | None:
-    """Leave out the one name that is documented under another module than its neighbours.
+def mend_backlinks(
+    app: Sphinx, page: str, template: str, context: dict[str, object], doctree: object
+) -> None:
+    """Lead from sources to pages of the reference, each of which has one subject.
 
-    The source pages of viewcode would link to its description under their module.
+    viewcode takes all that a module defines to be documented under one name, and gets anchors
+    wrong where some of it is exported by `eagle` itself.
     """
-    if module != "eagle.completion":
-        return None
-    analyzer = ModuleAnalyzer.for_module(module)
-    tags = {name: tag for name, tag in analyzer.find_tags().items() if name != "Group"}
-    return analyzer.code, tags
+    if page.startswith("_modules/"):
+        link = r'(class="viewcode-back" href="[^"#]*/api/[^"#]*)#[^"]*"'
+        context["body"] = re.sub(link, r'\1"', str(context.get("body", "")))
 
 
 def setup(app: Sphinx) -> None:
     """Register the above."""
     app.connect("doctree-read", number_citations, priority=900)
     app.connect("autodoc-skip-member", leave_out)
-    app.connect("viewcode-find-source", find_source)
+    app.connect("html-page-context", mend_backlinks)
