@@ -180,6 +180,17 @@ def test_site_check_finds_what_is_broken(tmp_path: Path) -> None:
         assert complaint in check(whole + body)
 
 
+@pages
+def test_fractions_have_braces(page: Path) -> None:
+    # What makes MathML of the formulas reads \frac12 x as 12 over x.
+    assert not re.findall(r"\\[td]?frac[^{]", page.read_text(encoding="utf-8"))
+
+
+def test_citation_has_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {eagle.__version__}\n" in citation
+
+
 def test_changelog_has_this_version() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## {re.escape(eagle.__version__)}\b", changes, re.MULTILINE)
