@@ -6,6 +6,7 @@ that `site.css` names, DejaVu Serif steps in, which comes with matplotlib.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -18,15 +19,24 @@ from sphinx.writers.html5 import HTML5Translator
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSerif.ttf")
 
 
+def as_mathml(formula: str, *, block: bool) -> str:
+    """MathML, in which bars stand as close to what is between them as brackets do."""
+    return re.sub(
+        r"<mo([^>]*)>([|∥‖])</mo>",
+        r'<mo\1 lspace="0" rspace="0">\2</mo>',
+        tex2mathml(formula, as_block=block),
+    )
+
+
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
     """A formula in a line."""
-    self.body.append(tex2mathml(node.astext(), as_block=False))
+    self.body.append(as_mathml(node.astext(), block=False))
     raise nodes.SkipNode
 
 
 def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """A formula by itself."""
-    self.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="formula">{as_mathml(node.astext(), block=True)}</div>')
     raise nodes.SkipNode
 
 

@@ -18,6 +18,7 @@ from eagle.plotting import COLOURS
 from eagle.schedule import Minimax, largest
 
 FOLDER = Path(__file__).parent / "_pictures"
+WIDTH = 7.0  # inches: letters are still readable when a phone shrinks the picture
 
 
 def waves(size: int = 160, rank: int = 12) -> np.ndarray:
@@ -52,7 +53,7 @@ def landing() -> Figure:
         eta, _ = schedule.pair(s.min())
         spectra.append(s * (1 - eta * s**2) / largest(eta))
 
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.9), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.05))
     shown = (0, 2, 4, 12)
     for axes, step in zip(top.subplots(1, len(shown)), shown, strict=True):
@@ -72,7 +73,7 @@ def landing() -> Figure:
         axes.set(xticks=(), yticks=(), title=f"{step} iterations" if step else "D is hidden")
     spectrum, fall = bottom.subplots(1, 2)
     spectrum.semilogy(np.array(spectra), color=COLOURS[0], linewidth=1.2)
-    spectrum.set(xlabel="iteration", title="singular values of A, as the schedule lifts them")
+    spectrum.set(xlabel="iteration", title="singular values of A, being lifted")
     fall.semilogy(errors, color=COLOURS[1], linewidth=2, label="error")
     fall.semilogy(
         np.arange(1, len(estimates) + 1), estimates, "o", color=COLOURS[2], label="estimated"
@@ -86,7 +87,7 @@ def landing() -> Figure:
 
 def flow() -> Figure:
     """A solve, from the blocks to the result, as `eagle.api` and `eagle.driver` run it."""
-    figure = Figure(figsize=(9, 3.9))
+    figure = Figure(figsize=(WIDTH, 3.9 * WIDTH / 9))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 9), ylim=(0, 3.9))
     axes.axis("off")
@@ -97,8 +98,8 @@ def flow() -> Figure:
         )
         patch.set_linewidth(1.8)
         axes.add_patch(patch)
-        axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=11, fontweight="bold")
-        axes.text(x, y - 0.17, says, ha="center", va="center", fontsize=8)
+        axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=10, fontweight="bold")
+        axes.text(x, y - 0.17, says, ha="center", va="center", fontsize=7.5)
 
     def arrow(start: tuple[float, float], end: tuple[float, float], bend: float = 0.0) -> None:
         style = {"arrowstyle": "-|>", "color": "0.25", "linewidth": 1.5, "mutation_scale": 14}
@@ -130,9 +131,8 @@ def flow() -> Figure:
     axes.text(
         2.8, 0.75, "not accurate enough:\nauto's next choice", ha="right", va="center", fontsize=8
     )
-    axes.text(0.9, 3.3, "checked and scaled", ha="center", va="center", fontsize=8)
-    axes.text(2.9, 3.3, "what to try, and why", ha="center", va="center", fontsize=8)
-    axes.text(6.82, 3.3, "probes are\nappended", ha="right", va="center", fontsize=8)
+    axes.text(0.9, 3.3, "checked and scaled", ha="center", va="center", fontsize=7.5)
+    axes.text(2.9, 3.3, "what to try, and why", ha="center", va="center", fontsize=7.5)
     return figure
 
 
@@ -140,7 +140,7 @@ def training() -> Figure:
     """How the test error fell while the shipped models were trained."""
     from eagle.transformer import load_run, pretrained, pretrained_path
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.subplots()
     colours: dict[str, str] = {}
     for regime, seed in pretrained():
@@ -160,7 +160,7 @@ def weights() -> Figure:
     from eagle.transformer import load_pretrained
 
     model = load_pretrained("unconstrained", seed=0)
-    figure = Figure(figsize=(9, 4.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     rows = {"W_QK": model.W_QK, "W_VP": model.W_VP}
     for line, (name, matrices) in zip(figure.subplots(2, 4), rows.items(), strict=True):
         for layer, (axes, W) in enumerate(zip(line, matrices[:, 0].detach().numpy(), strict=True)):
@@ -177,7 +177,7 @@ def constants() -> Figure:
     """The two constants of every layer against the norm of A there: the paper's law."""
     from eagle.transformer import extract, load_pretrained
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     conditioning, contracting = figure.subplots(1, 2, sharey=True)
     rules = [extract(load_pretrained("unconstrained", seed=seed)) for seed in range(3)]
     layers = [layer for rule in rules for layer in rule.layers]
@@ -203,7 +203,7 @@ def rounds() -> Figure:
     """Rounds of the distributed methods against the diversity of the machines' data."""
     import eagle.distributed as many
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.subplots()
     alphas = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
     methods = {"eagle": "paper's rule", "apc": "apc", "krylov": "krylov"}
@@ -246,7 +246,7 @@ def draw(app: Sphinx) -> None:
     for name, picture in PICTURES.items():
         path = FOLDER / f"{name}.png"
         if not path.exists() or path.stat().st_mtime < Path(__file__).stat().st_mtime:
-            picture().savefig(path, dpi=160)
+            picture().savefig(path, dpi=200)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
