@@ -53,6 +53,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
     "abort_on_example_error": True,
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("eagle",),
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
