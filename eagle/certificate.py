@@ -187,7 +187,7 @@ def judge_many(
     Parameters
     ----------
     sizes : dict of ndarray (N,)
-        Frobenius norms, by the names of `eagle.kernels.batched.SIZES`; with a ridge also of the
+        Frobenius norms, by the names of ``eagle.kernels.batched.SIZES``; with a ridge also of the
         columns that measure the inconsistency of the user's own B, as ``"..._plain"``.
     eps : float
         Of the dtype that was computed in.

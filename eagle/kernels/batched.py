@@ -72,7 +72,7 @@ def least_squares(
     value : ndarray (N, d', n')
     ranks : ndarray of int (N,)
     sizes : dict of ndarray (N,)
-        Frobenius norms of values and probes, by the names of `SIZES`.
+        Frobenius norms of values and probes, by the names of ``SIZES``.
 
     Notes
     -----
