@@ -5,7 +5,7 @@ With ``G`` the gradient with respect to D, and::
     U = B^H G,   Z = A^{+H} U,   Q = A^+ C,   V = A^+ Z,   Y = A^{+H} Q
 
 the differential ``dA^+ = -A^+ dA A^+ + A^+ A^{+H} dA^H (I - A A^+) + (I - A^+ A) dA^H A^{+H} A^+``
-[1]_ gives the gradients::
+(Golub and Pereyra) gives the gradients::
 
     B:  G Q^H
     C:  Z
@@ -18,11 +18,6 @@ same once more. With a ridge the same formulas hold for ``[A; sqrt(ridge) I]`` a
 full column rank whatever the rank of A is, so that the gradient exists everywhere.
 
 Where the rank changes, ``A^+`` is not even continuous, and no formula can help.
-
-References
-----------
-.. [1] Golub, Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems
-   whose variables separate", SIAM J. Numer. Anal. 10(2), 1973, Theorem 4.3.
 """
 
 from __future__ import annotations
@@ -95,7 +90,7 @@ def pullback(
     rank: int | None = None,
     needs: Needs = (True, True, True),
 ) -> tuple[Any, Any, Any]:
-    """Gradients with respect to A, B and C.
+    """Gradients with respect to A, B and C, from the derivative of ``A^+`` in [1]_.
 
     Parameters
     ----------
@@ -118,6 +113,11 @@ def pullback(
     -------
     tuple of array or None
         In the shapes of the blocks.
+
+    References
+    ----------
+    .. [1] Golub, Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
+       problems whose variables separate", SIAM J. Numer. Anal. 10(2), 1973, theorem 4.3.
     """
     A, B, C = blocks
     d, n = A.shape[-2:]
