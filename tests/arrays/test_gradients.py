@@ -8,6 +8,8 @@ import weakref
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
 import eagle
@@ -100,6 +102,29 @@ def test_the_gradient_has_a_gradient(case, ridge):
     assert gradgradcheck(lambda L, R: eagle.pinv(L @ R, ridge=ridge, rng=0), (L, R))
 
 
+@given(
+    d=st.integers(1, 6),
+    n=st.integers(1, 6),
+    rank=st.integers(1, 6),
+    rows=st.integers(1, 3),
+    columns=st.integers(1, 3),
+    dtype=st.sampled_from([torch.float64, torch.complex128]),
+    ridge=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 2**16),
+)
+def test_any_shape_and_rank(d, n, rank, rows, columns, dtype, ridge, seed):
+    """Along a direction that keeps the rank, from factors with orthonormal columns."""
+    rank = min(rank, d, n)
+    L = torch.linalg.qr(draw(d, rank, dtype=dtype, seed=seed)).Q.detach().requires_grad_()
+    R = torch.linalg.qr(draw(n, rank, dtype=dtype, seed=seed)).Q.mH.detach().requires_grad_()
+    B, C = draw(rows, n, dtype=dtype, seed=seed), draw(d, columns, dtype=dtype, seed=seed)
+    assert gradcheck(
+        lambda L, R, B, C: eagle.solve(L @ R, B, C, ridge=ridge, rng=0).value,
+        (L, R, B, C),
+        fast_mode=True,
+    )
+
+
 @pytest.mark.parametrize("which", ["A", "B", "C", "BC"])
 @over_ridges
 @over_cases
@@ -109,8 +134,8 @@ def test_only_what_is_asked_for_gets_a_gradient(case, ridge, which):
     blocks = {"A": (L @ R).detach(), "B": draw(2, n, seed=2), "C": draw(d, 1, seed=3)}
     every = {name: block.detach().clone().requires_grad_() for name, block in blocks.items()}
     some = {name: block.detach().requires_grad_(name in which) for name, block in blocks.items()}
-    for given in (every, some):
-        eagle.solve(*given.values(), ridge=ridge, rng=0).value.square().sum().backward()
+    for inputs in (every, some):
+        eagle.solve(*inputs.values(), ridge=ridge, rng=0).value.square().sum().backward()
     for name, block in some.items():
         if name in which:
             assert relative_error(block.grad, every[name].grad) <= tolerance(float, 100)
