@@ -18,16 +18,9 @@ def library(request) -> Library:
         yield found
 
 
-@pytest.fixture(params=DEVICES)
-def device(request) -> Library:
-    """Every library where `eagle.device` has to compute."""
-    with DEVICES[request.param]() as found:
-        yield found
-
-
 @pytest.fixture(params=[name for name in DEVICES if name != "jax"])
-def quick_device(request) -> Library:
-    """Those of them that do not compile every function for every shape."""
+def device(request) -> Library:
+    """Where `eagle.device` has to compute; jax, which compiles for every shape, has few tests."""
     with DEVICES[request.param]() as found:
         yield found
 

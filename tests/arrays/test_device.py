@@ -41,8 +41,7 @@ def batch(shape, **settings):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rank", [None, 1, 5])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_easy_problems_are_solved_to_the_floor(quick_device, shape, rank, dtype, method):
-    device = quick_device
+def test_easy_problems_are_solved_to_the_floor(device, shape, rank, dtype, method):
     given = system(shape, rank=rank, condition=4 if rank != 1 else 1, dtype=dtype, seed=1)
     result = eagle.solve(*sent(device, given), method=method, rng=0)
     assert result.converged
@@ -121,8 +120,7 @@ def test_every_function_and_a_ridge(device, method):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_function_for_a_rank_that_is_not_full(quick_device, shape):
-    device = quick_device
+def test_every_function_for_a_rank_that_is_not_full(device, shape):
     given = system(shape, rank=6, condition=100, kind="both inconsistent")
     A, B, C = sent(device, given)
     options = {"method": "eagle", "rng": 1}
@@ -135,9 +133,8 @@ def test_every_function_for_a_rank_that_is_not_full(quick_device, shape):
 
 
 @pytest.mark.parametrize("shape", [(60, 60), (80, 60), (60, 80)])
-def test_the_restart_is_what_saves_inconsistent_blocks(quick_device, shape, monkeypatch):
+def test_the_restart_is_what_saves_inconsistent_blocks(device, shape, monkeypatch):
     """Without it, from the other side, the same problems come out much worse."""
-    device = quick_device
     systems = [
         system(shape, rank=20, condition=1e6, kind="both inconsistent", seed=seed)
         for seed in range(3)
@@ -385,6 +382,17 @@ def test_any_consistent_batch(shape, leading, rank, condition, dtype, method, se
     assert result.converged
     for value, each in zip(values, systems, strict=True):
         assert relative_error(value, each.value) <= tolerance(dtype, condition)
+
+
+@pytest.mark.parametrize(("method", "dtype"), [("eagle", np.float64), ("direct", np.float32)])
+def test_jax_computes_where_its_arrays_are(method, dtype):
+    given = system("tall", condition=10, rank=5, dtype=dtype)
+    with DEVICES["jax"]() as device:
+        result = eagle.solve(*sent(device, given), method=method, rng=0)
+        assert result.converged
+        assert isinstance(result.value, device.kind)
+        assert result.value.dtype == dtype
+        assert relative_error(device.numpy(result.value), given.value) <= tolerance(dtype, 10)
 
 
 def test_the_module_that_runs_is_the_one_that_is_documented():
