@@ -213,6 +213,11 @@ def finish(figure: Any, all_axes: Sequence[Any], *, legend: bool = True, columns
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.title.set_fontsize(10)
+        for axis, enough in ((axes.xaxis, 1), (axes.yaxis, 2)):
+            low, high = axis.get_view_interval()
+            powers = sum(low <= tick <= high for tick in axis.get_majorticklocs())
+            if axis.get_scale() == "log" and powers >= enough:
+                axis.set_minor_formatter("")  # labels between powers of ten would overlap
         handles, labels = axes.get_legend_handles_labels()
         for handle, label in zip(handles, labels, strict=True):
             entries.setdefault(label, handle)

@@ -29,7 +29,7 @@ MACHINES = (1, 3, 5, 8)
 def draw(setting: Setting) -> Drawing:
     """Error against rounds, one panel for each number of machines."""
     d = setting.pick(1000, 100)
-    figure, axes = panels(len(MACHINES), width=3.0, sharey=True)
+    figure, axes = panels(len(MACHINES), width=3.0, sharex=True, sharey=True)
     rows, points = [], []
     for ax, machines in zip(axes, MACHINES, strict=True):
         shards = many.shards_with_diversity(1, machines, d=d, columns=d, rng=setting.seed)

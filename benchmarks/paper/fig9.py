@@ -20,10 +20,11 @@ def draw(setting: Setting) -> Drawing:
     models = setting.models
     trained = models.run("unconstrained", 0).model
     figure, axes = panels(4, 2, width=2.4, height=2.4)
-    for half, model in enumerate((trained, quantised(trained))):
+    halves = {"trained": trained, "two values": quantised(trained)}
+    for half, (how, model) in enumerate(halves.items()):
         for layer in LAYERS:
             W = model.W_QK[layer, 0].detach().numpy()
-            picture(axes[4 * half + layer], W, f"W_QK, layer {layer}")
+            picture(axes[4 * half + layer], W, f"layer {layer}, {how}")
     rows = [
         {
             "regime": regime,
