@@ -130,7 +130,7 @@ def judge(rows: Rows) -> list[Check]:
             "sketches see the large directions again",
         ),
         Check(
-            "an iteration at r = n/8 costs 5/21 of one at r = n (within a factor of 2)",
+            "an iteration at r = n/8 costs 5/21 of one at r = n (within a factor of 2, or less)",
             f"one at n/8 costs {share:.2f} of one at n ({milliseconds} ms at n/8, n/4, n/2, n)",
             bool(share <= 2 * SHARE),
         ),

@@ -132,7 +132,7 @@ def judge(rows: Rows) -> list[Check]:
     exact, over = (number(rows, "last", what=name) for name in list(PAIRS)[1:])
     checks.append(
         Check(
-            "the constants that training finds, (1, 1.9), are step sizes for any matrix",
+            "(eta, gamma) = (1, 1.9), as training finds them, in Algorithm 1",
             f"(1, 1.9) stalls at a squared error of {exact:.1e} with the exact norm, and reaches "
             f"{over:.1e} with one over-estimated by sqrt(1.9)",
             exact <= TARGET,
