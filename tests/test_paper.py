@@ -196,7 +196,8 @@ AGREEING: dict[str, list[dict[str, Any]]] = {
     ],
     "fig9": [{"regime": "any", "trained": 1e-3, "quantised": 1.05e-3}],
     "fig10": [
-        {"regime": regime, "constant": name, "slope": -2.02, "at_norm_1": value}
+        {"regime": regime, "constant": name, "slope": -2.02, "standard_error": 0.01}
+        | {"at_norm_1": value}
         for regime in ("unconstrained", "distributed")
         for name, value in (("eta", 1.05), ("gamma", 2.0))
     ],

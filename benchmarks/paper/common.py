@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "Setting",
     "Verdict",
+    "about",
     "finish",
     "number",
     "panels",
