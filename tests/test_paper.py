@@ -119,6 +119,23 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments: list[str], named: st
     assert named in run.stderr
 
 
+def test_retraining_draws_the_new_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from benchmarks import pretrain
+    from eagle.transformer import TrainConfig
+
+    brief = TrainConfig.paper("unconstrained", steps=20, batch=32, test_every=10)
+    monkeypatch.setattr(pretrain, "configurations", lambda: {"unconstrained-0": brief})
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    runs, folder = tmp_path / "runs", tmp_path / "figures"
+    assert main(["fig2", "--retrain", str(runs), "--output", str(folder)]) == 0
+    with (folder / "fig2-curves.csv").open(encoding="utf-8", newline="") as file:
+        points = list(csv.DictReader(file))
+    assert {point["regime"] for point in points} == {"unconstrained"}
+    assert [int(point["step"]) for point in points] == [0, 10, 20]
+
+
 # -- verdicts --------------------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         epilog="names: all, " + ", ".join(registry.names()),
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="all, or some of those below")
-    parser.add_argument("--quick", action="store_true", help="small sizes, few runs: minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few runs: a minute")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers")
     parser.add_argument("--output", type=Path, default=Path("figures"), metavar="DIR")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of SuiteSparse matrices")

@@ -82,6 +82,7 @@ def follow(
         watching += time.perf_counter() - now
         return errors[-1] <= target
 
+    # rtol = 0: the target decides, or that nothing is left to gain.
     options = {"maxiter": maxiter, "rtol": 0.0, "rng": seed, "callback": watch} | options
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -168,7 +169,6 @@ def measure(
     labels: Sequence[str],
     *,
     methods: dict[str, tuple[Any, int]] | None = None,
-    target: float = TARGET,
 ) -> list[Band]:
     """Bands of some methods on some problems; of those that take seconds a run, on a few.
 
@@ -178,16 +178,13 @@ def measure(
     for label in labels:
         if label in DRIVERS:
             lapack(problems[0], label)  # the first call loads it
-            bands.append(average(label, [lapack(problem, label) for problem in problems], target))
+            bands.append(average(label, [lapack(problem, label) for problem in problems]))
             continue
         method, maxiter = (METHODS | (methods or {}))[label]
         follow(problems[0], method, min(maxiter, 3), 0)  # the first call warms up
         chosen = problems[:SLOW] if label.startswith(("CG", "GD", "SGD")) else problems
-        curves = [
-            follow(problem, method, maxiter, seed, target=target)
-            for seed, problem in enumerate(chosen)
-        ]
-        bands.append(average(label, curves, target))
+        curves = [follow(problem, method, maxiter, seed) for seed, problem in enumerate(chosen)]
+        bands.append(average(label, curves))
     return bands
 
 
@@ -201,12 +198,8 @@ def draw_bands(
         low, median, high = (np.maximum(y, floor) for y in (band.low, band.median, band.high))
         if median[0] <= TARGET:  # no curve to see
             if band.label not in DRIVERS or against == "seconds":
-                point = {
-                    "marker": SYMBOLS.get(band.label, "D"),
-                    "markersize": 8,
-                    "linestyle": "none",
-                }
-                axes.plot(x[:1], median[:1], **(look | point | {"linestyle": "none"}))
+                look |= {"linestyle": "none", "marker": SYMBOLS.get(band.label, "D")}
+                axes.plot(x[:1], median[:1], markersize=8, **look)
             continue
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
         axes.plot(x, median, linewidth=1.8, **look)
