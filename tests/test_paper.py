@@ -429,6 +429,22 @@ def test_trained_constants_stall_with_the_exact_norm() -> None:
     assert errors(problem, TRAINED, 60, np.sqrt(1.9))[-1] <= curves.TARGET
 
 
+@pytest.mark.parametrize("regime", ["unconstrained", "distributed"])
+def test_products_of_constants_are_those_of_the_weights(regime: str) -> None:
+    from benchmarks.paper.training import products
+
+    models = Setting().models
+    model, rule = models.run(regime, 0).model, models.rule(regime, 0, False)
+    visible, hidden = model.config.machine_features
+    for layer in (0, 1):
+        W_QK = model.W_QK[layer, 0].detach().numpy()
+        W_VP = model.W_VP[layer, 0].detach().numpy()  # what the first machine keeps comes first
+        a1 = np.diag(W_QK)[:visible].mean()
+        a2 = np.diag(W_VP)[:visible].mean()
+        a3 = np.diag(W_VP)[visible : visible + hidden].mean()
+        assert products(rule, layer) == pytest.approx((-a1 * a2, -a1 * a3), rel=0.05)
+
+
 @pytest.mark.parametrize("kind", ["Student-t(4) factors", "sparse Rademacher", "clustered"])
 def test_kinds_of_data_have_the_answer_they_say(kind: str) -> None:
     from benchmarks.paper.fig19 import problem

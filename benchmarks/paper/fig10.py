@@ -21,7 +21,7 @@ from benchmarks.paper.common import (
     panels,
     style,
 )
-from benchmarks.paper.training import LAYERS
+from benchmarks.paper.training import LAYERS, products
 
 CLAIM = (
     "a1 a2 ~ eta |A|^-2 and a1 a3 ~ gamma |A|^-2 (up to sign), with eta about 1 and gamma about "
@@ -37,9 +37,10 @@ def draw(setting: Setting) -> Drawing:
     figure, axes = panels(2, width=4.4, height=3.6)
     rows, points = [], []
     for index, regime in enumerate(("unconstrained", "distributed", "estimation")):
-        for ax, name, layers in zip(axes, WANTED, (LAYERS[:3], LAYERS), strict=True):
+        for which, (ax, name) in enumerate(zip(axes, WANTED, strict=True)):
+            layers = LAYERS if name == "gamma" else LAYERS[:-1]  # the last one needs no A
             found = [
-                (rule.layers[k].norm, getattr(rule.layers[k], f"{name}_step"))
+                (rule.layers[k].norm, products(rule, k)[which])
                 for rule in setting.models.rules(regime)
                 for k in layers
             ]

@@ -1,7 +1,7 @@
 """Figure 11: one ratio of the two constants in every layer.
 
 What the paper's figure shows is not known to us. Drawn is what its text states about the constants:
-the ratio ``gamma / eta = a1 a3 / (a1 a2)`` of every layer, and what the prediction loses when
+the ratio ``a1 a3 / (a1 a2)`` of every layer, and what the prediction loses when
 ``a1 a3 = 1.92 a1 a2`` is imposed on the rule read out of the unconstrained models (the last layer,
 where eta has no effect, keeps its gamma). The squared error is that between the predictions of the
 tied rule and the transformer's.
@@ -25,6 +25,7 @@ from benchmarks.paper.common import (
     select,
     style,
 )
+from benchmarks.paper.training import LAYERS, products
 from benchmarks.transformer import Models
 from eagle.plotting import COLOURS
 from eagle.transformer import Rule, sample_batch
@@ -47,14 +48,14 @@ def draw(setting: Setting) -> Drawing:
         for seed, rule in zip(
             setting.models.seeds(regime), setting.models.rules(regime), strict=True
         ):
-            ratios = [layer.gamma / layer.eta for layer in rule.layers[:-1]]
+            ratios = [gamma / eta for eta, gamma in (products(rule, k) for k in LAYERS[:-1])]
             left.plot(ratios, marker=marker(index), **style(regime, index))
             points += [
                 {"regime": regime, "seed": seed, "layer": k, "ratio": r}
                 for k, r in enumerate(ratios)
             ]
     left.axhline(RATIO, color="0.5", linewidth=1)
-    left.set(xlabel="layer", ylabel="gamma / eta", xticks=range(3), title="the paper: 1.92 (grey)")
+    left.set(xlabel="layer", ylabel="a1 a3 / (a1 a2)", xticks=range(3), title="grey: 1.92")
     for seed in setting.models.seeds("unconstrained"):
         ratios = [row["ratio"] for row in select(points, regime="unconstrained", seed=seed)]
         errors = _tied(setting.models, seed)

@@ -8,9 +8,10 @@ import numpy as np
 
 from benchmarks.paper.common import Check, Drawing, Rows, Setting, panels
 from benchmarks.transformer import Models
+from eagle.transformer import Rule
 from eagle.transformer.config import REGIMES
 
-__all__ = ["LAYERS", "REGIMES", "layers", "on_pattern", "picture", "weights"]
+__all__ = ["LAYERS", "REGIMES", "layers", "on_pattern", "picture", "products", "weights"]
 
 LAYERS = range(4)
 ZERO = 0.05  # an eigenvalue below this much of the largest is zero
@@ -35,6 +36,16 @@ def layers(models: Models, regime: str) -> Rows:
         for seed, rule in zip(models.seeds(regime), models.rules(regime), strict=True)
         for index, layer in enumerate(rule.layers)
     ]
+
+
+def products(rule: Rule, layer: int) -> tuple[float, float]:
+    """``-a1 a2`` and ``-a1 a3`` of a layer.
+
+    The rule averages C and D over machines, attention adds: its gamma is that of all machines.
+    """
+    found, config = rule.layers[layer], rule.config
+    machines = config.machines if config.regime == "distributed" else 1
+    return found.eta_step, found.gamma_step / machines
 
 
 def on_pattern(rows: Rows, claim: str, why: str = "") -> Check:
