@@ -125,7 +125,7 @@ def test_retraining_draws_the_new_models(tmp_path: Path, monkeypatch: pytest.Mon
     from benchmarks import pretrain
     from eagle.transformer import TrainConfig
 
-    brief = TrainConfig.paper("unconstrained", steps=20, batch=32, test_every=10)
+    brief = TrainConfig.paper("unconstrained", steps=20, batch=32, test_every=20)
     monkeypatch.setattr(pretrain, "configurations", lambda: {"unconstrained-0": brief})
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     runs, folder = tmp_path / "runs", tmp_path / "figures"
@@ -133,7 +133,7 @@ def test_retraining_draws_the_new_models(tmp_path: Path, monkeypatch: pytest.Mon
     with (folder / "fig2-curves.csv").open(encoding="utf-8", newline="") as file:
         points = list(csv.DictReader(file))
     assert {point["regime"] for point in points} == {"unconstrained"}
-    assert [int(point["step"]) for point in points] == [0, 10, 20]
+    assert [int(point["step"]) for point in points] == [0, 20]
 
 
 # -- verdicts --------------------------------------------------------------------------------
@@ -437,12 +437,14 @@ def test_products_of_constants_are_those_of_the_weights(regime: str) -> None:
     model, rule = models.run(regime, 0).model, models.rule(regime, 0, False)
     visible, hidden = model.config.machine_features
     for layer in (0, 1):
-        W_QK = model.W_QK[layer, 0].detach().numpy()
-        W_VP = model.W_VP[layer, 0].detach().numpy()  # what the first machine keeps comes first
+        W_QK, W_VP = model.W_QK[layer, 0].detach().numpy(), model.W_VP[layer].detach().numpy()
+        width = visible + hidden  # of what a machine gets from another
+        blocks = W_VP.reshape(len(W_VP), width, -1, width).transpose(0, 2, 1, 3)
+        own = np.array([row[h] for h, row in enumerate(blocks)])
         a1 = np.diag(W_QK)[:visible].mean()
-        a2 = np.diag(W_VP)[:visible].mean()
-        a3 = np.diag(W_VP)[visible : visible + hidden].mean()
-        assert products(rule, layer) == pytest.approx((-a1 * a2, -a1 * a3), rel=0.05)
+        a2 = np.diagonal(own, axis1=-2, axis2=-1)[:, :visible].mean()
+        a3 = np.diagonal(blocks, axis1=-2, axis2=-1)[..., visible:].mean()
+        assert products(rule, layer) == pytest.approx((-a1 * a2, -a1 * a3), rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ["Student-t(4) factors", "sparse Rademacher", "clustered"])
