@@ -89,6 +89,7 @@ def test_every_status_says_what_to_do():
         "STOPPED_BY_CALLBACK",
         "STAGNATED",
         "NONFINITE",
+        "TRACED",
     }
     assert len({status.advice for status in Status}) == len(names)
     for status in Status:
