@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -90,6 +91,7 @@ class ModulesDirective(Generated):
             path = source_of(name)
             tree = ast.parse(path.read_text(encoding="utf-8"))
             sentence = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
+            sentence = re.sub("`+", "``", sentence)  # not every module has a page to link to
             used = ", ".join(f"``{other}``" for other in uses(tree, name))
             rows.append((f"``{name}``", sentence, used or "nothing"))
         return table(("module", "what it is", "uses"), rows)
