@@ -40,6 +40,18 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_punctuation(app: Sphinx, document: nodes.document) -> None:
+    """Keep a formula and the comma after it on one line, which browsers do for words only."""
+    for formula in list(document.findall(nodes.math)):
+        parent, place = formula.parent, formula.parent.index(formula)
+        after = parent[place + 1] if place + 1 < len(parent) else None
+        marks = re.match(r"[,.;:!?)]+", after.astext()) if isinstance(after, nodes.Text) else None
+        if marks:
+            together = nodes.inline("", "", formula.deepcopy(), nodes.Text(marks[0]))
+            together["classes"].append("unbroken")
+            parent[place : place + 2] = [together, nodes.Text(after.astext()[marks.end() :])]
+
+
 def copy_font(app: Sphinx, exception: Exception | None) -> None:
     """Put the font where the style sheet looks for it."""
     if exception is None and app.builder.format == "html":
@@ -49,5 +61,6 @@ def copy_font(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the renderer, ``html_math_renderer = "mathml"``."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("doctree-read", keep_punctuation)
     app.connect("build-finished", copy_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
