@@ -311,9 +311,17 @@ class Batch:
         put["settled"] = self.resolved & done
         gathered = self.settled & (self.lower > 0.9 * self.top)
         if gathered.any():
-            # A is a partial isometry now, and its squared norm the number of its singular values.
-            (size_of_A,) = self.sides.tools.fetch(self.sides.tools.norm(self.A))
-            self._put("rank", gathered, np.rint(size_of_A**2 * self.rho / self.top**2))
+            self._put("rank", gathered, self._rank())
+
+    def _rank(self) -> Vector:
+        """How many singular values of partial isometries are 1, see `eagle.methods.eagle`."""
+        tools, (d, n), scale = self.sides.tools, self.A.shape[1:], self.rho / self.top**2
+        gram = tools.adjoint(self.A) @ self.A
+        norms = tools.fetch(*map(tools.norm, (self.A, gram, self.A @ gram)))
+        self._count(n, d, n)
+        self._count(d, n, n)
+        first, second, third = (norm**2 * scale**power for power, norm in enumerate(norms, start=1))
+        return np.rint(3 * first - 3 * second + third)
 
     def leaking(self) -> Vector:
         """Which of the matrices have a part of B outside the row space of A that spoils D."""

@@ -397,3 +397,8 @@ def test_jax_computes_where_its_arrays_are(method, dtype):
 
 def test_the_module_that_runs_is_the_one_that_is_documented():
     assert run.solve is eagle.device.solve
+
+
+def test_the_rank_is_counted_exactly_where_singular_values_are_not_all_gathered(device):
+    given = eagle.problems.low_rank(300, 300, condition=1e12, rng=0)
+    assert eagle.solve(*sent(device, given), rng=0).rank == 300
