@@ -21,19 +21,25 @@ __all__ = ["Constant", "Minimax", "as_schedule", "largest", "lifted", "lowered"]
 def largest(eta: Any) -> Any:
     """``mu``, the maximum of ``s (1 - eta s^2)`` over ``0 <= s <= 1``."""
     interior = np.where(eta > 1 / 3, (2 / 3) / np.sqrt(3 * eta), 0.0)
-    return np.maximum(interior, 1 - eta)
+    return _plain(np.maximum(interior, 1 - eta))
 
 
 def lifted(lower: Any, eta: Any) -> Any:
     """Lower bound of the mapped interval: the smaller of the images of `lower` and 1."""
-    return np.minimum(lower * (1 - eta * lower**2), 1 - eta) / largest(eta)
+    return _plain(np.minimum(lower * (1 - eta * lower**2), 1 - eta) / largest(eta))
 
 
 def lowered(image: Any, eta: Any) -> Any:
     """The small singular value that one step of `eta` lifts to `image` (inverse of `lifted`)."""
     # s = 2 a sin(t) with a = 1 / sqrt(3 eta) turns s - eta s^3 into (2 / 3) a sin(3 t).
     a = 1 / np.sqrt(3 * eta)
-    return 2 * a * np.sin(np.arcsin(np.minimum(1.5 * image * largest(eta) / a, 1.0)) / 3)
+    third = np.arcsin(np.minimum(1.5 * image * largest(eta) / a, 1.0)) / 3
+    return _plain(2 * a * np.sin(third))
+
+
+def _plain(numbers: Any) -> Any:
+    """Arrays as they are, scalars as floats: those of numpy would make float32 data float64."""
+    return numbers if np.ndim(numbers) else float(numbers)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,8 @@ class Minimax:
 
     def pair(self, lower: Any) -> tuple[Any, Any]:
         """``(eta, gamma)`` for singular values in ``[lower, 1]``."""
-        gamma = np.where(lower > 0.5, 2 / (1 + lower**2), 1.0)[()]
-        return np.minimum(self.cap, 1 / (1 + lower + lower**2)), gamma
+        eta = np.minimum(self.cap, 1 / (1 + lower + lower**2))
+        return _plain(eta), _plain(np.where(lower > 0.5, 2 / (1 + lower**2), 1.0))
 
 
 @dataclass(frozen=True)

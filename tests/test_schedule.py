@@ -138,3 +138,16 @@ def test_what_is_no_pair_of_numbers_is_refused(value):
 def test_an_unknown_name_lists_those_there_are():
     with pytest.raises(ValueError, match=r"'minimax', 'paper', 'trained'.*got 'papers'"):
         eagle.Eagle(schedule="papers")
+
+
+@given(st.lists(lowers, min_size=1, max_size=5), etas)
+def test_arrays_of_numbers_give_what_the_numbers_give(numbers, eta):
+    """And numbers give floats, which leave single precision what it is."""
+    together = np.array(numbers)
+    for function in (lifted, lowered, lambda lower, eta: Minimax().pair(lower)[0] * largest(eta)):
+        alone = [function(lower, eta) for lower in numbers]
+        assert {type(value) for value in alone} == {float}
+        assert np.allclose(function(together, eta), alone, rtol=tolerance(float), atol=0)
+    gammas = [Minimax().pair(lower)[1] for lower in numbers]
+    assert np.array_equal(Minimax().pair(together)[1], gammas)
+    assert np.array_equal(largest(together), [largest(number) for number in numbers])
