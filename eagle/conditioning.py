@@ -86,7 +86,9 @@ class Polynomial:
         while lower < self.done and self.growth < most:
             gram = blas.gram(X, out=gram)
             ritz = blas.ritz_values(gram, row[0].conj(), LOOK, eps)
-            lower = max(lower, min(float(ritz.min(initial=1.0)), 1.0) ** 0.5 if steps else 0.0)
+            # Rounding errors of a singular Gram matrix make its smallest Ritz value negative.
+            least = min(max(float(ritz.min(initial=1.0)), 0.0), 1.0)
+            lower = max(lower, least**0.5 if steps else 0.0)
             eta, _ = self.pair(lower)
             gram[np.diag_indices(n)] -= gram.real.dtype.type(1 / eta)
             factor = -eta / largest(eta)
