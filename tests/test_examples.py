@@ -84,8 +84,25 @@ def torch_device(text: str) -> None:
     assert trained < 0.3 < untrained
 
 
+def nystrom_attention(text: str) -> None:
+    [(exact,)] = numbers(text, r"^exact attention: accuracy (\S+)$")
+    columns = r" +(\S+)" * 5 + "$"
+    (accuracy, error), (_, six), (worse, pinv) = (
+        numbers(text, f"^  {name}{columns}")
+        for name in ("eagle, ridge by validation", "six fixed steps", "eagle, pseudo-inverse")
+    )
+    [(before, after)] = numbers(text, r"^8 landmarks: accuracy (\S+), after .* training (\S+)$")
+    assert exact > 0.85
+    assert abs(accuracy[-1] - exact) < 0.02
+    assert all(a < 1.05 * b for a, b in zip(error, six, strict=True))
+    assert min(pinv) > 1
+    assert max(worse) < exact - 0.1
+    assert after > before
+
+
 CLAIMS: dict[str, Callable[[str], None]] = {
     "plot_digits_nystroem": digits_nystroem,
+    "plot_nystrom_attention": nystrom_attention,
     "plot_pandas_table": pandas_table,
     "plot_spectra": spectra,
     "plot_synthetic_control": synthetic_control,
