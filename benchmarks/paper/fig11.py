@@ -3,7 +3,8 @@
 What the paper's figure shows is not known to us. Drawn is what its text states about the constants:
 the ratio ``a1 a3 / (a1 a2)`` of every layer, and what the prediction loses when
 ``a1 a3 = 1.92 a1 a2`` is imposed on the rule read out of the unconstrained models (the last layer,
-where eta has no effect, keeps its gamma). The squared error is that between the predictions of the
+where eta has no effect, keeps its gamma): by moving gamma, eta, or both by the same factor,
+whichever is closest to the transformer. The squared error is that between the predictions of the
 tied rule and the transformer's.
 """
 
@@ -72,25 +73,37 @@ def draw(setting: Setting) -> Drawing:
     return Drawing(finish(figure, [left, right]), rows, points)
 
 
-def tied(rule: Rule, ratio: float = RATIO) -> Rule:
-    """The rule with ``gamma = ratio eta`` in all layers but the last."""
+def tied(rule: Rule, moved: float) -> Rule:
+    """The rule with ``gamma = RATIO eta`` in all layers but the last; `moved`: gamma's share."""
     *inner, last = rule.layers
-    changed = [replace(layer, gamma_step=ratio * layer.eta_step) for layer in inner]
+    changed = []
+    for layer in inner:
+        off = RATIO * layer.eta_step / layer.gamma_step
+        eta, gamma = layer.eta_step / off ** (1 - moved), layer.gamma_step * off**moved
+        changed.append(replace(layer, eta_step=eta, gamma_step=gamma))
     return replace(rule, layers=(*changed, last))
 
 
 def _tied(models: Models, seed: int) -> dict[str, float]:
+    """Errors of the transformer and of the closest tied rule, and what is between them."""
     model, rule = models.run("unconstrained", seed).model, models.rule("unconstrained", seed)
-    constrained, task = tied(rule), task_of(model.config)
-    generator = torch.Generator().manual_seed(seed)
-    errors = []
+    rules = {moved: tied(rule, moved) for moved in (0.0, 0.5, 1.0)}
+    task, generator = task_of(model.config), torch.Generator().manual_seed(seed)
+    errors: dict[float, list[list[float]]] = {moved: [] for moved in rules}
     with torch.no_grad():
         for _ in range(BATCHES):
             batch = sample_batch(task, 1024, generator=generator)
-            theirs, ours = model.predict(batch), constrained.predict(batch)
-            pairs = ((theirs, batch.D), (ours, batch.D), (theirs, ours))
-            errors.append([float((x - y).square().mean()) for x, y in pairs])
-    return dict(zip(("model", "tied", "between"), typical(errors).tolist(), strict=True))
+            theirs = model.predict(batch)
+            for moved, each in rules.items():
+                ours = each.predict(batch)
+                pairs = ((theirs, batch.D), (ours, batch.D), (theirs, ours))
+                errors[moved].append([float((x - y).square().mean()) for x, y in pairs])
+    names = ("model", "tied", "between")
+    found = [
+        {"moved": moved} | dict(zip(names, typical(each).tolist(), strict=True))
+        for moved, each in errors.items()
+    ]
+    return min(found, key=lambda row: row["between"])
 
 
 def judge(rows: Rows) -> list[Check]:
