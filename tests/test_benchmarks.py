@@ -21,6 +21,8 @@ from benchmarks.common import Report, Spread, measure
 from benchmarks.crossovers import crossover
 from benchmarks.limits import asymmetric, communication, condition
 from benchmarks.limits.exact import exact, relative_error
+from benchmarks.paper import registry
+from benchmarks.paper.common import Setting
 from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -530,6 +532,96 @@ def test_every_method_has_a_look() -> None:
     wanted |= {*asymmetric.SPREAD_OUT, asymmetric.RULE, *communication.METHODS}
     assert wanted <= looks.LOOKS.keys()
     assert len(set(looks.LOOKS.values())) > 0.8 * len(looks.LOOKS)
+
+
+# -- Table 2 and Figure 23 -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `real` leaves of one small matrix of rank 12."""
+    folder = tmp_path_factory.mktemp("real")
+    scipy.io.mmwrite(folder / "Group__one.mtx", low_rank(2, 50, 35, 12))
+    options = ["--methods", "EAGLE (Cholesky)", "dense LU", "LSMR", "--limit", "20"]
+    options += ["--json", str(folder / "real.json"), "--output", str(folder / "pictures")]
+    assert main(["real", "--data", str(folder), "--matrices", "one", *options]) == 0
+    return folder
+
+
+def test_real_measures_block_and_whole_and_leaves_rows_and_pictures(measured: Path) -> None:
+    rows = compare.read(measured / "real.json")["rows"]
+    cells_of = [row for row in rows if "residual" in row]
+    assert [(row["A"], row["method"]) for row in cells_of] == [
+        ("block 12 x 12", "EAGLE (Cholesky)"),
+        ("block 12 x 12", "dense LU"),
+        ("block 12 x 12", "LSMR"),
+        ("whole 50 x 35", "EAGLE (Cholesky)"),
+        ("whole 50 x 35", "LSMR"),
+    ]
+    assert all(row["residual"] <= real.GOALS[-1] for row in cells_of)
+    assert all(row["seconds"]["min"] > 0 for row in cells_of)
+    winners = [row["winner"] for row in rows if "winner" in row]
+    assert len(winners) == 2
+    for name in ("seconds", "goals"):
+        picture = measured / "pictures" / f"real-{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["compare", *[str(measured / "real.json")] * 2, "--fail-above", "1"]) == 0
+
+
+def test_table_2_and_figure_23_share_their_runs(
+    measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real, "QUICK", ("one",))
+    monkeypatch.setattr(real, "available", lambda: ["dense LU", "LSMR"])
+    setting = Setting(quick=True, data=measured)
+    drawings = [registry.load(name).draw(setting) for name in ("table2", "fig23")]
+    assert drawings[0].rows is drawings[1].rows
+    assert {row["method"] for row in drawings[0].rows} == {"dense LU", "LSMR"}
+    assert all(row["seconds"] == row["to 0.001"] > 0 for row in drawings[0].rows)
+    registry.load("table2").module.measured.cache_clear()
+
+
+def table_2(eagle_seconds: float | None) -> list[dict[str, Any]]:
+    """Three problems, EAGLE so fast on two of them."""
+    return [
+        {
+            "matrix": matrix,
+            "A": "block",
+            "method": method,
+            "ours": method in ("auto", "EAGLE (minimax)", "EAGLE (Cholesky)"),
+            "to 0.001": seconds,
+            "to 0.1": seconds,
+            "to 1e-18": None if method == "CG" else seconds and 2 * seconds,
+        }
+        for matrix in "abc"
+        for method, seconds in {
+            "auto": 0.1,
+            "EAGLE (Cholesky)": 0.1,
+            "EAGLE (minimax)": 9.0 if matrix == "c" else eagle_seconds,
+            "SVD lstsq": 1.0,
+            "CG": 2.0,
+            "LSMR": None,
+            "sparse LU": 0.01,
+        }.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(0.5, "agrees"), (1.5, "differs"), (None, "differs")]
+)
+def test_table_2_agrees_if_eagle_is_the_fastest_on_most_matrices(
+    seconds: float | None, verdict: str
+) -> None:
+    outcome = registry.load("table2").judge(table_2(seconds))
+    assert outcome.verdict == verdict
+    assert "faster than all of ours on 3 of 3" in outcome.checks[-1].found
+
+
+def test_figure_23_says_who_reaches_the_tight_residual() -> None:
+    outcome = registry.load("fig23").judge(table_2(0.5))
+    assert outcome.verdict == "not comparable"
+    assert "EAGLE (minimax) reaches 1e-18 on 3 of 3 problems, in 2 times" in outcome.sentence
+    assert "CG reaches 1e-18 on 0 of 3 problems;" in outcome.sentence
 
 
 # -- limits ----------------------------------------------------------------------------------
