@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
+import benchmarks.__main__
 import eagle
 from benchmarks import cells, compare, looks, real, suitesparse
 from benchmarks.__main__ import main
@@ -220,6 +222,35 @@ def test_every_benchmark_takes_what_all_passes_on(name: str) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert all(option in run.stdout for option in ("--quick", "--json", "--seed"))
+
+
+@pytest.mark.parametrize("broken", [None, "limits"])
+def test_all_runs_every_benchmark_and_joins_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str | None
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str]) -> subprocess.CompletedProcess:
+        commands.append(command)
+        name, path = command[3], Path(command[command.index("--json") + 1])
+        report_of(path, (name, BEFORE))
+        return subprocess.CompletedProcess(command, int(name == broken))
+
+    monkeypatch.setattr(benchmarks.__main__, "subprocess", SimpleNamespace(run=run))
+    path = tmp_path / "all.json"
+    status = main(["all", "--quick", "--seed", "3", "--json", str(path)])
+    assert status == (1 if broken else 0)
+    names = [command[3] for command in commands]
+    assert names == [name for name in BENCHMARKS if name != "real"]  # which needs --data
+    assert all("--quick" in command and "--data" not in command for command in commands)
+    assert {command[command.index("--seed") + 1] for command in commands} == {"3"}
+    rows = compare.read(path)["rows"]
+    assert [row["method"] for row in rows] == names
+    commands.clear()
+    main(["all", "--data", "folder"])
+    (real_command,) = (command for command in commands if command[3] == "real")
+    assert real_command[-2:] == ["--data", "folder"]
+    assert len(commands) == len(BENCHMARKS)
 
 
 def test_an_unknown_benchmark_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ import scipy.linalg
 
 import eagle
 import eagle.distributed as many
+from benchmarks.limits.condition import HONEST
 from benchmarks.limits.exact import exact, relative_error
 from benchmarks.looks import look
 from eagle.update import Blocks, average, update
@@ -26,6 +27,7 @@ BY = ("data", "noise", "method")
 KINDS = ("symmetric", "asymmetric", "decaying", "normal")
 RANK, MACHINES = 10, 4
 ROUNDS = 3000  # at most
+NONE = 1e-13  # where no noise is drawn
 CENTRAL = {
     "auto": "auto",
     "EAGLE (minimax)": eagle.Eagle(),
@@ -133,40 +135,51 @@ def conclude(rows: Sequence[dict[str, Any]]) -> Iterable[str]:
             f"{group}: at most {worst['distance']:.1e} from B A^+ C "
             f"({worst['method']}, {worst['data']}, noise {worst['noise']:g})"
         )
+    claimed = [row for row in rows if row["status"].startswith("CONVERGED")]
+    silent = [row for row in claimed if row["distance"] > HONEST * row["estimate"]]
+    yield (
+        f"{len(silent)} of {len(claimed)} answers that claim to be converged are farther from it "
+        f"than {HONEST:g} times their estimate"
+        + "".join(
+            f"; {row['method']}, {row['data']}, noise {row['noise']:g}: {row['distance']:.1e}, "
+            f"estimate {row['estimate']:.1e}"
+            for row in silent
+        )
+    )
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Any:
-    """Distances, inconsistencies and the hidden block against noise; other kinds as bars."""
+    """Distances, inconsistency and the hidden block against noise; other kinds without noise."""
     from benchmarks.paper.common import finish, panels
 
-    figure, all_axes = panels(4, width=3.4, height=3.4)
-    names = list(dict.fromkeys(row["method"] for row in rows))
-    floor = 1e-13  # where no noise is drawn
-    for name in names:
-        own = [row for row in rows if row["method"] == name and row["data"] == "asymmetric"]
-        x = [max(row["noise"], floor) for row in own]
-        all_axes[0].plot(x, [max(row["distance"], 1e-17) for row in own], **look(name))
-        if own and own[0]["inconsistency"] is not None:
-            all_axes[1].plot(x, [max(row["inconsistency"], 1e-17) for row in own], **look(name))
-        all_axes[2].plot(x, [row["hidden"] for row in own], **look(name))
-        others = [row for row in rows if row["method"] == name and not row["noise"]]
-        all_axes[3].plot(
-            [KINDS.index(row["data"]) for row in others],
-            [max(row["distance"], 1e-17) for row in others],
-            **look(name, linestyle="none"),
-        )
-    own = [row for row in rows if row["method"] == names[0] and row["data"] == "asymmetric"]
-    all_axes[1].plot(
-        [max(row["noise"], floor) for row in own], [max(row["misfit"], 1e-17) for row in own],
-        color="0.3", linewidth=1, linestyle=":", label="true misfit",
-    )  # fmt: skip
-    titles = (
-        "distance from B A⁺ C, asymmetric", "inconsistency reported", "distance from hidden block",
-        "distance from B A⁺ C, no noise",
-    )  # fmt: skip
-    for axes, title in zip(all_axes, titles, strict=True):
-        axes.set(yscale="log", title=title)
-    for axes in all_axes[:3]:
-        axes.set(xscale="log", xlabel=f"relative noise ({floor:g}: none)")
-    all_axes[3].set_xticks(range(len(KINDS)), KINDS, fontsize=8)
+    figure, all_axes = panels(3, 2, width=4.0, height=2.9)
+    against_noise = (
+        ("asymmetric", "distance", "distance from B A⁺ C, asymmetric"),
+        ("symmetric", "distance", "distance from B A⁺ C, symmetric"),
+        ("asymmetric", "inconsistency", "inconsistency reported, asymmetric"),
+        ("asymmetric", "hidden", "distance from the hidden block, asymmetric"),
+        ("symmetric", "hidden", "distance from the hidden block, symmetric"),
+    )
+    for axes, (kind, cell, title) in zip(all_axes, against_noise, strict=False):
+        for name in dict.fromkeys(row["method"] for row in rows):
+            own = [row for row in rows if (row["method"], row["data"]) == (name, kind)]
+            own = [row for row in own if row[cell] is not None]
+            axes.plot(*_points(own, cell), **look(name))
+        axes.set(xscale="log", yscale="log", title=title)
+        axes.set_xlabel(f"relative noise ({NONE:g}: none)")
+        if cell == "inconsistency":
+            own = [row for row in rows if (row["method"], row["data"]) == ("auto", kind)]
+            axes.plot(*_points(own, "misfit"), color="0.3", linestyle=":", label="true misfit")
+    axes = all_axes[-1]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == name and not row["noise"]]
+        places = [KINDS.index(row["data"]) for row in own]
+        axes.plot(places, _points(own, "distance")[1], **look(name, linestyle="none"))
+    axes.set(yscale="log", title="distance from B A⁺ C, no noise")
+    axes.set_xticks(range(len(KINDS)), KINDS, fontsize=8)
     return finish(figure, all_axes, columns=5)
+
+
+def _points(rows: Sequence[dict[str, Any]], cell: str) -> tuple[list[float], list[float]]:
+    """Noise and another cell, zeros at the edge of a logarithmic picture."""
+    return [max(row["noise"], NONE) for row in rows], [max(row[cell], 1e-17) for row in rows]
