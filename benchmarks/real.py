@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     for row in measure(chosen, options.methods or available(), limit):
         rows.append(row)
         report.row(**row)
+        report.save(options.json)  # hours of work survive an interruption
     report.section(f"winners at {GOAL:g}", ("matrix", "A"))
     for row in winners(rows):
         report.row(**row)
