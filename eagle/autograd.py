@@ -17,7 +17,10 @@ __all__ = ["solve"]
 
 
 LIBRARY = Library(
-    torch, torch.Tensor.detach, lambda like: {"dtype": like.dtype, "device": like.device}
+    torch,
+    torch.Tensor.detach,
+    lambda like: {"dtype": like.dtype, "device": like.device},
+    lambda: not torch.is_grad_enabled(),
 )
 
 

@@ -11,11 +11,12 @@ the differential ``dA^+ = -A^+ dA A^+ + A^+ A^{+H} dA^H (I - A A^+) + (I - A^+ A
     C:  Z
     A:  -Z Q^H + (C - A Q) V^H + Y (U - A^H Z)^H
 
-The second term of the last line vanishes if A has full row rank, the third if it has full column
-rank. Every quantity has as many columns as C and is a solve like the one for D, so that nothing
-depends on how D was computed or in how many iterations, and the gradient of the gradient is the
-same once more. With a ridge the same formulas hold for ``[A; sqrt(ridge) I]`` and ``[C; 0]``, of
-full column rank whatever the rank of A is, so that the gradient exists everywhere.
+The second term of the last line vanishes if C lies in the range of A, as it does if A has full row
+rank; the third if B is consistent, as it is if A has full column rank. Every quantity has as many
+columns as C and is a solve like the one for D, so that nothing depends on how D was computed or in
+how many iterations, and the gradient of the gradient is the same once more. With a ridge the same
+formulas hold for ``[A; sqrt(ridge) I]`` and ``[C; 0]``, of full column rank whatever the rank of A
+is, so that the gradient exists everywhere.
 
 Where the rank changes, ``A^+`` is not even continuous, and no formula can help.
 """
@@ -34,6 +35,8 @@ __all__ = ["GradientWarning", "Library", "pullback", "refuse_truncation", "warn_
 Solve = Callable[[Any, Any, Any], Any]  # value from A, B, C; None for an identity
 Needs = tuple[bool, bool, bool]
 
+ROUNDING = 1e3  # in units of eps: a residual that is nothing but rounding errors
+
 
 @dataclass(frozen=True)
 class Library:
@@ -47,11 +50,15 @@ class Library:
         The same array without a gradient.
     like : callable
         Keyword arguments that make a new array like a given one.
+    may_look : callable
+        Whether numbers may decide which terms are computed. Not under tracing, and not where the
+        gradient is differentiated in turn: a term may vanish and its derivative not.
     """
 
     xp: Any
     constant: Callable[[Any], Any]
     like: Callable[[Any], dict[str, Any]]
+    may_look: Callable[[], bool]
 
 
 class GradientWarning(UserWarning):
@@ -181,6 +188,13 @@ class _Formula:
         size = self.library.constant(self.xp.linalg.norm(X, "fro", (-2, -1), True))
         return self.xp.where(size > 0, size, self.xp.ones_like(size))
 
+    def matters(self, residual: Any, whole: Any) -> bool:
+        """Whether a residual may be more than rounding errors, in any matrix of the batch."""
+        if not self.library.may_look():
+            return True
+        left, size = (self.xp.linalg.norm(X, "fro", (-2, -1)) for X in (residual, whole))
+        return bool((left > ROUNDING * self.xp.finfo(whole.dtype).eps * size).any())
+
     def gradients(
         self, A: Any, B: Any, C: Any, D: Any, G: Any, rank: int | None, needs: Needs
     ) -> tuple[Any, Any, Any]:
@@ -211,14 +225,18 @@ class _Formula:
             if rank == d:
                 Q = right(C) if Q is None else Q
                 a = -Z @ adjoint(Q)
-            else:
-                Q, V = (Q, right(Z)) if Q is not None else self.both(right, C, Z)
+            elif Q is None:
+                Q, V = self.both(right, C, Z)
                 a = (C - A @ Q) @ adjoint(V) - Z @ adjoint(Q)
+            else:
+                a = -Z @ adjoint(Q)
+                if self.matters(C - A @ Q, C):
+                    a = a + (C - A @ Q) @ adjoint(right(Z))
         else:
             Q = right(C) if Q is None else Q
             Z, Y = self.both(left, U, Q)
             a = Y @ adjoint(U - adjoint(A) @ Z) - Z @ adjoint(Q)
-            if rank != d:
+            if rank != d and self.matters(C - A @ Q, C):
                 a = a + (C - A @ Q) @ adjoint(right(Z))
         b = G @ adjoint(Q) if needs[1] and B is not None else None
         return a, b, Z if needs[2] else None

@@ -293,6 +293,29 @@ def test_a_full_rank_saves_solves():
     assert counts == {"tall": 2, "wide": 2, "square": 2, "deficient": 3, "lstsq": 2}
 
 
+@pytest.mark.parametrize(("twice", "solves"), [(False, 2), (True, 3)])
+def test_a_term_that_vanishes_is_left_out_unless_it_is_differentiated(twice, solves):
+    """C in the range of A: one solve less, the same gradient, and the right second one."""
+    L, R = factors("deficient")
+    A, B = (L @ R).detach().requires_grad_(), draw(2, 4, seed=2)
+    C = (A @ draw(4, 1, seed=3)).detach()
+    counts = []
+    again = autograd._Call.again
+
+    def counted(self, blocks, ridge):
+        counts.append(ridge)
+        return again(self, blocks, ridge)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autograd._Call, "again", counted)
+        value = eagle.solve(A, B, C, rng=0).value
+        (gradient,) = torch.autograd.grad(value.sum(), A, create_graph=twice)
+        assert len(counts) == solves
+    generic = C + 1e-9 * draw(5, 1, seed=4).detach()  # no term vanishes, and none is large
+    (wanted,) = torch.autograd.grad(eagle.solve(A, B, generic, rng=0).value.sum(), A)
+    assert relative_error(gradient.detach(), wanted) <= 1e-6
+
+
 def test_truncation_has_no_gradient_for_a_but_for_the_others():
     A, B, C = draw(5, 4), draw(2, 4, seed=1), draw(5, 3, seed=2)
     for option in ({"rank": 2}, {"cutoff": 0.1}):
