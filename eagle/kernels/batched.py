@@ -16,6 +16,7 @@ import numba
 import numpy as np
 
 from eagle.certificate import COUNT
+from eagle.kernels.jit import compiled
 from eagle.kernels.threads import threaded
 
 __all__ = ["SIZES", "least_squares"]
@@ -44,10 +45,7 @@ SIZES = (
 )
 
 
-# Sums may be reordered, which lets them vectorise; NaN and infinity keep their meaning.
-_jit = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
-)
+_jit = compiled(reordered=True)
 
 
 def least_squares(
@@ -104,13 +102,7 @@ def _compiled(char: str) -> Any:
         *(integer, integer, given, given, numba.boolean, given, probes, probes, numba.float64),
         *(scalar[:, :, :], integer[:], real[:, :]),
     )
-    return numba.njit(
-        [signature],
-        cache=True,
-        nogil=True,
-        error_model="numpy",
-        fastmath={"reassoc", "contract", "nsz"},
-    )(_solve)
+    return compiled(signature, reordered=True)(_solve)
 
 
 def _solve(

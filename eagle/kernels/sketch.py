@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from eagle.kernels.jit import compiled
 from eagle.kernels.threads import threaded
 
 __all__ = ["both", "sparse_sign", "sparse_sign_csr"]
@@ -19,11 +19,8 @@ WIDTH = 64  # rows of A that are summed side by side, if A is stored by rows
 TALL = 256  # the same if A is stored by columns
 DEPTH = 64  # columns of A that are turned into the cache at a time
 STRIP = 512  # columns of four rows that stay in the cache
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
-# Sums may be reordered, which lets them vectorise; NaN and infinity keep their meaning.
-_sums = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
-)
+_jit = compiled()
+_sums = compiled(reordered=True)
 
 
 def sparse_sign(A: np.ndarray, places: np.ndarray, signs: np.ndarray, size: int) -> np.ndarray:

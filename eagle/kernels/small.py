@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from eagle.kernels.jit import compiled
 
 __all__ = ["contract", "ritz_values"]
 
-# Sums may be reordered, which lets them vectorise; NaN and infinity keep their meaning.
-_jit = numba.njit(
-    cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy"
-)
+_jit = compiled(reordered=True)
 
 
 @_jit
