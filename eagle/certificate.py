@@ -20,9 +20,11 @@ the weights with which probes and data see that direction cancel.
 range probes need nothing but see small singular directions weakly. White columns with range
 rows, and the other way round, give two estimates, of which the larger counts. Unless:
 
-* one side misfits grossly while the method treats the rows of B (or the columns of C) each by
-  themselves, or has *resolved* the whole spectrum of A, so that only rounding errors are left:
-  then that is inconsistency, and the other side counts;
+* one side misfits grossly while the method has *resolved* the whole spectrum of A, so that only
+  rounding errors are left: then that is inconsistency, and the other side counts. A method that
+  treats the rows of B (or the columns of C) each by themselves cannot tell when it has: the other
+  side counts if its own misfit is at rounding level, or if it has an identity, to which small
+  singular directions are as visible as large ones;
 * a method treats rows (or columns) by themselves: then the side that sees the user's own counts;
 * a method has resolved the spectrum: then it is not charged with more than
   ``10 eps condition``. What exceeds that is inconsistency.
@@ -46,6 +48,8 @@ __all__ = ["COUNT", "Certificate", "Probes", "judge_many", "unit_normal"]
 
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
 GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
+ABSURD = 1e2  # and beyond this for error, as inconsistency is a projection
+ROUNDING = 1e3  # in units of eps: misfits in which no direction above rounding level can hide
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,16 @@ class Probes:
             _ratio(column_errors[:, white], self.column_answers[:, white]),
             _ratio(row_errors[white], self.row_answers[white]),
         ]
-        if not state.resolved and state.own is None:
+        # Answers of generic right-hand sides show every direction; those of others, which may be
+        # as small as the singular value, only down to the accuracy that was reached.
+        generic = self.problem.B is None, self.problem.C is None
+        seen = [gap <= GROSS for gap in gaps]
+        trusted = all(seen) or any(a and b for a, b in zip(seen, generic, strict=True))
+        if state.own is not None and not trusted:
+            known = state.resolved and min(gaps) <= ROUNDING * eps
+        else:
+            known = state.resolved or state.own is not None
+        if not known:
             suspected = max(by_columns, by_rows)
         elif max(gaps) > GROSS:
             suspected = min(by_columns, by_rows)
@@ -161,6 +174,8 @@ class Probes:
         elif state.resolved and min(gaps) > GROSS:
             suspected = certain
         error = max(certain, suspected)
+        if max(gaps) > ABSURD:  # ``B w`` less its part in the row space of A is no longer than it
+            error = max(error, hidden)
         # What ``|B| |C| / |A|`` is to these data: rounding alone makes errors of eps times that.
         corner = norm(self.corner[white, white])
         natural = (
@@ -252,7 +267,9 @@ def _hidden_error(
     by_size = row_size * column_size / corner_size
     if quick or norm(corner) <= corner_floor or not norm(rows):
         return by_size
-    by_completion = columns @ (np.linalg.pinv(corner, rcond=1e-3) @ rows)
+    # Directions with very different errors are told apart as far as rounding allows.
+    rcond = min(1e-3, 100 * corner_floor / norm(corner))
+    by_completion = columns @ (np.linalg.pinv(corner, rcond=rcond) @ rows)
     return max(by_size, norm(by_completion))
 
 

@@ -34,6 +34,7 @@ class Polynomial:
     schedule: Minimax | Constant
     growth: float = 1.0  # of the smallest singular values, so far
     lifts: list[float] = field(default_factory=list)  # eta by step
+    roughness: float = 1.0  # of Q, in units of the rounding errors of A
 
     def pair(self, lower: float) -> tuple[float, float]:
         """Step sizes for singular values in ``[lower, 1]``."""
@@ -71,8 +72,10 @@ class Polynomial:
         """``(A Q, B Q)`` and the number of steps in single precision that Q is made of.
 
         Whatever rounding did to Q, the same Q in double precision goes to A and to B, and
-        ``B A^+`` stays what it is. Steps end when all that row `probe` of B sees is lifted, and
-        before rounding, ``eps sqrt(n)`` times the lift, would show in the singular values.
+        ``B A^+`` stays what it is, if B has no part outside the row space of A: that part is mixed
+        with the others by single-precision rounding errors. Steps end when all that row `probe` of
+        B sees is lifted, and before rounding, ``eps sqrt(n)`` times the lift, would show in the
+        singular values.
         """
         single = np.dtype(np.complex64 if A.dtype.kind == "c" else np.float32)
         eps = float(np.finfo(np.float32).eps)
@@ -99,12 +102,13 @@ class Polynomial:
             self.lifts.append(eta)
             lower, steps = lifted(lower, eta), steps + 1
         Q = Q.astype(A.dtype)
+        self.roughness = eps / float(np.finfo(A.dtype).eps)
         return blas.product(A, Q, scale=scale), blas.product(B, Q, scale=scale), steps
 
     @property
     def last_lift(self) -> float:
-        """Factor of the smallest singular values in the last step."""
-        return 1 / largest(self.lifts[-1]) if self.lifts else 1.0
+        """Factor of the smallest singular values in the last step, and of rounding errors."""
+        return self.roughness / largest(self.lifts[-1]) if self.lifts else 1.0
 
     @property
     def done(self) -> float:

@@ -18,6 +18,8 @@ from eagle.result import Iteration, Result, Status
 
 __all__ = ["Snapshot", "progress_bar", "run"]
 
+SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -49,7 +51,8 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
     """Iterate `method` on `problem` until a stopping rule holds.
 
     The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
-    below `rtol`, as often in a row as the method wants to see it; a method that has nothing left
+    below `rtol`, as often in a row as the method wants to see it, of a value that is about to come
+    to rest; a method that has nothing left
     to gain (converged if no `rtol` was asked for, stagnated otherwise, or if fewer than four
     digits are right); `maxiter`; `time_limit`.
     """
@@ -72,7 +75,10 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
             certificate = probes.certify(extended, state, quick=not state.settled)
             if rtol is not None and certificate.error_estimate <= rtol:
                 certificate = probes.certify(extended, state)
-            reached = rtol is not None and certificate.error_estimate <= rtol
+            # Krylov methods end abruptly: how they have moved tells nothing.
+            steady = not state.resolved and state.own is None
+            to_come = _to_come(state.change, history) if steady else 0.0
+            reached = rtol is not None and max(certificate.error_estimate, to_come) <= rtol
             within = within + 1 if reached else 0
             elapsed = time.perf_counter() - start
             history.append(
@@ -116,6 +122,14 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
         seconds=time.perf_counter() - start,
         flops=state.flops,
     )
+
+
+def _to_come(change: float, history: list[Iteration]) -> float:
+    """How far the value has still to go, if changes go on shrinking like the last two."""
+    before = history[-1].change if history else np.inf
+    ratio = change / before if before else 0.0
+    ratio = min(ratio, SLOWEST) if np.isfinite(before) else SLOWEST
+    return change * ratio / (1 - ratio)
 
 
 def _status(

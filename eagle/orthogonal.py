@@ -95,7 +95,8 @@ def take_out(state: ExactState, sampling: str) -> None:
     if np.linalg.norm(At, axis=0).max() > noise:  # otherwise there is nothing new
         Q, R, order = scipy.linalg.qr(At, mode="economic", pivoting=True, check_finite=False)
         state.count(d, r, r)
-        kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > noise))
+        # Columns that are drawn again leave rounding errors, which may look like new directions.
+        kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) - k)
     if sampling == "orthonormal":  # it sees everything that there is
         state.exhausted = state.exhausted or kept < At.shape[1]
     if not kept:

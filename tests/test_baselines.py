@@ -50,7 +50,8 @@ def test_cg_ends_after_as_many_steps_as_there_are_distinct_singular_values(value
     assert relative_error(scale * last, truth) <= tolerance(float, 5)
     # It needs all of them: one step earlier it is not there.
     assert not before or relative_error(scale * before[-1], truth) > 1e-4
-    result = eagle.solve(A, B @ np.linalg.pinv(A) @ A, C, method="cg", rng=0)
+    consistent = B @ np.linalg.pinv(A) @ A, A @ np.linalg.pinv(A) @ C
+    result = eagle.solve(A, *consistent, method="cg", rng=0)
     assert result.iterations <= len(values) + 1
 
 
@@ -255,3 +256,27 @@ def test_norms_of_nothing_are_zero():
     assert squared_norm(np.zeros((3, 2))) == 0.0
     assert squared_norm_bound(np.zeros((3, 2))) == 0.0
     assert squared_norm_bound(np.zeros((0, 2))) == 0.0
+
+
+def test_newton_schulz_waits_for_directions_that_are_still_growing():
+    """The last change of Y is small long before the small singular values have arrived."""
+    rng = np.random.default_rng(0)
+    U, V = (np.linalg.qr(rng.standard_normal((n, 5)))[0] for n in (9, 8))
+    s = np.array([1.0, 0.7, 0.5, 0.3, 1e-10])
+    A, B = (U * s) @ V.T, rng.standard_normal((2, 9)) @ ((U * s) @ V.T)
+    C = rng.standard_normal((9, 2))
+    result = quietly(eagle.solve, A, B, C, method="newton-schulz", rng=0)
+    assert result.iterations > 2 * np.log2(1e10)
+
+
+def test_lsmr_says_when_a_right_hand_side_took_too_long():
+    problem = eagle.problems.low_rank(40, 30, condition=1e6, rng=0)
+    result = quietly(eagle.lstsq, problem.A, problem.C, method="lsmr", maxiter=3, rng=0)
+    assert result.status is eagle.Status.MAX_ITERATIONS
+
+
+def test_qr_refuses_what_the_diagonal_of_r_does_not_show():
+    """Singular to working precision, with ones on the diagonal of R."""
+    A = np.eye(60) - np.triu(np.ones((60, 60)), 1)
+    with pytest.raises(np.linalg.LinAlgError, match="rank-deficient"):
+        eagle.solve(A, A, A, method=eagle.Direct("qr"), rng=0)

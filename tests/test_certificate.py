@@ -9,7 +9,7 @@ import pytest
 
 import eagle
 from eagle.certificate import COUNT, Probes
-from eagle.methods.base import State
+from eagle.methods.base import Method, State
 from eagle.problem import Problem
 from tests.systems import SHAPES, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
@@ -226,3 +226,83 @@ def test_drawing_probes_leaves_the_blocks_alone(rng):
     probes = Probes.draw(problem, rng)
     assert probes.problem.A is problem.A
     assert np.array_equal(A, problem.A)
+
+
+def test_two_directions_with_very_different_errors_are_told_apart(rng):
+    """The probes see mostly the one that is worse, the user's blocks only the other."""
+    d, n, errors = 9, 7, np.array([1e-6, 1e-2])
+    U, V = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in (d, n))
+    A = U @ V.T
+    B, C = rng.standard_normal((3, 1)) * V[:, 0], U[:, :1] * rng.standard_normal((1, 2))
+    probes = Probes.draw(Problem.create(A, B, C), rng)
+    rows, columns = probes.problem.rows(), probes.problem.columns()
+    wrong = (rows @ V * (1 - errors)) @ (U.T @ columns)
+    estimate = probes.certify(wrong, State(problem=probes.problem)).error_estimate
+    assert errors[0] / FACTOR <= estimate <= FACTOR * errors[0]
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+def test_a_misfit_larger_than_the_data_is_error_and_not_inconsistency(resolved, rng):
+    """``B - B A^+ A`` is a projection of B."""
+    blocks = system("square", rank=5, kind="both inconsistent")
+    probes, exact = extended(blocks, rng)
+    rows, columns = probes.problem.shape
+    exact[:rows] *= 1e3
+    exact[:, :columns] *= 1e3
+    state = State(problem=probes.problem, resolved=resolved, own="rows")
+    assert probes.certify(exact, state).error_estimate >= 1
+
+
+@pytest.mark.parametrize("which", ["B", "C"])
+def test_a_small_misfit_proves_nothing_where_small_directions_hardly_show(which, rng):
+    """Unless the method has dealt with them, or the other block is an identity."""
+    A = np.diag([1.0, 1.0, 1.0, 1e-9])
+    given, other = rng.standard_normal((2, 4)), rng.standard_normal((4, 2))
+    B, C = (given, A @ other) if which == "B" else (given @ A, other)
+    A = np.vstack([np.hstack([A, np.zeros((4, 2))]), np.zeros((2, 6))])
+    outside = rng.standard_normal((2, 2))
+    B = np.hstack([B, outside if which == "B" else 0 * outside])
+    C = np.vstack([C, outside if which == "C" else 0 * outside])
+    probes = Probes.draw(Problem.create(A, B, C), rng)
+    without = np.linalg.pinv(A, rcond=1e-6)  # what has left the small direction out
+    value = probes.problem.rows() @ without @ probes.problem.columns()
+    for own in ("rows", "columns"):
+        state = State(problem=probes.problem, own=own)
+        assert probes.certify(value, state).error_estimate > 1e-3
+        state.resolved = True
+        assert probes.certify(value, state).error_estimate > 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Creeping(Method):
+    """Probes are exact at once, the user's block comes nearer by a constant factor."""
+
+    rate: float = 0.8
+    default_maxiter = 1000
+
+    def init(self, problem, options):
+        state = State(problem=problem)
+        state.taken = 0
+        return state
+
+    def step(self, state):
+        state.taken += 1
+        left = self.rate**state.taken
+        state.change = left * (1 / self.rate - 1) / (1 - left)
+        return state
+
+    def output(self, state):
+        problem = state.problem
+        value = problem.rows() @ np.linalg.pinv(problem.A) @ problem.columns()
+        rows, columns = problem.shape
+        value[:rows, :columns] *= 1 - self.rate**state.taken
+        return value
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.8])
+@pytest.mark.parametrize("rtol", [1e-2, 1e-6])
+def test_a_value_that_creeps_is_within_rtol_when_it_is_said_to_be(rtol, rate):
+    problem = eagle.problems.low_rank(9, 7, condition=5, rng=0)
+    result = eagle.solve(problem.A, problem.B, problem.C, method=Creeping(rate), rtol=rtol, rng=0)
+    assert result.converged
+    assert problem.error(result.value) <= 2 * rtol

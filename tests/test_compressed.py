@@ -337,3 +337,14 @@ def test_auto_takes_dense_sketches_for_small_matrices_and_sparse_ones_for_large(
     rng = np.random.default_rng(0)
     assert isinstance(draw("auto", 100, 100, 10, np.dtype(float), rng), Dense)
     assert isinstance(draw("auto", 5000, 5000, 100, np.dtype(float), rng), SparseSign)
+
+
+@pytest.mark.parametrize("option", [{"rank": 3}, {"cutoff": 0.5}, {"ridge": 1e-3}])
+def test_a_sketch_that_may_not_grow_still_sees_the_whole_spectrum_where_that_is_asked_for(option):
+    blocks = system("tall", condition=20, seed=3)
+    expected = eagle.solve(
+        blocks.A, blocks.B, blocks.C, method=eagle.Direct("svd"), rng=0, **option
+    )
+    method = eagle.Compressed(1, grow=False)
+    result = eagle.solve(blocks.A, blocks.B, blocks.C, method=method, rng=0, **option)
+    assert relative_error(result.value, expected.value) <= tolerance(float, 20**2)

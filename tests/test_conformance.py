@@ -124,6 +124,27 @@ def test_no_method_is_fooled_by_inconsistent_blocks(name, shape, rank, kind):
 
 
 @over_instances
+@pytest.mark.parametrize("rtol", [None, 1e-4])
+@pytest.mark.parametrize("small", [1e-3, 1e-7, 1e-11])
+@pytest.mark.parametrize("kind", KINDS[:3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_method_forgets_a_small_direction(name, shape, kind, small, rtol):
+    """It hardly shows in A, or in the blocks made from A, and has its full share of the value."""
+    rng = np.random.default_rng(11)
+    d, n = SHAPES[shape]
+    s = np.where(np.arange(5) < 4, 1.0, small)
+    U, V = (np.linalg.qr(rng.standard_normal((size, 5)))[0] for size in (d, n))
+    A, G, H = (U * s) @ V.T, rng.standard_normal((3, d)), rng.standard_normal((n, 2))
+    B = G @ A if kind in ("consistent", "inconsistent C") else rng.standard_normal((3, n))
+    C = A @ H if kind in ("consistent", "inconsistent B") else rng.standard_normal((d, 2))
+    value = (B @ V / s) @ (U.T @ C)
+    result = quietly(eagle.solve, A, B, C, method=INSTANCES[name], maxiter=SLOW, rtol=rtol, rng=12)
+    # Rounding errors of A turn the small direction.
+    floor = max(tolerance(float, 1 / small), rtol or 0.0)
+    assert honest(result, relative_error(result.value, value), floor)
+
+
+@over_instances
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_method_solves_least_squares_with_a_residual(name, shape):
     """The most common use of all: A of full rank, b outside its range."""

@@ -116,6 +116,7 @@ class Compressed(Method):
     grow : bool
         False keeps the sketch at its first size: the value is then as near as a sketch of this
         size comes, which follows the singular values beyond it, and `error_estimate` says so.
+        With `rank`, `cutoff` or `ridge`, which need all singular values, it grows in any case.
 
     References
     ----------
@@ -214,7 +215,7 @@ class Compressed(Method):
             if seen is None:
                 Q = _whole(A, state)
                 break
-            if not self.grow or (seen.spare and _within(seen, white)):
+            if seen.spare and _within(seen, white):
                 Q = seen.basis()
                 break
             self._widen(state)

@@ -183,12 +183,13 @@ class Direct(Method):
 
         tall = A.shape[0] >= A.shape[1]
         Q, R = scipy.linalg.qr(A if tall else A.conj().T, mode="economic", check_finite=False)
-        diagonal = np.abs(np.diagonal(R))
-        if not diagonal.size or diagonal.min() <= cutoff * diagonal.max():
+        (trcon,) = scipy.linalg.get_lapack_funcs(("trcon",), (R,))
+        reciprocal, _ = trcon(R)  # the diagonal alone may hide a small singular value
+        if not reciprocal > cutoff:
             raise np.linalg.LinAlgError(
                 "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
             )
-        state.rank = len(diagonal)
+        state.rank, state.condition = len(R), float(1 / reciprocal)
         if tall:
             return scipy.linalg.solve_triangular(R, Q.conj().T @ C, check_finite=False)
         return Q @ scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False)

@@ -15,6 +15,8 @@ from eagle.problem import Problem
 
 __all__ = ["GradientDescent", "GradientState", "setup", "update_value"]
 
+REST = 10.0  # in units of eps: relative moves of a row of W that are rounding errors
+
 
 @dataclass(kw_only=True)
 class GradientState(State):
@@ -96,9 +98,12 @@ def setup(problem: Problem, flipped: bool | None = None) -> dict[str, Any]:
 
 
 def update_value(state: GradientState, move: np.ndarray) -> None:
-    """Value and change after W has moved; at rest once a move is lost in rounding."""
+    """Value and change after W has moved; settled once that is lost in rounding."""
     difference = state.work.times_columns(move)
     state.value = state.value + difference
     rows, columns = state.work.shape
     state.change = change_of(difference[:rows, :columns], state.value[:rows, :columns])
-    state.settled = change_of(difference, state.value) <= 0.5 * state.problem.eps
+    # A direction still to come moves W by its singular value, however little it moves the value.
+    sizes, moves = np.linalg.norm(state.W, axis=1), np.linalg.norm(move, axis=1)
+    state.resolved = bool((moves <= REST * state.problem.eps * sizes).all())
+    state.settled = state.resolved and change_of(difference, state.value) <= 0.5 * state.problem.eps

@@ -14,6 +14,8 @@ from eagle.problem import Problem
 
 __all__ = ["LSMR"]
 
+GAVE_UP = 7  # scipy's reason to stop: the maximum number of iterations
+
 
 @dataclass(kw_only=True)
 class LSMRState(State):
@@ -23,9 +25,9 @@ class LSMRState(State):
     flipped: bool
     rows: np.ndarray  # (m, n)
     value: np.ndarray  # (m, q)
-    tolerance: float
     limit: int
     solved: int = 0
+    failed: bool = False  # a right-hand side took more iterations than it may
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,6 @@ class LSMR(Method):
         flipped = solve_columns(problem)
         work = problem.adjoint() if flipped else problem
         B = work.rows()
-        rtol = self.default_rtol if options.rtol is None else options.rtol
         value = work.times_columns(np.zeros((len(B), work.A.shape[0]), work.A.dtype))
         return LSMRState(
             problem=problem,
@@ -67,8 +68,6 @@ class LSMR(Method):
             own="columns" if flipped else "rows",
             rows=B,
             value=value,
-            # scipy's tolerances bound a residual; the error is larger by up to the condition.
-            tolerance=max(1e-3 * (rtol or 0.0), problem.eps),
             steps=len(B),
             limit=options.maxiter or self.default_maxiter,
         )
@@ -81,11 +80,12 @@ class LSMR(Method):
         turned = adjoint(A)
         if state.solved < len(state.rows):
             b = state.rows[state.solved].conj()
-            w, _, iterations, *_, condition, _ = lsmr(
+            # scipy's tolerances bound a residual, which a small singular direction hardly shows in.
+            w, reason, iterations, *_, condition, _ = lsmr(
                 turned.as_operator() if isinstance(turned, Operand) else turned,
                 b,
-                atol=state.tolerance,
-                btol=state.tolerance,
+                atol=state.problem.eps,
+                btol=state.problem.eps,
                 conlim=0,
                 maxiter=state.limit,
             )
@@ -97,8 +97,11 @@ class LSMR(Method):
                 state.count(1, *A.shape)
                 state.count(1, *A.shape[::-1])
             state.solved += 1
+            if reason == GAVE_UP:  # then probes that did better tell nothing
+                state.failed, state.own = True, None
         state.settled = state.solved == len(state.rows)
-        state.change = 0.0 if state.settled else 1.0
+        state.resolved = state.settled and not state.failed
+        state.change = 0.0 if state.resolved else 1.0
         return state
 
     def output(self, state: LSMRState) -> np.ndarray:

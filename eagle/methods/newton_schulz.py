@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import product
+from eagle.kernels.blas import norm, product
 from eagle.methods.base import Method, State, change_of
 from eagle.methods.norms import squared_norm_bound
 from eagle.options import Options
@@ -22,7 +22,7 @@ class NewtonSchulzState(State):
 
     Y: np.ndarray  # (n, d)
     value: np.ndarray
-    drift: float = np.inf  # relative size of the last change of Y
+    bound: float  # ||A||^2 or more, by which Y_0 was divided
     taken: int = 0
 
 
@@ -57,7 +57,7 @@ class NewtonSchulz(Method):
         A = problem.A
         bound = squared_norm_bound(A)
         Y = A.conj().T / A.real.dtype.type(bound or 1.0)
-        state = NewtonSchulzState(problem=problem, Y=Y, value=_value(problem, Y))
+        state = NewtonSchulzState(problem=problem, Y=Y, value=_value(problem, Y), bound=bound)
         state.count(A.shape[1], A.shape[0], A.shape[1])
         return state
 
@@ -73,15 +73,17 @@ class NewtonSchulz(Method):
         rows, columns = state.problem.shape
         before = state.change
         state.change = change_of((value - state.value)[:rows, :columns], value[:rows, :columns])
-        state.drift = change_of(state.Y - Y, state.Y)
+        drift = norm(state.Y - Y)
         state.value = value
         state.taken += 1
         eps = state.problem.eps
-        # Y is at rest where it matters once the value is, or once every direction above rounding
-        # level has had its log2(1 / s^2) doublings; only noise still grows then.
+        # A direction of singular value s that is still to come has grown to 2^k s / bound in Y, and
+        # doubles: it is no larger than the last change. So s is at rounding level, or seen.
+        hidden = drift * state.bound / 2.0**state.taken
+        level = 10 * max(d, n) * eps
+        exhausted = state.taken >= -2 * np.log2(level)  # all of them have had their doublings
         at_rest = state.change <= eps or state.change >= 0.5 * before
-        exhausted = state.taken >= -2 * np.log2(10 * max(d, n) * eps)
-        state.resolved = state.drift <= np.sqrt(eps) or exhausted
+        state.resolved = exhausted or hidden <= level * norm(A)
         state.settled = exhausted or (state.resolved and at_rest)
         return state
 
