@@ -21,6 +21,7 @@ BENCHMARKS = {
     "real": "benchmarks.real",
     "limits": "benchmarks.limits",
     "attention": "benchmarks.attention",
+    "fuzz": "benchmarks.fuzz",
 }
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 

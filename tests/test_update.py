@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.update import LIFTS, Blocks, average, update
-from tests.tolerances import tolerance
+from tests.tolerances import relative_error, tolerance
 
 
 def start(d: int, n: int, *, rank: int, condition: float, seed: int, dtype=np.float64) -> Blocks:
@@ -105,3 +105,19 @@ def test_machines_share_c_and_d_only(rng):
 def test_an_unknown_lift_is_refused():
     with pytest.raises(ValueError, match="lift must be one of paper, full or an array"):
         update(start(3, 3, rank=3, condition=2, seed=0), 1, 1, lift="half")
+
+
+@pytest.mark.parametrize("lift", ["paper", "full"])
+def test_leading_dimensions_are_problems_of_their_own(lift, rng):
+    def normal(*shape):
+        return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+    stack = Blocks(normal(3, 5, 4), normal(3, 2, 4), normal(3, 5, 6), normal(3, 2, 6))
+    sketch = np.linalg.qr(rng.standard_normal((4, 2)))[0]
+    together = update(stack, 0.3, 0.7, sketch=sketch, lift=lift)
+    for number in range(3):
+        alone = update(
+            Blocks(*(block[number] for block in stack)), 0.3, 0.7, sketch=sketch, lift=lift
+        )
+        for many, one in zip(together, alone, strict=True):
+            assert relative_error(many[number], one) <= tolerance(float)

@@ -1,0 +1,214 @@
+"""Flip one sign at a time and see whether a test notices: ``python tests/mutation.py``.
+
+Every binary ``+`` and ``-``, ``+=`` and ``-=``, and unary ``-`` of the modules below is turned
+around in a copy of the checkout, and the tests of that module run on it until one fails. A mutant
+that survives is a sign that no test holds; `EQUIVALENT` lists those that change nothing that can
+be seen, each with the reason. Kernels run as plain Python, which spares compiling each mutant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 120  # seconds: a mutant that runs longer never ends
+
+CONFORMANCE = "tests/test_conformance.py"
+TESTS: dict[str, list[str]] = {
+    "eagle/kernels/blas.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
+    "eagle/kernels/small.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
+    "eagle/kernels/sketch.py": ["tests/test_kernels.py", "tests/test_compressed.py"],
+    "eagle/kernels/batched.py": ["tests/test_stack.py"],
+    "eagle/kernels/threads.py": ["tests/test_kernels.py"],
+    "eagle/update.py": ["tests/test_update.py"],
+    "eagle/schedule.py": ["tests/test_schedule.py", "tests/test_eagle.py"],
+    "eagle/conditioning.py": ["tests/test_eagle.py", CONFORMANCE],
+    "eagle/certificate.py": ["tests/test_certificate.py", "tests/test_stack.py", CONFORMANCE],
+    "eagle/driver.py": ["tests/test_api.py", "tests/test_certificate.py", CONFORMANCE],
+    "eagle/sketch.py": ["tests/test_compressed.py", "tests/test_kernels.py"],
+    "eagle/problem.py": ["tests/test_problem.py", CONFORMANCE],
+    "eagle/methods/eagle.py": ["tests/test_eagle.py", CONFORMANCE],
+    "eagle/methods/sketched.py": ["tests/test_sketched.py", CONFORMANCE],
+    "eagle/orthogonal.py": ["tests/test_sketched.py", CONFORMANCE],
+    "eagle/methods/compressed.py": ["tests/test_compressed.py", CONFORMANCE],
+    "eagle/methods/conjugate_gradient.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/gradient_descent.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/newton_schulz.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/stochastic.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/direct.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/factored.py": ["tests/test_api.py", "tests/test_problem.py", CONFORMANCE],
+    "eagle/methods/lsmr.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/norms.py": ["tests/test_baselines.py", CONFORMANCE],
+}
+TESTS |= {
+    f"eagle/distributed/methods/{path.name}": ["tests/distributed/test_methods.py"]
+    for path in sorted((ROOT / "eagle" / "distributed" / "methods").glob("*.py"))
+}
+
+# Path, code of the line, mutated code of the line: why nothing can be seen.
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One sign in one place."""
+
+    path: str
+    line: int
+    column: int
+    length: int
+    new: str
+
+    def apply(self, source: str) -> str:
+        """The source with the sign flipped."""
+        lines = source.splitlines(keepends=True)
+        raw = lines[self.line - 1].encode()
+        raw = raw[: self.column] + self.new.encode() + raw[self.column + self.length :]
+        lines[self.line - 1] = raw.decode()
+        return "".join(lines)
+
+    def describe(self, source: str) -> tuple[str, str, str]:
+        """Path, line before, line after."""
+        before = source.splitlines()[self.line - 1].strip()
+        return self.path, before, self.apply(source).splitlines()[self.line - 1].strip()
+
+
+FLIPPED = {"+": "-", "-": "+", "+=": "-=", "-=": "+="}
+
+
+def mutants(path: str, source: str) -> list[Mutant]:
+    """All signs of a module, in order."""
+    found = []
+    raw = [line.encode() for line in source.splitlines(keepends=True)]
+
+    def sign_between(start: tuple[int, int], stop: tuple[int, int], sign: str) -> tuple[int, int]:
+        """Where the operator stands between its operands."""
+        for line in range(start[0], stop[0] + 1):
+            first = start[1] if line == start[0] else 0
+            last = stop[1] if line == stop[0] else len(raw[line - 1])
+            code = raw[line - 1][first:last].split(b"#")[0]
+            if sign.encode() in code:
+                return line, first + code.index(sign.encode())
+        raise ValueError(f"{path}:{start[0]}: no {sign!r} found")
+
+    annotations = {
+        id(inner)
+        for node in ast.walk(ast.parse(source))
+        for name in ("annotation", "returns")
+        if getattr(node, name, None) is not None
+        for inner in ast.walk(getattr(node, name))
+    }
+    for node in ast.walk(ast.parse(source)):
+        if id(node) in annotations:
+            continue
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            sign = "+" if isinstance(node.op, ast.Add) else "-"
+            start = node.left.end_lineno or 0, node.left.end_col_offset or 0
+            place = sign_between(start, (node.right.lineno, node.right.col_offset), sign)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
+            sign = "+=" if isinstance(node.op, ast.Add) else "-="
+            start = node.target.end_lineno or 0, node.target.end_col_offset or 0
+            place = sign_between(start, (node.value.lineno, node.value.col_offset), sign)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            sign, place = "-", (node.lineno, node.col_offset)
+        else:
+            continue
+        found.append(Mutant(path, *place, len(sign), FLIPPED[sign]))
+    return sorted(found, key=lambda each: (each.line, each.column))
+
+
+def survives(folder: Path, tests: list[str]) -> bool:
+    """Whether all tests pass in a fork of this process."""
+    child = os.fork()
+    if not child:
+        code = 2
+        try:
+            code = _run(folder, tests)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+def _run(folder: Path, tests: list[str]) -> int:
+    """Exit status of pytest in a copy of the checkout, without a word."""
+    import pytest
+
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    signal.alarm(LIMIT)  # ends the process
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--rootdir", str(folder)]
+    return int(pytest.main([*options, *tests]))
+
+
+def main() -> int:
+    """Print one line per mutant and how many survived."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", nargs="*", help="paths such as eagle/update.py; all unless told")
+    parser.add_argument("--list", action="store_true", help="show the mutants only")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--checkpoint", type=Path, help="file to go on from")
+    arguments = parser.parse_args()
+    os.environ.update(NUMBA_DISABLE_JIT="1", PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    begun = time.perf_counter()
+    done: dict[str, str] = {}
+    if arguments.checkpoint and arguments.checkpoint.exists():
+        done = json.loads(arguments.checkpoint.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top) / "copy"
+        ignore = shutil.ignore_patterns(".git", "__pycache__", ".*cache", "_build", "*.egg-info")
+        shutil.copytree(ROOT, folder, ignore=ignore)
+        import numba  # noqa: F401 - imported once, for all forks
+        import pytest  # noqa: F401
+        import scipy.linalg
+        import scipy.sparse.linalg  # noqa: F401
+
+        for path in arguments.modules or TESTS:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            if not (arguments.list or survives(folder, TESTS[path])):
+                raise SystemExit(f"{path}: its tests fail without any mutation")
+            for mutant in mutants(path, source):
+                key = mutant.describe(source)
+                name = f"{path}:{mutant.line}:{mutant.column}  {key[1]}  ->  {key[2]}"
+                if arguments.list:
+                    print(name)
+                    continue
+                if name in done:
+                    continue
+                if time.perf_counter() - begun > arguments.seconds:
+                    break
+                if key in EQUIVALENT:
+                    outcome = f"equivalent: {EQUIVALENT[key]}"
+                else:
+                    (folder / path).write_text(mutant.apply(source), encoding="utf-8")
+                    alive = survives(folder, TESTS[path])
+                    outcome = "SURVIVED" if alive else "killed"
+                    (folder / path).write_text(source, encoding="utf-8")
+                done[name] = outcome
+                print(f"{outcome}  {name}", flush=True)
+                if arguments.checkpoint:
+                    arguments.checkpoint.write_text(json.dumps(done, indent=0), encoding="utf-8")
+    counts = {
+        word: sum(o.startswith(word) for o in done.values())
+        for word in ("killed", "SURVIVED", "equivalent")
+    }
+    print(f"{len(done)} mutants: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    return 1 if counts["SURVIVED"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

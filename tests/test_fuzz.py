@@ -1,0 +1,142 @@
+"""A slice of the fuzz campaign, and that its judge is not asleep."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+
+import eagle
+from benchmarks import fuzz
+from tests.tolerances import relative_error, tolerance
+
+SLICE = 20
+
+
+@pytest.mark.parametrize("start", range(0, 400, SLICE))
+def test_no_answer_is_silently_wrong(start):
+    for index in range(start, start + SLICE):
+        verdict = fuzz.run(fuzz.draw(index))
+        assert verdict.outcome not in ("SILENT", "crashed"), (
+            f"python -m benchmarks fuzz --replay {index}: {verdict}"
+        )
+
+
+def test_a_number_is_always_the_same_problem():
+    for index in (3, 17):
+        first, second = fuzz.draw(index), fuzz.draw(index)
+        assert first.A.tobytes() == second.A.tobytes()
+        assert (first.method, first.options, first.seed) == (
+            second.method,
+            second.options,
+            second.seed,
+        )
+        assert fuzz.run(first) == fuzz.run(second)
+
+
+@pytest.mark.parametrize("family", fuzz.FAMILIES)
+def test_every_family_is_finite_in_double_precision(family, rng):
+    for d, n in ((1, 1), (1, 7), (7, 1), (9, 5), (5, 9)):
+        with np.errstate(all="ignore"):
+            A = fuzz.FAMILIES[family](rng, d, n)
+        assert A.shape == (d, n)
+        assert np.isfinite(A).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (9, 5), (5, 9)])
+def test_the_reference_has_more_digits_than_a_double(shape):
+    d, n = shape
+    A = 1 / (np.arange(d)[:, None] + np.arange(n) + 1.0)
+    B, C = np.ones((2, d)) @ A, A @ np.arange(1.0, n + 1)[:, None]
+    (answer,) = fuzz.reference(A, B, C)
+    with mpmath.workdps(60):
+        wide = [mpmath.matrix(block.tolist()) for block in (A, B, C)]
+        if d >= n:
+            inner = mpmath.lu_solve(wide[0].H * wide[0], wide[0].H * wide[2])
+        else:
+            inner = wide[0].H * mpmath.lu_solve(wide[0] * wide[0].H, wide[2])
+        exact = wide[1] * inner
+        pairs = zip(answer.value[:, 0], exact, strict=True)
+        errors = [abs(mpmath.mpf(np.format_float_positional(v)) - e) for v, e in pairs]
+        size = max(abs(e) for e in exact)
+    assert max(errors) <= 1e3 * float(np.finfo(np.longdouble).eps) * size
+
+
+def test_singular_vectors_of_the_reference_are_orthonormal_to_the_last_digit(rng):
+    A = (rng.standard_normal((12, 7)) + 1j * rng.standard_normal((12, 7))).astype(np.clongdouble)
+    A *= 10.0 ** -np.arange(7)
+    U, s, V = fuzz._svd(A / np.abs(A).max())
+    eps = float(np.finfo(np.longdouble).eps)
+    for X in (U, V):
+        assert np.abs(X.conj().T @ X - np.eye(7)).max() <= 100 * eps
+    assert np.abs((U * s) @ V.conj().T - A / np.abs(A).max()).max() <= 100 * eps
+    assert (np.diff(s) < 0).all()
+
+
+def test_a_wrong_value_is_found_out(rng):
+    problem = eagle.problems.low_rank(9, 7, condition=1e3, rng=0)
+    answers = fuzz.reference(problem.A, problem.B, problem.C)
+    assert fuzz.judge(problem.D, 1e-15, answers)[1] <= 1
+    for wrong in (problem.D * (1 + 1e-9), -problem.D, problem.D + 1e-9 * np.abs(problem.D).max()):
+        assert fuzz.judge(wrong, 1e-12, answers)[1] > 1
+        assert fuzz.judge(wrong, 3.0, answers)[1] <= 1
+    assert fuzz.judge(problem.D * np.nan, 1.0, answers)[1] == np.inf
+
+
+def test_what_is_wrong_is_silent_only_without_a_warning(monkeypatch):
+    case = fuzz.draw(1)
+    problem = eagle.problems.low_rank(9, 7, condition=10, rng=0)
+    case.A = case.given = problem.A
+    case.B, case.C, case.function, case.options = problem.B, problem.C, "solve", {}
+    case.instance = eagle.Direct()
+    assert fuzz.run(case).outcome == "right"
+    answers = fuzz.reference(case.A, 2 * case.B, case.C)
+    assert fuzz.run(case, answers).outcome == "SILENT"
+    case.instance, case.options = eagle.GradientDescent(), {"maxiter": 1}
+    assert fuzz.run(case, answers).outcome in ("flagged", "flagged right")
+
+
+def test_every_rank_within_rounding_has_an_answer(rng):
+    s = np.array([1.0, 0.5, 1e-15, 1e-15])
+    U, V = (np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in (6, 5))
+    A = (U * s) @ V.T
+    B, C = rng.standard_normal((2, 5)), rng.standard_normal((6, 2))
+    ranks = [answer.rank for answer in fuzz.reference(A, B, C)]
+    assert ranks[0] == 2
+    assert ranks[-1] >= 4
+    first = fuzz.reference(A, B, C)[0].value.astype(float)
+    expected = (B @ V[:, :2] / s[:2]) @ (U[:, :2].T @ C)
+    assert relative_error(first, expected) <= tolerance(float, 4)
+
+
+@pytest.mark.parametrize("ridge", [0.3, 1e-6])
+def test_the_reference_of_a_ridge_is_the_formula(ridge, rng):
+    A, B, C = (rng.standard_normal(shape) for shape in ((5, 7), (2, 7), (5, 3)))
+    (answer,) = fuzz.reference(A, B, C, ridge=ridge)
+    expected = B @ A.T @ np.linalg.inv(A @ A.T + ridge * np.eye(5)) @ C
+    assert relative_error(answer.value.astype(float), expected) <= tolerance(float, 100)
+
+
+def test_a_campaign_goes_on_where_it_stopped(tmp_path, capsys):
+    path = tmp_path / "state.json"
+    options = ["--no-rivals", "--checkpoint", str(path)]
+    assert fuzz.main([*options, "--problems", "6"]) == 0
+    assert fuzz.main([*options, "--problems", "12"]) == 0
+    once, all_at_once = fuzz.Tally.load(path, 0), tmp_path / "whole.json"
+    fuzz.main(["--no-rivals", "--checkpoint", str(all_at_once), "--problems", "12"])
+    assert once == fuzz.Tally.load(all_at_once, 0)
+    assert sum(once.ours.values()) == once.done == 12
+    assert "12 problems: 0 silent wrong answers" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="belongs to seed 0"):
+        fuzz.Tally.load(path, 1)
+
+
+def test_rivals_are_judged_by_the_same_measure():
+    case = fuzz.draw(1)
+    problem = eagle.problems.low_rank(9, 7, condition=10, rng=0)
+    case.A, case.B, case.C = problem.A, problem.B, problem.C
+    right = fuzz.rivals(case, fuzz.reference(case.A, case.B, case.C))
+    wrong = fuzz.rivals(case, fuzz.reference(case.A, 2 * case.B, case.C))
+    assert set(right.values()) == {"right"}
+    assert set(wrong.values()) == {"SILENT"}
+    assert {"scipy gelsd", "scipy gelsy"} <= set(right)
