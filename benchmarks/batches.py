@@ -116,7 +116,10 @@ def _eagle(A: Any, C: Any, method: Any, seed: int) -> tuple[Any, np.ndarray]:
 
 
 def numpy_solvers(A: np.ndarray, C: np.ndarray, seed: int) -> dict[str, Solver]:
-    """Arrays in, arrays out; a cutoff of n * eps unless it says default."""
+    """Arrays in, arrays out; a cutoff of n * eps unless it says default.
+
+    numpy's own defaults are those of float64 for float32 too.
+    """
     w, z = np.random.default_rng(seed).standard_normal((2, A.shape[-1], COUNT)).astype(A.dtype)
     cutoff = A.shape[-1] * float(np.finfo(A.dtype).eps)
     return {
@@ -125,7 +128,7 @@ def numpy_solvers(A: np.ndarray, C: np.ndarray, seed: int) -> dict[str, Solver]:
         "numpy pinv": lambda: (np.linalg.pinv(A, rcond=cutoff) @ C, None),
         "numpy pinv, default cutoff": lambda: (np.linalg.pinv(A) @ C, None),
         "numpy lstsq, a loop": lambda: (
-            np.stack([np.linalg.lstsq(a, c)[0] for a, c in zip(A, C, strict=True)]),
+            np.stack([np.linalg.lstsq(a, c, rcond=cutoff)[0] for a, c in zip(A, C, strict=True)]),
             None,
         ),
     }
