@@ -61,6 +61,7 @@ class _Call:
     result: Result | None = None
     rank: int | None = None
     condition: float | None = None
+    planned: Any = None  # the method that solved for A
     seed: int = 0
 
     def forward(self, blocks: Blocks) -> Any:
@@ -69,6 +70,8 @@ class _Call:
             self.compute, blocks, self.method, self.options, self.names
         )
         self.rank, self.condition = self.result.rank, self.result.condition
+        if self.result.results is None and self.result.converged and not self.options.ridge:
+            self.planned = self.result.method
         return self.result.value
 
     def again(self, blocks: Blocks, ridge: float) -> Any:
@@ -82,7 +85,11 @@ class _Call:
             callback=None,
             progress=False,
         )
-        result = self.home.solve(self.compute, blocks, self.method, options, self.names)
+        # What worked for A works again; for a batch every matrix has a plan of its own.
+        method = self.method if self.planned is None or ridge else self.planned
+        result = self.home.solve(self.compute, blocks, method, options, self.names)
+        if not result.converged and method is not self.method:
+            result = self.home.solve(self.compute, blocks, self.method, options, self.names)
         complain(result, options, stacklevel=4)
         return result.value
 

@@ -425,6 +425,11 @@ class Problem:
         left = W if self.C is None else product(W, self.C)
         return np.concatenate([left, product(W, self.column_probes)], axis=1)
 
+    def columns_in(self, Q: np.ndarray) -> np.ndarray:
+        """``Q^H [C column_probes]`` without writing an identity out."""
+        left = Q.conj().T if self.C is None else product(Q, self.C, adjoint="X")
+        return np.concatenate([left, product(Q, self.column_probes, adjoint="X")], axis=1)
+
     def restore(self, value: np.ndarray) -> np.ndarray:
         """The user's part of a scaled value with probes, in the user's units, shape and dtype."""
         rows, columns = self.shape

@@ -309,13 +309,14 @@ class Compressed(Method):
             columns = np.concatenate([seen.thin(work.C), seen.thin(work.column_probes)], axis=1)
             Q = seen.small_basis
             if not _leaks(columns, Q, work.shape[1], work.eps):
-                value = _from_one_side(state, rows, seen.Z, Q, columns)
+                inside = product(Q, columns, adjoint="X")
+                value = _from_one_side(state, rows, seen.Z, Q, inside)
                 if value is not None:
                     return value
         Q = seen.basis()
         value = None
         if rows is not None:
-            value = _from_one_side(state, rows, seen.Y, Q, work.columns())
+            value = _from_one_side(state, rows, seen.Y, Q, work.columns_in(Q))
         return _from_both_sides(state, Q) if value is None else value
 
 
@@ -417,16 +418,19 @@ def _leaks(columns: np.ndarray, Q: np.ndarray, user: int, eps: float) -> bool:
 
 
 def _from_one_side(
-    state: CompressedState, rows: np.ndarray, Y: np.ndarray, Q: np.ndarray, columns: np.ndarray
+    state: CompressedState, rows: np.ndarray, Y: np.ndarray, Q: np.ndarray, inside: np.ndarray
 ) -> np.ndarray | None:
-    """``rows (Q^H Y)^+ Q^H columns``; None if a row of B is not a combination of those of A."""
+    """``rows (Q^H Y)^+ inside``, with ``inside = Q^H C``.
+
+    None if a row of B is not a combination of those of A.
+    """
     import scipy.linalg
 
     core = product(Y, Q, adjoint="X")
     P, R = scipy.linalg.qr(core, mode="economic", check_finite=False)
     if _leaks(rows.conj().T, P, state.work.shape[0], state.work.eps):
         return None
-    return _through(state, product(rows, P), R, product(Q, columns, adjoint="X"))
+    return _through(state, product(rows, P), R, inside)
 
 
 def _from_both_sides(state: CompressedState, Q: np.ndarray) -> np.ndarray:
@@ -435,9 +439,7 @@ def _from_both_sides(state: CompressedState, Q: np.ndarray) -> np.ndarray:
     P, L = _row_basis(work.A, Q, state.rng)
     d, n = work.A.shape
     state.count(n, d, Q.shape[1])
-    columns = [Q.conj().T if work.C is None else product(Q, work.C, adjoint="X")]
-    columns.append(product(Q, work.column_probes, adjoint="X"))
-    return _through(state, work.rows_times(P), L, np.concatenate(columns, axis=1))
+    return _through(state, work.rows_times(P), L, work.columns_in(Q))
 
 
 def _through(

@@ -293,6 +293,24 @@ def test_a_full_rank_saves_solves():
     assert counts == {"tall": 2, "wide": 2, "square": 2, "deficient": 3, "lstsq": 2}
 
 
+def test_the_backward_pass_does_not_plan_again():
+    """What "auto" settled on for A is what solves for the gradient."""
+    methods = []
+    compute = eagle.api._compute
+
+    def watched(blocks, method, options, names):
+        result = compute(blocks, method, options, names)
+        methods.append(result.method)
+        assert method == ("auto" if len(methods) == 1 else methods[0])
+        return result
+
+    L, R = factors("square")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eagle.api, "_compute", watched)
+        eagle.solve(L @ R, draw(2, 4, seed=2), draw(4, 2, seed=3), rng=0).value.sum().backward()
+    assert methods == [eagle.Direct("lu")] * 3
+
+
 @pytest.mark.parametrize(("twice", "solves"), [(False, 2), (True, 3)])
 def test_a_term_that_vanishes_is_left_out_unless_it_is_differentiated(twice, solves):
     """C in the range of A: one solve less, the same gradient, and the right second one."""
