@@ -628,12 +628,15 @@ def run(case: Case, answers: list[Answer] | None = None) -> Verdict:
             return Verdict("crashed", note=traceback.format_exc(limit=-3))
         except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
             return Verdict("crashed", note=traceback.format_exc(limit=-3))
-    if case.copies:
-        result = result[-1] if isinstance(result, np.ndarray) else result.results[-1]
     warned = [w for w in caught if issubclass(w.category, eagle.ConvergenceWarning)]
     others = [w for w in caught if not issubclass(w.category, eagle.ConvergenceWarning)]
     if others:
         return Verdict("crashed", note=f"{others[0].filename}: {others[0].message}")
+    if isinstance(result, eagle.Result) and result.converged is bool(warned):
+        note = f"status {result.status.name} and {len(warned)} warnings"
+        return Verdict("crashed", note=note)
+    if case.copies:  # each has probes of its own; a warning is about any of them
+        result = result[-1] if isinstance(result, np.ndarray) else result.results[-1]
     if isinstance(result, np.ndarray):
         value, estimate, converged, status = result, 0.0, not warned, "CONVERGED"
     else:
@@ -642,8 +645,6 @@ def run(case: Case, answers: list[Answer] | None = None) -> Verdict:
     # What is as accurate as was asked for is not wrong.
     promise = case.options.get("rtol") or getattr(case.instance, "default_rtol", None) or 0.0
     estimate = max(estimate, promise / SLACK)
-    if converged is bool(warned):
-        return Verdict("crashed", note=f"status {status} and {len(warned)} warnings")
     error, excess, strict = judge(value, estimate, answers)
     if excess <= 1:
         outcome = "flagged right" if not converged else "right" if strict <= 1 else "no digits"
