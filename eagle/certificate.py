@@ -242,6 +242,8 @@ def judge_many(
     if "column_errors_plain" in sizes:
         inconsistency = ratio(sizes["column_errors_plain"], sizes["column_answers_plain"])
     error = np.maximum(certain, suspected)
+    absurd = np.maximum(gap, other) > ABSURD
+    error = np.where(absurd, np.maximum(error, sizes["hidden"]), error)
     natural = ratio(
         sizes["column_answers_white"] * sizes["row_answers_white"], sizes["corner_white_white"]
     )

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle.certificate import COUNT, Probes
+from eagle.certificate import COUNT, Probes, judge_many
 from eagle.methods.base import Method, State
 from eagle.problem import Problem
-from tests.systems import SHAPES, normal, quietly, system
+from tests.systems import KINDS, SHAPES, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
 
 FACTOR = 10  # stated in the documentation: the truth is at most ten times the estimate
@@ -306,3 +306,40 @@ def test_a_value_that_creeps_is_within_rtol_when_it_is_said_to_be(rtol, rate):
     result = eagle.solve(problem.A, problem.B, problem.C, method=Creeping(rate), rtol=rtol, rng=0)
     assert result.converged
     assert problem.error(result.value) <= 2 * rtol
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+@pytest.mark.parametrize("condition", [None, 1e3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rules_for_many_are_the_rules_for_one(kind, condition, resolved):
+    """On errors of every size in rows, columns and corner, each by itself."""
+    rng = np.random.default_rng(0)
+    blocks = system((14, 9), kind=kind, seed=1)
+    probes, exact = extended(blocks, rng)
+    (d, n), p = probes.problem.shape, 4
+    cuts = {"white": slice(0, p), "ranged": slice(p, 2 * p)}
+    for _ in range(50):
+        value = exact.copy()
+        for rows in (slice(0, d), slice(d, None)):
+            for columns in (slice(0, n), slice(n, None)):
+                part = value[rows, columns]
+                size = np.linalg.norm(part) * 10.0 ** rng.uniform(-17, 3)
+                part += size * rng.standard_normal(part.shape)
+        state = State(problem=probes.problem, resolved=resolved, condition=condition)
+        one = probes.certify(value, state, quick=True)
+        parts = {"hidden": value[:d, :n]}
+        for name, cut in cuts.items():
+            parts[f"column_answers_{name}"] = probes.column_answers[:, cut]
+            parts[f"column_errors_{name}"] = (value[:d, n:] - probes.column_answers)[:, cut]
+            parts[f"row_answers_{name}"] = probes.row_answers[cut]
+            parts[f"row_errors_{name}"] = (value[d:, :n] - probes.row_answers)[cut]
+            for other, across in cuts.items():
+                parts[f"corner_{name}_{other}"] = probes.corner[cut, across]
+                errors = value[d:, n:] - probes.corner
+                parts[f"corner_errors_{name}_{other}"] = errors[cut, across]
+        sizes = {name: np.array([np.linalg.norm(part)]) for name, part in parts.items()}
+        known = np.nan if condition is None else condition
+        many = judge_many(sizes, probes.problem.eps, resolved, known)
+        assert many[0][0] == pytest.approx(one.error_estimate, rel=1e-9)
+        assert many[1][0] == pytest.approx(one.inconsistency, rel=1e-9)
+        assert many[2][0] == one.negligible
