@@ -183,8 +183,9 @@ class Direct(Method):
 
         tall = A.shape[0] >= A.shape[1]
         Q, R = scipy.linalg.qr(A if tall else A.conj().T, mode="economic", check_finite=False)
-        (trcon,) = scipy.linalg.get_lapack_funcs(("trcon",), (R,))
-        reciprocal, _ = trcon(R)  # the diagonal alone may hide a small singular value
+        # The diagonal alone may hide a small singular value; R is its own LU factorisation.
+        gecon, lange = scipy.linalg.get_lapack_funcs(("gecon", "lange"), (R,))
+        reciprocal, _ = gecon(R, lange("1", R))
         if not reciprocal > cutoff:
             raise np.linalg.LinAlgError(
                 "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
