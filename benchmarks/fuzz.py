@@ -720,9 +720,7 @@ class Tally:
 
     @classmethod
     def load(cls, path: Path, seed: int) -> Tally:
-        """What an earlier run left, or nothing."""
-        if not path.exists():
-            return cls()
+        """What an earlier run left."""
         content = json.loads(path.read_text())
         if content["seed"] != seed:
             raise SystemExit(f"{path} belongs to seed {content['seed']}")
@@ -826,7 +824,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     report = Report("fuzz")
     tally = Tally(arguments.start)
-    if arguments.checkpoint:
+    if arguments.checkpoint and arguments.checkpoint.exists():
         tally = Tally.load(arguments.checkpoint, arguments.seed)
     begun = time.perf_counter()
     last = begun
