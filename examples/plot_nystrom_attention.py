@@ -133,9 +133,9 @@ with torch.no_grad():
         accuracies[name] = [accuracy(each) for each in kinds]
         errors[name] = [approximation(each) for each in kinds]
 for title, rows in (("accuracy", accuracies), ("error", errors)):
-    print(f"{title:28}" + "".join(f"{m:8}" for m in LANDMARKS))
+    print(f"{title:28}" + "".join(f"{m:9}" for m in LANDMARKS))
     for name, numbers in rows.items():
-        print(f"  {name:26}" + "".join(f"{number:8.3f}" for number in numbers))
+        print(f"  {name:26}" + "".join(f" {number:8.3g}" for number in numbers))
 
 # %%
 # Why not the pseudo-inverse

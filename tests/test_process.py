@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import stat
@@ -40,24 +39,27 @@ def answers(seed=0):
 """
 
 
+# Root's licence to write anywhere (CAP_DAC_OVERRIDE) ends with the exec after this.
+OBEY_PERMISSIONS = """
+import ctypes, os, sys
+drop_from_bounding_set, dac_override = 24, 1
+ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 def run(code: str, *, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter that may do no more than file permissions allow."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), **settings}
+    before = [sys.executable, "-c", OBEY_PERMISSIONS] if sys.platform == "linux" else []
     return subprocess.run(
-        [sys.executable, "-B", "-c", code],
+        [*(before or [sys.executable]), "-B", "-c", code],
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
-        preexec_fn=_obey_permissions if sys.platform == "linux" else None,
     )
-
-
-def _obey_permissions() -> None:
-    """Root's licence to write anywhere (CAP_DAC_OVERRIDE) ends with the next exec."""
-    drop_from_bounding_set, dac_override = 24, 1
-    ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", METHODS)
