@@ -1,0 +1,262 @@
+"""The campaign: problems one after the other, rivals beside ours, a tally, a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+import eagle
+from benchmarks.common import Report, command_line
+from benchmarks.fuzz.cases import Case, draw
+from benchmarks.fuzz.truth import SLACK, Answer, Verdict, judge, reference, too_large
+
+__all__ = ["Tally", "main", "rivals", "run"]
+
+Array = np.ndarray
+
+
+def run(case: Case, answers: list[Answer] | None = None) -> Verdict:
+    """Solve and judge."""
+    names = ("ridge", "rank", "cutoff")
+    if answers is None:
+        spectral = {name: case.options[name] for name in names if name in case.options}
+        answers = reference(case.A, case.B, case.C, **spectral)
+    if not answers:
+        return Verdict("undetermined")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = case.solve()
+        except np.linalg.LinAlgError as error:
+            return Verdict("refused", note=str(error)[:80])
+        except ValueError as error:
+            if "square" in str(error):  # LU
+                return Verdict("refused", note=str(error)[:80])
+            return Verdict("crashed", note=traceback.format_exc(limit=-3))
+        except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
+            return Verdict("crashed", note=traceback.format_exc(limit=-3))
+    warned = [w for w in caught if issubclass(w.category, eagle.ConvergenceWarning)]
+    others = [w for w in caught if not issubclass(w.category, eagle.ConvergenceWarning)]
+    if others:
+        return Verdict("crashed", note=f"{others[0].filename}: {others[0].message}")
+    if isinstance(result, eagle.Result) and result.converged is bool(warned):
+        note = f"status {result.status.name} and {len(warned)} warnings"
+        return Verdict("crashed", note=note)
+    if case.copies:  # each has probes of its own; a warning is about any of them
+        result = result[-1] if isinstance(result, np.ndarray) else result.results[-1]
+    if isinstance(result, np.ndarray):
+        value, estimate, converged, status = result, 0.0, not warned, "CONVERGED"
+    else:
+        value, estimate = result.value, result.error_estimate
+        converged, status = result.converged, result.status.name
+    # What is as accurate as was asked for is not wrong.
+    promise = case.options.get("rtol") or getattr(case.instance, "default_rtol", None) or 0.0
+    estimate = max(estimate, promise / SLACK)
+    error, excess, strict = judge(value, estimate, answers)
+    if excess <= 1:
+        outcome = "flagged right" if not converged else "right" if strict <= 1 else "no digits"
+        return Verdict(outcome, error, estimate, excess)
+    outcome = "SILENT" if converged else "flagged"
+    if not converged and too_large(value, answers):
+        outcome = "flagged overflow"
+    return Verdict(outcome, error, estimate, excess, status)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    return torch
+
+
+def rivals(case: Case, answers: list[Answer]) -> dict[str, str]:
+    """The same problem through least squares elsewhere: X = lstsq(A, C), then ``B X``."""
+    A, B = case.A, case.B
+    C = np.eye(len(A), dtype=A.dtype) if case.C is None else case.C
+    torch = _torch()
+    calls: dict[str, Callable[[], Array]] = {
+        f"scipy {name}": lambda name=name: scipy.linalg.lstsq(A, C, lapack_driver=name)[0]
+        for name in ("gelsd", "gelsy")
+    }
+    if torch is not None:
+        for name in ("gelsy", "gels", "gelsd"):
+            calls[f"torch {name}"] = lambda name=name: torch.linalg.lstsq(
+                torch.from_numpy(A.copy()), torch.from_numpy(C.copy()), driver=name
+            ).solution.numpy()
+    outcomes = {}
+    for name, call in calls.items():
+        with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
+            warnings.simplefilter("always")
+            try:
+                X = call()
+                value = X if B is None else B @ X
+            except (np.linalg.LinAlgError, RuntimeError, ValueError):
+                outcomes[name] = "flagged"
+                continue
+        if caught or not np.isfinite(value).all():
+            outcomes[name] = "flagged"
+        else:
+            _, excess, strict = judge(value, 0.0, answers)
+            outcomes[name] = "SILENT" if excess > 1 else "right" if strict <= 1 else "no digits"
+    return outcomes
+
+
+@dataclass
+class Tally:
+    """Counts of outcomes, and what to look at."""
+
+    done: int = 0
+    ours: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    theirs: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, path: Path, seed: int) -> None:
+        """Write, in one piece."""
+        temporary = path.with_suffix(".part")
+        content = {
+            "seed": seed,
+            "done": self.done,
+            "ours": [[*key, count] for key, count in sorted(self.ours.items())],
+            "theirs": [[*key, count] for key, count in sorted(self.theirs.items())],
+            "failures": self.failures,
+        }
+        temporary.write_text(json.dumps(content, indent=0, ensure_ascii=False))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, seed: int) -> Tally:
+        """What an earlier run left."""
+        content = json.loads(path.read_text())
+        if content["seed"] != seed:
+            raise SystemExit(f"{path} belongs to seed {content['seed']}")
+        ours, theirs = (
+            Counter({tuple(row[:3]): row[3] for row in content[name]})
+            for name in ("ours", "theirs")
+        )
+        return cls(content["done"], ours, theirs, content["failures"])
+
+
+def _describe(case: Case, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "index": case.index,
+        "family": case.family,
+        "blocks": case.blocks,
+        "shape": list(case.A.shape),
+        "dtype": case.A.dtype.name,
+        "function": case.function,
+        "method": str(case.instance),
+        "copies": case.copies,
+        "options": {name: float(value) for name, value in case.options.items()},
+        "outcome": verdict.outcome,
+        "error": verdict.error,
+        "estimate": verdict.estimate,
+        "excess": verdict.excess,
+        "note": verdict.note,
+    }
+
+
+def one(index: int, seed: int, tally: Tally, *, compare: bool) -> tuple[Case, Verdict]:
+    """Problem number `index`, counted."""
+    case = draw(index, seed)
+    spectral = {k: v for k, v in case.options.items() if k in ("ridge", "rank", "cutoff")}
+    answers = reference(case.A, case.B, case.C, **spectral)
+    verdict = run(case, answers)
+    tally.ours[case.family, case.method, verdict.outcome] += 1
+    if verdict.outcome in ("SILENT", "crashed"):
+        tally.failures.append(_describe(case, verdict))
+    if compare and not spectral:
+        for name, outcome in rivals(case, answers).items():
+            tally.theirs[case.family, name, outcome] += 1
+    tally.done = index + 1
+    return case, verdict
+
+
+def _tables(report: Report, tally: Tally) -> None:
+    outcomes = ("right", "flagged right", "flagged", "flagged overflow", "refused", "undetermined")
+    outcomes += ("no digits",)
+    bad = ("SILENT", "crashed")
+
+    def rows(counts: Counter[tuple[str, str, str]], place: int, names: list[str]) -> None:
+        for name in names:
+            cells = Counter()
+            for key, count in counts.items():
+                if key[place] == name:
+                    cells[key[2]] += count
+            report.row(
+                name=name,
+                problems=sum(cells.values()),
+                **{outcome.replace(" ", "_"): cells[outcome] for outcome in (*outcomes, *bad)},
+            )
+
+    report.section("Ours, by method")
+    rows(tally.ours, 1, sorted({key[1] for key in tally.ours}))
+    report.section("Ours, by family")
+    rows(tally.ours, 0, sorted({key[0] for key in tally.ours}))
+    if tally.theirs:
+        report.section("Rivals, on the problems without ridge, rank and cutoff")
+        rows(tally.theirs, 1, sorted({key[1] for key in tally.theirs}))
+        report.section("Silent wrong answers by family")
+        for family in sorted({key[0] for key in tally.ours}):
+            ours = sum(c for k, c in tally.ours.items() if k[0] == family and k[2] == "SILENT")
+            cells = {name: tally.theirs[family, name, "SILENT"] for name in _names(tally)}
+            report.row(family=family, eagle=ours, **cells)
+    silent = sum(count for key, count in tally.ours.items() if key[2] == "SILENT")
+    crashed = sum(count for key, count in tally.ours.items() if key[2] == "crashed")
+    report.say(
+        f"\n{tally.done} problems: {silent} silent wrong answers, {crashed} crashes or stray "
+        "warnings"
+    )
+
+
+def _names(tally: Tally) -> list[str]:
+    return sorted({key[1] for key in tally.theirs})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the campaign; with a checkpoint it goes on where the last call ended."""
+    parser = command_line("fuzz", __doc__)
+    parser.add_argument("--problems", type=int, help="how many; 5000 unless told, 200 with --quick")
+    parser.add_argument("--start", type=int, default=0, help="first problem")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so long")
+    parser.add_argument("--checkpoint", type=Path, help="file to go on from")
+    parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--replay", type=int, metavar="INDEX", help="one problem, in detail")
+    arguments = parser.parse_args(argv)
+    problems = arguments.problems or (200 if arguments.quick else 5000)
+    if arguments.replay is not None:
+        case, verdict = one(arguments.replay, arguments.seed, Tally(), compare=False)
+        print(json.dumps(_describe(case, verdict), indent=1, ensure_ascii=False))
+        return 0
+    report = Report("fuzz")
+    tally = Tally(arguments.start)
+    if arguments.checkpoint and arguments.checkpoint.exists():
+        tally = Tally.load(arguments.checkpoint, arguments.seed)
+    begun = time.perf_counter()
+    last = begun
+    while tally.done < problems:
+        one(tally.done, arguments.seed, tally, compare=not arguments.no_rivals)
+        now = time.perf_counter()
+        if arguments.checkpoint and now - last > 20:
+            tally.save(arguments.checkpoint, arguments.seed)
+            last = now
+        if now - begun > arguments.seconds:
+            break
+    if arguments.checkpoint:
+        tally.save(arguments.checkpoint, arguments.seed)
+    _tables(report, tally)
+    for failure in tally.failures[:20]:
+        report.say(json.dumps(failure, ensure_ascii=False))
+    report.save(arguments.json)
+    return 1 if tally.failures else 0
