@@ -183,7 +183,7 @@ class Probes:
             if corner
             else 0.0
         )
-        size = max(hidden, eps * natural)
+        size, error = max(hidden, eps * natural), max(error, eps * natural)
         return Certificate(
             error_estimate=error / size if size else 0.0,
             inconsistency=_ratio(column_errors[:, plain], self.column_answers[:, plain]),
@@ -247,6 +247,7 @@ def judge_many(
     natural = ratio(
         sizes["column_answers_white"] * sizes["row_answers_white"], sizes["corner_white_white"]
     )
+    error = np.maximum(error, eps * natural)
     estimates = ratio(error, np.maximum(sizes["hidden"], eps * natural))
     estimates[np.isnan(error)] = np.inf
     return estimates, inconsistency, error <= 100 * eps * natural

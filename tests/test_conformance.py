@@ -301,3 +301,16 @@ def test_the_state_of_one_solve_does_not_leak_into_the_next(name):
     eagle.solve(first.A, first.B, first.C, method=method, rng=0)
     again = eagle.solve(second.A, second.B, second.C, method=method, rng=0)
     assert np.array_equal(alone.value, again.value)
+
+
+@over_instances
+def test_a_value_of_rounding_errors_claims_no_digits(name):
+    """B and C see nothing of A: the answer is zero, and what comes out instead is noise."""
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.standard_normal((d, 3)))[0] for d in (9, 7))
+    A = u[:, :1] @ v[:, :1].T
+    B, C = v[:, 1:].T @ (np.eye(7) - v[:, :1] @ v[:, :1].T), u[:, 1:]
+    result = quietly(eagle.solve, A, B, C, method=INSTANCES[name], maxiter=200, rng=0)
+    noise = np.linalg.norm(result.value)
+    assert not result.converged or noise <= tolerance(float)
+    assert not result.converged or result.error_estimate > 0.1 or noise == 0
