@@ -132,6 +132,20 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path, capsys):
         fuzz.Tally.load(path, 1)
 
 
+def test_between_two_possible_ranks_everything_is_right_and_beyond_them_nothing():
+    """A singular value at rounding level may be anything up to there."""
+    U, V = (np.linalg.qr(np.random.default_rng(i).standard_normal((5, 5)))[0] for i in range(2))
+    s = np.array([1.0, 1e-2, 1e-4, 1e-17, 0.0])
+    A = (U[:, :4] * s[:4]) @ V[:, :4].T
+    B, C = V[:, 2:4].T, U[:, 2:4]
+    answers = fuzz.reference(A, B, C)
+    assert [answer.rank for answer in answers][:2] == [3, 4]
+    low, high = (np.asarray(answer.value, float) for answer in answers[:2])
+    for part in (0.1, 0.5, 0.9):
+        assert fuzz.judge(low + part * (high - low), 0.0, answers)[1] <= 1
+    assert fuzz.judge(low - 20 * (high - low), 0.0, answers[:2])[1] > 1
+
+
 def test_rivals_are_judged_by_the_same_measure():
     case = fuzz.draw(1)
     problem = eagle.problems.low_rank(9, 7, condition=10, rng=0)

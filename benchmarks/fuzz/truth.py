@@ -11,6 +11,9 @@ agree with the given ones to ``c eps``. With ``X = A_k^+ C``, ``Y = B A_k^+`` an
     e (|Y| |X| + |B - B_k| |A_k^+ A_k^+H C| + |B A_k^+ A_k^+H| |C - C_k|)
         + e^2 |B - B_k| |C - C_k| / sigma_k^3 + c eps (|B| |X| + |Y| |C|)
 
+Between ``D_(k-1)`` and ``D_k``, if both ranks are possible, lies what a change of ``sigma_k`` by
+no more than that makes of it: what is near to that segment is right, too, without a digit.
+
 **Silently wrong**: not right, with the status CONVERGED and no warning. The rivals have no
 estimate; theirs is taken to be zero, and an exception or a value that is not a number counts as a
 word. *No digits* counts what is right only because the blocks determine hardly a digit of the
@@ -21,6 +24,7 @@ estimate did not say so.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -208,8 +212,23 @@ def judge(value: Array, estimate: float, answers: list[Answer]) -> tuple[float, 
         error = distance / size if size else distance
         floors = answer.floor, answer.digit
         found.append((error, *(distance / (claimed + floor) for floor in floors)))
+    for lower, upper in pairwise(answers):
+        distance, part = _between(wide, lower.value, upper.value)
+        claimed = SLACK * np.longdouble(estimate) * norm(wide) + least
+        floor = (1 - part) * lower.floor + part * upper.floor
+        found.append((distance / norm(wide), distance / (claimed + floor), np.longdouble(np.inf)))
     error = min(found, key=lambda each: each[1])[0]
     return float(error), *(float(min(each[i] for each in found)) for i in (1, 2))
+
+
+def _between(value: Array, start: Array, stop: Array) -> tuple[Any, Any]:
+    """Distance from a segment, and where on it the nearest point is, from 0 to 1."""
+    along, size = stop - start, norm(stop - start)
+    if not (0 < size < np.inf) or not norm(value):
+        return np.longdouble(np.inf), np.longdouble(0)
+    unit = along / size
+    part = np.clip((unit.conj() * ((value - start) / size)).sum().real, 0, 1)
+    return norm(value - start - part * along), part
 
 
 def too_large(value: Array, answers: list[Answer]) -> bool:
