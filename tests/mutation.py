@@ -56,7 +56,14 @@ TESTS |= {
 }
 
 # Path, code of the line, mutated code of the line: why nothing can be seen.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+LANCZOS = (
+    "T = np.diag(alphas) {} np.diag(off_diagonal, -1)  # all that is read is the lower triangle"
+)
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("eagle/kernels/blas.py", LANCZOS.format("+"), LANCZOS.format("-")): (
+        "signs off the diagonal of a tridiagonal matrix are signs of its eigenvectors' entries"
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,6 @@ def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> 
     if not np.isfinite(alphas).all():
         return np.zeros(0)
     off_diagonal = betas[: len(alphas) - 1]
-    values, vectors = np.linalg.eigh(
-        np.diag(alphas) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
-    )
+    T = np.diag(alphas) + np.diag(off_diagonal, -1)  # all that is read is the lower triangle
+    values, vectors = np.linalg.eigh(T)
     return values[vectors[0] ** 2 > weight]
