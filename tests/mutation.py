@@ -27,7 +27,7 @@ CONFORMANCE = "tests/test_conformance.py"
 TESTS: dict[str, list[str]] = {
     "eagle/kernels/blas.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
     "eagle/kernels/small.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
-    "eagle/kernels/sketch.py": ["tests/test_kernels.py", "tests/test_compressed.py"],
+    "eagle/kernels/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
     "eagle/kernels/batched.py": ["tests/test_stack.py"],
     "eagle/kernels/threads.py": ["tests/test_kernels.py"],
     "eagle/update.py": ["tests/test_update.py"],
