@@ -59,7 +59,11 @@ TESTS |= {
 LANCZOS = (
     "T = np.diag(alphas) {} np.diag(off_diagonal, -1)  # all that is read is the lower triangle"
 )
+PADDED = "width = (n + wide + LANES {} 1) // LANES * LANES"
 EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("eagle/kernels/batched.py", PADDED.format("-"), PADDED.format("+")): (
+        "columns of zeros beyond the last one change no number"
+    ),
     ("eagle/kernels/blas.py", LANCZOS.format("+"), LANCZOS.format("-")): (
         "signs off the diagonal of a tridiagonal matrix are signs of its eigenvectors' entries"
     ),
