@@ -207,7 +207,7 @@ def test_sizes_are_the_norms_that_they_are_named_by():
     assert set(SIZES) == set(wanted)
     for name in SIZES:
         assert sizes[name][0] == pytest.approx(np.linalg.norm(wanted[name]), rel=1e-9)
-        assert sizes[name][0] > 1e-6
+        assert sizes[name][0] > 1e-12
 
 
 def test_the_adjoint_swaps_rows_and_columns():
