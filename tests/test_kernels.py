@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -147,6 +148,27 @@ def test_numba_is_for_small_matrices_and_for_those_who_ask():
     assert kernels.choose("numba", little) is small
     assert kernels.choose("numba", large) is blas
     assert kernels.choose("blas", little) is blas
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 48, 100, 113])
+def test_a_loop_is_split_into_whole_tiles_evenly_in_order(threads, length, monkeypatch):
+    import numba
+
+    from eagle.kernels.threads import threaded
+
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+    parts = threaded(lambda start, stop, word: (start, stop, word), length, 16, "word")
+    starts, stops, words = zip(*parts, strict=True)
+    assert starts == (0, *stops[:-1])
+    assert stops[-1] == length
+    assert len(parts) <= threads
+    most = math.ceil(math.ceil(length / 16) / threads) * 16  # tiles of the thread with the most
+    assert [stop - start for start, stop in zip(starts, stops, strict=True)][:-1] == [most] * (
+        len(parts) - 1
+    )
+    assert stops[-1] - starts[-1] <= most
+    assert set(words) == {"word"}
 
 
 def test_nobody_pays_for_numba_who_does_not_need_it():

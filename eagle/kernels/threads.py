@@ -20,10 +20,10 @@ def threaded(kernel: Any, length: int, tile: int, *arguments: Any) -> list[Any]:
     step = -(-length // (threads * tile)) * tile
     if step >= length:
         return [kernel(0, length, *arguments)]
-    with ThreadPoolExecutor(threads - 1) as pool:
+    starts = range(step, length, step)
+    with ThreadPoolExecutor(len(starts)) as pool:
         others = [
-            pool.submit(kernel, start, min(start + step, length), *arguments)
-            for start in range(step, length, step)
+            pool.submit(kernel, start, min(start + step, length), *arguments) for start in starts
         ]
         first = kernel(0, step, *arguments)
     return [first, *(other.result() for other in others)]

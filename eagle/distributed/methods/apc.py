@@ -122,7 +122,7 @@ class APC:
         (total,) = session.sum(state.W / session.comm.size)
         before, state.mean = state.mean, real(state.eta) * total + real(1 - state.eta) * state.mean
         move, whole = norm(state.mean - before), norm(state.mean)
-        ratio = min(move / state.move, 1 - state.alpha) if state.move else 0.0
+        ratio = move / state.move if state.move else 0.0
         state.move = move
         state.left = move / max(1 - ratio, state.alpha**0.5) / whole if whole else 0.0
         state.exhausted = move <= state.alpha**0.5 * USED_UP * state.problem.eps * whole
