@@ -17,17 +17,20 @@ counts. Both are exact when one direction carries the error, whatever its singul
 the weights with which probes and data see that direction cancel.
 
 *White* probes (``w``, ``z`` Gaussian) see every direction but need consistency on their side;
-range probes need nothing but see small singular directions weakly. White columns with range
-rows, and the other way round, give two estimates, of which the larger counts. Unless:
+range probes need nothing but see small singular directions weakly. So there are four estimates,
+white or range probes for rows and for columns, and the largest counts until a method has
+*resolved* the spectrum: what looks like inconsistency may be a direction that is still to come.
+Then only rounding errors are left, and
 
-* one side misfits grossly while the method has *resolved* the whole spectrum of A, so that only
-  rounding errors are left: then that is inconsistency, and the other side counts. A method that
-  treats the rows of B (or the columns of C) each by themselves cannot tell when it has: the other
-  side counts if its own misfit is at rounding level, or if it has an identity, to which small
-  singular directions are as visible as large ones;
-* a method treats rows (or columns) by themselves: then the side that sees the user's own counts;
-* a method has resolved the spectrum: then it is not charged with more than
-  ``10 eps condition``. What exceeds that is inconsistency.
+* of white columns with range rows, and the other way round, the larger counts;
+* if one side misfits grossly, that is inconsistency, and the other side counts;
+* if a method treats the rows of B (or the columns of C) each by themselves, the side that sees
+  the user's own counts. Such a method may believe too early that nothing is left: a gross misfit
+  is taken for inconsistency only if the other side's is at rounding level or is *shown*;
+* it is not charged with more than ``10 eps condition``. What exceeds that is inconsistency.
+
+To an identity small singular directions are as visible as large ones: if its side fits, then
+right-hand sides by themselves are judged by it alone, resolved or not.
 """
 
 from __future__ import annotations
@@ -154,21 +157,24 @@ class Probes:
         ]
         # Answers of generic right-hand sides show every direction; those of others, which may be
         # as small as the singular value, only down to the accuracy that was reached.
-        generic = self.problem.B is None, self.problem.C is None
         seen = [gap <= GROSS for gap in gaps]
-        trusted = all(seen) or any(a and b for a, b in zip(seen, generic, strict=True))
-        if state.own is not None and not trusted:
-            known = state.resolved and min(gaps) <= ROUNDING * eps
+        shown = [
+            a and b is None for a, b in zip(seen, (self.problem.B, self.problem.C), strict=True)
+        ]
+        told = state.own is None or all(seen) or any(shown) or min(gaps) <= ROUNDING * eps
+        if state.resolved and told:
+            if max(gaps) > GROSS:
+                suspected = min(by_columns, by_rows)
+            elif state.own is not None:
+                suspected = by_columns if state.own == "rows" else by_rows
+            else:
+                suspected = max(by_columns, by_rows)
+        elif state.own is not None and any(shown):
+            suspected = max(
+                size for size, sees in zip((by_columns, by_rows), shown, strict=True) if sees
+            )
         else:
-            known = state.resolved or state.own is not None
-        if not known:
-            suspected = max(by_columns, by_rows)
-        elif max(gaps) > GROSS:
-            suspected = min(by_columns, by_rows)
-        elif state.own is not None:
-            suspected = by_columns if state.own == "rows" else by_rows
-        else:
-            suspected = max(by_columns, by_rows)
+            suspected = max(by_columns, by_rows, estimate(white, white))
         if state.resolved and state.condition is not None:
             suspected = min(suspected, 10 * eps * state.condition * hidden)
         elif state.resolved and min(gaps) > GROSS:
@@ -213,6 +219,10 @@ def judge_many(
     -------
     error_estimate, inconsistency, negligible : ndarray (N,)
         As in `Certificate`. Without the estimate by completion, which is for errors of low rank.
+
+    Notes
+    -----
+    The methods that do many at once treat all right-hand sides alike, which is `State.own` None.
     """
 
     def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -237,7 +247,8 @@ def judge_many(
     charged = np.minimum(suspected, 10 * eps * condition * sizes["hidden"])
     unknown = np.where(np.minimum(gap, other) > GROSS, certain, suspected)
     suspected = np.where(np.isnan(condition), unknown, charged)
-    suspected = np.where(resolved, suspected, most)
+    if not np.all(resolved):
+        suspected = np.where(resolved, suspected, np.maximum(most, estimate("white", "white")))
     inconsistency = gap
     if "column_errors_plain" in sizes:
         inconsistency = ratio(sizes["column_errors_plain"], sizes["column_answers_plain"])

@@ -75,9 +75,11 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
             certificate = probes.certify(extended, state, quick=not state.settled)
             if rtol is not None and certificate.error_estimate <= rtol:
                 certificate = probes.certify(extended, state)
-            # Krylov methods end abruptly: how they have moved tells nothing.
-            steady = not state.resolved and state.own is None
-            to_come = _to_come(state.change, history) if steady else 0.0
+            to_come = 0.0
+            if not state.resolved:
+                # Krylov methods end abruptly: how they have moved tells only that they still do.
+                alone = state.own is not None
+                to_come = state.change if alone else _to_come(state.change, history)
             reached = rtol is not None and max(certificate.error_estimate, to_come) <= rtol
             within = within + 1 if reached else 0
             elapsed = time.perf_counter() - start

@@ -308,6 +308,35 @@ def test_a_value_that_creeps_is_within_rtol_when_it_is_said_to_be(rtol, rate):
     assert problem.error(result.value) <= 2 * rtol
 
 
+@pytest.mark.parametrize("own", ["rows", "columns", None])
+def test_until_the_spectrum_is_resolved_white_probes_count_on_both_sides(own, rng):
+    """Range probes may be at rest, and know of nothing but rounding errors."""
+    probes, value = extended(system((14, 9), kind="log", seed=1), rng)
+    d, n = probes.problem.shape
+    error = 1e-4 * np.outer(rng.standard_normal(len(value)), rng.standard_normal(value.shape[1]))
+    ranged = slice(d + COUNT, d + 2 * COUNT), slice(n + COUNT, n + 2 * COUNT)
+    error[ranged[0]] = 1e-12 * rng.standard_normal((COUNT, value.shape[1]))
+    error[:, ranged[1]] = 1e-12 * rng.standard_normal((len(value), COUNT))
+    error[ranged[0], n:] = 1e-6 * rng.standard_normal((COUNT, 2 * COUNT))
+    error[d:, ranged[1]] = 1e-6 * rng.standard_normal((2 * COUNT, COUNT))
+    certificate = probes.certify(value + error, State(problem=probes.problem, own=own))
+    actual = np.linalg.norm(error[:d, :n]) / np.linalg.norm((value + error)[:d, :n])
+    assert actual <= FACTOR * certificate.error_estimate
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_cg_does_not_stop_while_the_value_moves(flipped):
+    """One step solves ``A w`` to rounding, but not a C that sees both directions alike."""
+    A = np.array([[0.5, 0, 0], [0, 1.5e-4, 0]])
+    B, C, D = np.array([[1.0, 0.0, 0.0]]), np.array([[3.0], [3.0]]), np.array([[6.0]])
+    if flipped:
+        A, B, C = A.T, C.T, B.T
+    for seed in range(5):
+        result = eagle.solve(A, B, C, method="cg", rtol=1e-8, rng=seed)
+        assert result.converged
+        assert relative_error(result.value, D) <= 1e-8
+
+
 @pytest.mark.parametrize("resolved", [True, False])
 @pytest.mark.parametrize("condition", [None, 1e3])
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,6 +23,11 @@ def test_no_answer_is_silently_wrong(start):
         )
 
 
+@pytest.mark.parametrize("index", [41443, 60177, 71086, 80737, 88439, 96298, 91488, 58740])
+def test_what_was_wrong_once_is_not_wrong_again(index):
+    assert fuzz.run(fuzz.draw(index)).outcome in ("right", "flagged", "flagged right")
+
+
 def test_a_number_is_always_the_same_problem():
     for index in (3, 17):
         first, second = fuzz.draw(index), fuzz.draw(index)
