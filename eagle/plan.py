@@ -9,6 +9,11 @@ A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates o
 * LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products;
 * EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
 * LAPACK's least squares, should all that not be accurate.
+
+A sparse A that would be large when written out is sketched and then left to conjugate gradients,
+``4 nnz`` operations for each right-hand side and iteration. Their iterations depend on the
+condition, which nobody knows: if A can be written out at all, they may take as long as the
+dense methods would, so that both together take at most twice as long as the better of the two.
 """
 
 from __future__ import annotations
@@ -19,11 +24,12 @@ from typing import Any
 
 import numpy as np
 
+from eagle.certificate import COUNT
 from eagle.machine import memory, rates
 from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
-from eagle.methods.base import Method
+from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed import WHOLE, first_width, next_width
-from eagle.operand import Mapped, Operand
+from eagle.operand import Mapped, Operand, Sparse
 from eagle.options import Options
 from eagle.problem import Problem
 
@@ -33,7 +39,10 @@ BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
-SMALL = 2**26  # bytes of an operand that may be written out
+SMALL = 2**26  # bytes of an operand that is written out at once
+COPIES = 6  # of A that must fit into memory where conjugate gradients are given up for a dense A
+SPARSE = 2.0**32  # operations per second of scipy's sparse products, on one thread everywhere
+VECTOR = 40  # operations' time that an iteration of conjugate gradients takes for a vector's entry
 
 
 @dataclass(frozen=True)
@@ -74,13 +83,14 @@ def choices(method: Any, problem: Problem, options: Options) -> Iterator[Choice]
         yield from _dense(problem.in_memory(), options)
 
 
-def _dense(problem: Problem, options: Options) -> Iterator[Choice]:
-    """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares."""
+def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> Iterator[Choice]:
+    """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares; no sketch after others."""
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
     square = d == n and not ridge
-    looks = _Looks(problem, options) if min(d, n) >= LOOK and not ridge else None
-    said: list[str] = []
+    look = min(d, n) >= LOOK and not ridge and not tried
+    looks = _Looks(problem, options) if look else None
+    said = list(tried)
 
     def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
         return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
@@ -120,21 +130,43 @@ def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:
 
 
 def _matrix_free(problem: Problem, options: Options) -> Iterator[Choice]:
-    """Sketches, and conjugate gradients if A is not of low rank."""
-    said = ""
+    """Sketches, conjugate gradients if A is not of low rank, a dense A if they are slow."""
+    said: list[str] = []
+
+    def choice(method: Method, reason: str, ready: Problem, options: Options) -> Choice:
+        return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
+
     if options.special():
-        yield Choice(
-            Compressed(), problem, options, "auto: the core of a sketch has the spectrum of A"
-        )
+        reason = "the core of a sketch has the spectrum of A"
+        yield choice(Compressed(), reason, problem, options)
         return
     looks = _Looks(problem, options)
     for _ in range(2):
         if looks.succeeds():
             found = looks.found if not options.ridge else problem
-            yield Choice(Compressed(), found, options, f"auto: {said}{looks.reason}")
-        said += looks.reason + "; "
-    reason = f"auto: {said}conjugate gradients, which only multiply with A"
-    yield Choice(ConjugateGradient(), problem, options, reason)
+            yield choice(Compressed(), looks.reason, found, options)
+        said.append(looks.reason)
+    square = problem.A.shape[0] == problem.A.shape[1] and not options.ridge
+    patience = _patience(problem, options, looks.full(lu=square))
+    within = options if patience is None else replace(options, maxiter=patience)
+    reason = "conjugate gradients, which only multiply with A"
+    yield choice(ConjugateGradient(), reason, problem, within)
+    if patience is not None:
+        said.append(f"{patience} conjugate gradients were not enough, A was written out")
+        yield from _dense(problem.in_memory(), options, tuple(said))
+
+
+def _patience(problem: Problem, options: Options, dense: float) -> int | None:
+    """Iterations of conjugate gradients in the seconds of a dense method; None: A stays sparse."""
+    A = problem.A
+    if not isinstance(A, Sparse) or COPIES * A.size * A.dtype.itemsize > memory():
+        return None
+    rows, columns = problem.shape
+    sides = (columns if solve_columns(problem) else rows) + 2 * COUNT
+    operations = sides * (4 * A.rows.nnz + VECTOR * sum(A.shape))
+    operations *= 4 if A.dtype.kind == "c" else 1
+    most = options.maxiter or ConjugateGradient.default_maxiter
+    return int(np.clip(dense * SPARSE / operations, 1, most))
 
 
 def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:

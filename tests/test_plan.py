@@ -8,10 +8,11 @@ import scipy.sparse
 from scipy.sparse.linalg import aslinearoperator
 
 import eagle
+from eagle.certificate import COUNT
 from eagle.machine import Rates, memory, rates
 from eagle.methods.compressed import FIRST, SECOND
 from eagle.options import Options
-from eagle.plan import choices
+from eagle.plan import SPARSE, VECTOR, choices
 from eagle.problem import Problem, as_matrix
 from tests.systems import DTYPES, system
 from tests.tolerances import relative_error, tolerance
@@ -140,12 +141,45 @@ def test_a_sparse_matrix_is_written_out_if_that_is_small(monkeypatch):
     A = scipy.sparse.csr_array(np.diag(np.arange(1.0, 41)))
     assert names(planned(A)) == ["Direct", "Eagle", "Direct"]
     monkeypatch.setattr("eagle.plan.SMALL", 0)
-    assert names(planned(A)) == ["ConjugateGradient"]
+    assert names(planned(A)) == ["ConjugateGradient", "Direct", "Eagle", "Direct"]
     assert names(planned(A, rank=2)) == ["Compressed"]
+    monkeypatch.setattr("eagle.plan.memory", lambda: 2 * 40**2 * 8)
+    assert names(planned(A)) == ["ConjugateGradient"]
     low = scipy.sparse.csr_array(wide(400, 300, 3))
     for form in (low, aslinearoperator(low)):
         assert names(planned(form))[0] == "Compressed"
         assert names(planned(form, ridge=0.1))[0] == "Compressed"
+
+
+def test_conjugate_gradients_may_take_as_long_as_a_dense_method(monkeypatch):
+    monkeypatch.setattr("eagle.plan.SMALL", 0)
+    A = scipy.sparse.csr_array(np.eye(300, 400))
+    tried = planned(A, C=np.ones((300, 2)))
+    assert names(tried) == ["ConjugateGradient", "Eagle", "Direct"]
+    dense = 8 * 300 * 300 * 400 / BALANCED.product
+    step = (2 + 2 * COUNT) * (4 * 300 + VECTOR * 700) / SPARSE
+    assert tried[0].options.maxiter == int(dense / step)
+    assert "were not enough, A was written out" in tried[1].reason
+    assert isinstance(tried[1].problem.A, np.ndarray)
+    assert planned(A, maxiter=3)[0].options.maxiter == 3
+    # A complex product takes four real ones; a square A goes to LU first, which takes a sixth.
+    turned = planned(1j * A, C=np.ones((300, 2)))
+    assert turned[0].options.maxiter == int(dense / (4 * step))
+    assert names(planned(A[:, :300])) == ["ConjugateGradient", "Direct", "Eagle", "Direct"]
+
+
+def test_a_sparse_matrix_that_conjugate_gradients_cannot_solve_is_solved(monkeypatch):
+    monkeypatch.setattr("eagle.plan.SMALL", 0)
+    A = scipy.sparse.diags_array(np.logspace(0, -9, 300), shape=(300, 300), format="csr")
+    B, C = np.random.default_rng(0).standard_normal((2, 2, 300))
+    with pytest.warns(eagle.ConvergenceWarning):
+        slow = eagle.solve(A, B, C.T, method="cg", rng=0)
+    assert not slow.converged
+    result = eagle.solve(A, B, C.T, rng=0)
+    assert result.converged
+    assert "conjugate gradients were not enough" in result.plan
+    truth = (B / np.logspace(0, -9, 300)) @ C.T
+    assert relative_error(result.value, truth) <= tolerance(np.float64, 1e9)
 
 
 def test_a_file_beyond_memory_is_read_piece_by_piece(monkeypatch, tmp_path):
