@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,10 +27,12 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 import eagle
+from benchmarks.common import THREADS
 
 __all__ = ["METHODS", "SPARSE_QR", "Run", "Watch", "run"]
 
 START = 20.0  # seconds that a process may take to start and to read the matrix
+SHARED = 3.0  # times as long a process may take where it does not have a processor of its own
 BUDGET = 1.5  # seconds after which a run is not repeated
 
 
@@ -45,24 +49,28 @@ class Watch:
     goals: tuple[float, ...]  # of the squared relative residual, descending
     limit: float = np.inf
     note: Callable[[float, float], None] = lambda seconds, residual: None
+    clock: Callable[[], float] = time.perf_counter
     trace: list[tuple[float, float]] = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
+    began: float = 0.0
     looked: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.restart()
 
     def __call__(self, W: np.ndarray) -> bool:
         """Whether `W` is good enough, or too late."""
-        now = time.perf_counter()
+        now = self.clock()
         seconds = now - self.began - self.looked
         misfit = self.B - np.atleast_2d(W) @ self.A
         residual = float(np.vdot(misfit, misfit).real / np.vdot(self.B, self.B).real)
         self.trace.append((seconds, residual))
         self.note(seconds, residual)
-        self.looked += time.perf_counter() - now
+        self.looked += self.clock() - now
         return residual <= self.goals[-1] or seconds > self.limit
 
     def restart(self) -> None:
         """Seconds count from here: another run of the same method."""
-        self.began, self.looked = time.perf_counter(), 0.0
+        self.began, self.looked = self.clock(), 0.0
 
 
 @dataclass(frozen=True)
@@ -201,27 +209,34 @@ def run(
     *,
     limit: float = 60.0,
     repeats: int = 3,
+    processor: bool = False,
 ) -> Run:
-    """A method on a problem, `repeats` times if that is a matter of seconds."""
+    """A method on a problem, `repeats` times if that is a matter of seconds.
+
+    With `processor` seconds are the processor's, of one thread: for a machine that is shared.
+    """
     if name not in METHODS:
         raise ValueError(f"name must be one of {', '.join(METHODS)}, got {name!r}")
     with tempfile.TemporaryDirectory() as folder:
         scipy.sparse.save_npz(f"{folder}/A.npz", A, compressed=False)
         np.save(f"{folder}/B.npy", B)
-        settings = json.dumps([name, list(goals), limit, repeats])
-        stopped = False
+        settings = json.dumps([name, list(goals), limit, repeats, processor])
+        environment = os.environ | (dict.fromkeys(THREADS, "1") if processor else {})
+        stopped, error = False, ""
         try:
             child = subprocess.run(
                 [sys.executable, "-m", "benchmarks.cells", folder, settings],
                 stdout=subprocess.DEVNULL,  # where SuiteSparse chats
                 stderr=subprocess.PIPE,
-                timeout=START + limit + BUDGET,
+                timeout=(SHARED if processor else 1.0) * (START + limit + BUDGET),
                 text=True,
                 check=False,
+                env=environment,
             )
-            error = child.stderr.strip().rpartition("\n")[2] if child.returncode else ""
+            if child.returncode:
+                error = _last_words(child)
         except subprocess.TimeoutExpired:
-            stopped, error = True, ""
+            stopped = True
         path = Path(folder) / "trace"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     traces: list[list[tuple[float, float]]] = []
@@ -234,30 +249,38 @@ def run(
     return Run(traces, limit, stopped, error)
 
 
+def _last_words(child: subprocess.CompletedProcess[str]) -> str:
+    """Why a process failed: its last line, or the signal that ended it."""
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        return f"{name}, which is for want of memory if nobody sent it"
+    return child.stderr.strip().rpartition("\n")[2]
+
+
 def main(argv: list[str]) -> int:
     """The process of a cell."""
-    folder, (name, goals, limit, repeats) = argv[0], json.loads(argv[1])
+    folder, (name, goals, limit, repeats, processor) = argv[0], json.loads(argv[1])
     warnings.simplefilter("ignore")
+    clock = time.process_time if processor else time.perf_counter
     solver = METHODS[name]
     sparse = scipy.sparse.load_npz(f"{folder}/A.npz")
     B = np.load(f"{folder}/B.npy")
 
     def once(A: Any, B: np.ndarray, **options: Any) -> None:
         given = A if solver.sparse else np.asfortranarray(A.toarray())
-        watch = Watch(A, B, tuple(goals), limit, **options)
-        watch.restart()
+        watch = Watch(A, B, tuple(goals), limit, clock=clock, **options)
         with contextlib.suppress(Done):
             solver.run(given, B, watch)
 
     rng = np.random.default_rng(0)
     small = scipy.sparse.csc_array(rng.standard_normal((40, 40)))
     once(small, rng.standard_normal((1, 40)))  # everything is imported, BLAS is awake
-    started = time.perf_counter()
+    started = clock()
     with open(f"{folder}/trace", "w", encoding="utf-8", buffering=1) as file:
         for _ in range(repeats):
             file.write("run\n")
             once(sparse, B, note=lambda s, residual: void(file.write(f"{s!r} {residual!r}\n")))
-            if time.perf_counter() - started > BUDGET:
+            if clock() - started > BUDGET:
                 break
     return 0
 

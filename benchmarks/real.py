@@ -9,7 +9,8 @@ The matrices are SuiteSparse's, from the user's folder (``--data``). Of each two
   projected on its row space, so that the residual can vanish.
 
 Every cell is a process of its own with a limit. Dense methods get a dense A; writing it out is not
-counted, nor is looking at the residual. Run with nothing else on the machine.
+counted, nor is looking at the residual. Run with nothing else on the machine, or with
+``--processor-time``.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--matrices", nargs="+", metavar="NAME", help="default: " + " ".join(FULL))
     parser.add_argument("--methods", nargs="+", choices=cells.METHODS, metavar="NAME")
     parser.add_argument("--limit", type=float, help="seconds for a cell; default: 60, quick: 10")
+    parser.add_argument(
+        "--processor-time", action="store_true",
+        help="seconds of the processor and one thread, for a machine that is shared",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for two pictures")
     options = parser.parse_args(argv)
     names = options.matrices or (QUICK if options.quick else FULL)
@@ -61,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     report = Report("real")
     report.section("seconds to squared relative residuals", ("matrix", "A", "method"))
     rows = []
-    for row in measure(chosen, options.methods or available(), limit):
+    methods = options.methods or available()
+    for row in measure(chosen, methods, limit, processor=options.processor_time):
         rows.append(row)
         report.row(**row)
         report.save(options.json)  # hours of work survive an interruption
@@ -166,7 +172,7 @@ def condition(A: scipy.sparse.csc_array) -> float:
 
 
 def measure(
-    chosen: Sequence[System], methods: Sequence[str], limit: float
+    chosen: Sequence[System], methods: Sequence[str], limit: float, *, processor: bool = False
 ) -> Iterator[dict[str, Any]]:
     """One row per problem and method that is made for it."""
     for system in chosen:
@@ -175,7 +181,7 @@ def measure(
             solver = cells.METHODS[name]
             if solver.square and not system.square:
                 continue
-            found = cells.run(name, system.A, system.B, GOALS, limit=limit)
+            found = cells.run(name, system.A, system.B, GOALS, limit=limit, processor=processor)
             times = {goal: found.seconds(goal) for goal in GOALS}
             yield {
                 "matrix": system.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -513,12 +514,22 @@ def test_a_cell_is_timed_in_its_own_process_and_says_when_it_gives_up() -> None:
     assert len(found.seconds(1e-3)) == 2
     assert not found.stopped
     assert not found.error
+    shared = cells.run("gelsy", A, B, real.GOALS, repeats=1, processor=True)
+    assert 0 <= shared.seconds(1e-3)[0] < 1.0
     singular = scipy.sparse.csc_array(np.diag([1.0, 2.0, 0.0]))
     failed = cells.run("sparse LU", singular, B, real.GOALS, repeats=1)
     assert "singular" in failed.error
     assert failed.seconds(1e-3) == []
     with pytest.raises(ValueError, match="name must be one of"):
         cells.run("sparse lu", A, B, real.GOALS)
+
+
+def test_a_cell_that_was_killed_says_by_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = subprocess.CompletedProcess([], -signal.SIGKILL, stderr="so far\n")
+    monkeypatch.setattr(cells.subprocess, "run", lambda *command, **options: dead)
+    found = cells.run("gelsy", scipy.sparse.csc_array(np.eye(3)), np.ones((1, 3)), real.GOALS)
+    assert found.error.startswith("SIGKILL, which is for want of memory")
+    assert found.seconds(1e-3) == []
 
 
 def test_seconds_are_to_the_first_residual_that_is_small_enough_and_in_time() -> None:
