@@ -9,6 +9,8 @@ import pytest
 import scipy.sparse.linalg
 
 import eagle
+from eagle.kernels.blas import product
+from eagle.methods import norms
 from eagle.methods.norms import squared_norm, squared_norm_bound
 from eagle.options import Options
 from eagle.problem import Problem
@@ -206,6 +208,32 @@ def test_lsmr_stops_each_right_hand_side_at_maxiter():
     assert result.status is eagle.Status.MAX_ITERATIONS
 
 
+# --- stochastic gradients -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_an_epoch_of_sgd_projects_on_every_block_once(shape, dtype):
+    """Block Kaczmarz without replacement, ``W += (B - W A) S S^H A^H / ||A S||^2``."""
+    problem = system(shape, dtype=dtype)
+    method = eagle.StochasticGradientDescent(size=4)
+    state = method.init(Problem.create(problem.A, problem.B, problem.C), Options(rng=0))
+    A, B = state.work.A, state.B
+    n = A.shape[1]
+    for _ in range(2):
+        order = state.order.copy()
+        assert sorted(order) == list(range(n))
+        for start in range(0, n, 4):
+            At, W = A[:, order[start : start + 4]], state.W.copy()
+            residual = B[:, order[start : start + 4]] - W @ At
+            method.step(state)
+            wanted = W + residual @ At.conj().T / np.linalg.norm(At, 2) ** 2
+            assert relative_error(state.W, wanted) <= tolerance(dtype)
+        assert not np.array_equal(state.order, order)
+    # No block may be the only one whose change was small.
+    assert state.confirmations == -(-n // 4)
+
+
 # --- direct solvers -----------------------------------------------------------------------------
 
 
@@ -251,6 +279,14 @@ def test_norm_estimates_lie_on_their_side_of_the_norm(shape, dtype):
     assert 0.97 * truth <= squared_norm(A) <= truth * (1 + tolerance(dtype))
     bound = squared_norm_bound(A)
     assert truth * (1 - tolerance(dtype)) <= bound <= truth * np.sqrt(A.size)
+
+
+def test_a_norm_estimate_stops_when_it_stands(rng, monkeypatch):
+    """Equal singular values stand at the second product, and an iteration takes two."""
+    taken = []
+    monkeypatch.setattr(norms, "product", lambda *a, **o: taken.append(a) or product(*a, **o))
+    assert squared_norm(np.asfortranarray(orthonormal(rng, 9, 6, float))) == pytest.approx(1.0)
+    assert len(taken) == 4
 
 
 def test_norms_of_nothing_are_zero():

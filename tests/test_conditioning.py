@@ -50,23 +50,34 @@ def test_a_polynomial_step_is_its_formula(schedule, size, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
-@pytest.mark.parametrize("size", [1.0, 3.0])
-def test_steps_in_single_precision_are_their_formula(size, dtype):
+@pytest.mark.parametrize(("size", "least", "count"), [(1.0, 1e-3, 6), (3.0, 1e-2, 5)])
+def test_steps_in_single_precision_are_their_formula(size, least, count, dtype):
     """As many as it says; what rounding does to Q is done to A and to B."""
-    s = np.geomspace(1, 1e-3, 12)
+    s = np.geomspace(1, least, 12)
     U, V, A, B = blocks(size * s, dtype)
     W = B @ (V / (size * s)) @ U.conj().T
     conditioner = Polynomial(Minimax())
     new, other, steps = conditioner.apply_single(A, B, 0, 0.0, size**-2)
-    assert steps == len(conditioner.lifts) > 5
+    assert steps == len(conditioner.lifts) == count
     mapped = s
     for eta in conditioner.lifts:
         mapped = mapped * (1 - eta * mapped**2) / largest(eta)
-    assert mapped.min() == pytest.approx(conditioner.growth * s.min(), rel=0.01)
+    assert 1 / conditioner.growth == pytest.approx(np.prod(largest(np.array(conditioner.lifts))))
     assert relative_error(new, (U * mapped) @ V.conj().T) <= tolerance(
         np.float32, conditioner.growth
     )
     assert relative_error(other, W @ new) <= tolerance(dtype, conditioner.growth)
+
+
+def test_the_last_lift_is_that_of_the_last_step():
+    _, _, A, B = blocks(np.array([1.0, 0.5, 1e-4]), float)
+    conditioner = Polynomial(Minimax())
+    for lower in (0.0, 0.0, 0.6):  # each with another eta
+        before = np.linalg.svd(A, compute_uv=False)[-1]
+        A, B, _ = applied(conditioner, A, B, lower, 1.0)
+        lift = np.linalg.svd(A, compute_uv=False)[-1] / before
+    assert len(set(conditioner.lifts)) == 3
+    assert conditioner.last_lift == pytest.approx(lift, rel=1e-4)
 
 
 @pytest.mark.parametrize("eta", [0.2, 1 / 3, 0.4, 1 / 1.9, 0.9])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import pickle
 
 import numpy as np
@@ -29,6 +30,8 @@ INSTANCES |= {"eagle mixed": eagle.Eagle(precision="mixed")}
 INSTANCES |= {"direct numba": eagle.Direct("gelsy", kernel="numba")}
 FULL_RANK = INSTANCES | {"direct qr": eagle.Direct("qr")}
 SLOW = 2000  # iterations that a first-order method gets before it has to say that it failed
+
+MOVING = ("eagle", "cg", "gd", "newton-schulz", "sgd")  # a step is a change of the whole value
 
 over_instances = pytest.mark.parametrize("name", INSTANCES)
 over_full_rank = pytest.mark.parametrize("name", FULL_RANK)
@@ -191,6 +194,21 @@ def test_every_method_counts_its_work(name):
     assert result.flops >= matmuls[-1] * problem.A.size
     assert history[-1].error_estimate == result.error_estimate
     assert all(record.change >= 0 for record in history)
+
+
+@pytest.mark.parametrize("name", [name for name in INSTANCES if name.split()[0] in MOVING])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_change_in_the_history_is_that_of_the_value(name, shape):
+    problem = system(shape, condition=3)
+    values = []
+    result = quietly(
+        eagle.solve, problem.A, problem.B, problem.C, method=INSTANCES[name], maxiter=8, rng=0,
+        callback=lambda state: values.append(state.value.copy()),
+    )  # fmt: skip
+    assert len(values) >= 3
+    for (before, after), record in zip(itertools.pairwise(values), result.history[1:], strict=True):
+        change = np.linalg.norm(after - before) / np.linalg.norm(after)
+        assert record.change == pytest.approx(change, abs=tolerance(float))
 
 
 def test_a_product_counts_two_operations_per_entry_and_term():

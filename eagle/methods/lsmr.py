@@ -95,7 +95,7 @@ class LSMR(Method):
             state.condition = max(state.condition or 1.0, float(condition))
             for _ in range(iterations):
                 state.count(1, *A.shape)
-                state.count(1, *A.shape[::-1])
+                state.count(1, *A.T.shape)
             state.solved += 1
             if reason == GAVE_UP:  # then probes that did better tell nothing
                 state.failed, state.own = True, None

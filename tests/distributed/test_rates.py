@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import eagle.distributed as many
+from eagle import ConvergenceWarning
 from eagle.distributed.methods.apc import APC, parameters
 
 RTOL = 1e-8
@@ -91,6 +92,21 @@ def test_the_parameters_of_consensus_solve_the_equations_of_its_theorem(alpha, l
     root = np.sqrt((gamma - 1) * (eta - 1))
     assert largest * eta * gamma == pytest.approx((1 + root) ** 2)
     assert alpha * eta * gamma == pytest.approx((1 - root) ** 2)
+
+
+@pytest.mark.parametrize("columns", [25, 40])
+def test_consensus_measures_the_spectrum_to_a_percent_in_few_rounds(columns):
+    """It stops once the lower end stands, before a Krylov method would have solved the problem."""
+    rng = np.random.default_rng(0)
+    A = [rng.standard_normal((60, columns)) for _ in range(4)]
+    W, C = rng.standard_normal((2, 60)), rng.standard_normal((60, 2))
+    bases = [np.linalg.qr(each)[0] for each in A]
+    ends = np.linalg.eigvalsh(sum(Q @ Q.T for Q in bases) / 4)[[0, -1]]
+    B = [W @ each for each in A]
+    with pytest.warns(ConvergenceWarning, match="apc"):
+        result = many.simulate(A, B, C, method="apc", rng=0, maxiter=1)
+    assert result.diversity == pytest.approx(ends[0], rel=0.01)
+    assert result.rounds <= theory(*ends)
 
 
 @pytest.mark.parametrize("alpha", [1, 0.3, 0.01])
