@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import eagle
@@ -80,7 +79,6 @@ REFUSED = {
     "datetime": (np.zeros((2, 2), "datetime64[s]"), "must be numeric, got dtype datetime64"),
     "record": (np.zeros((2, 2), [("x", float)]), "must be numeric"),
     "none": (None, "must be numeric, got dtype object"),
-    "mixed frame": (pd.DataFrame({"x": [1, 2], "y": ["a", "b"]}), "must be numeric"),
     "longdouble": (np.ones((2, 2), np.longdouble), "use float64 or complex128 at most"),
     "clongdouble": (np.ones((2, 2), np.clongdouble), "use float64 or complex128 at most"),
     "masked": (np.ma.masked_equal(np.eye(2), 0), "masked array; fill"),
@@ -103,6 +101,17 @@ def test_a_ragged_list_is_refused():
 
 # --- what is accepted, and what comes back ------------------------------------------------------
 
+
+class Table:
+    """What says how it becomes an array, as data frames do."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.entries, dtype=dtype)
+
+
 A3 = np.array([[2, 1, 0], [1, 3, 1], [0, 1, 2], [1, 1, 1]])
 B3 = np.array([[1, 2, 3], [3, 1, 1]])
 C3 = np.array([[1], [2], [0], [1]])
@@ -114,7 +123,7 @@ CONVERTED = {
     "int64": (lambda x: x, np.float64),
     "int8": (lambda x: x.astype(np.int8), np.float64),
     "uint16": (lambda x: x.astype(np.uint16), np.float64),
-    "frame": (lambda x: pd.DataFrame(x), np.float64),
+    "table": (lambda x: Table(x), np.float64),
     "float16": (lambda x: x.astype(np.float16), np.float16),
     "float32": (lambda x: x.astype(np.float32), np.float32),
     "complex64": (lambda x: x.astype(np.complex64), np.complex64),
@@ -133,7 +142,7 @@ def test_array_likes_are_converted_and_keep_their_precision(case):
     assert type(value) is np.ndarray
     assert relative_error(value, TRUTH.astype(dtype)) <= tolerance(dtype)
     # lstsq sees a single dtype with a vector, pinv a single block.
-    assert eagle.lstsq(convert(A3), convert(C3)[0:4], rng=0).value.dtype == np.dtype(dtype)
+    assert eagle.lstsq(convert(A3), convert(C3), rng=0).value.dtype == np.dtype(dtype)
     assert eagle.pinv(convert(A3), rng=0).dtype == np.dtype(dtype)
 
 
