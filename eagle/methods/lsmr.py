@@ -77,6 +77,7 @@ class LSMR(Method):
         from scipy.sparse.linalg import lsmr
 
         A = state.work.A
+        d, n = A.shape
         turned = adjoint(A)
         if state.solved < len(state.rows):
             b = state.rows[state.solved].conj()
@@ -94,8 +95,8 @@ class LSMR(Method):
             state.iterations = max(state.iterations, int(iterations))
             state.condition = max(state.condition or 1.0, float(condition))
             for _ in range(iterations):
-                state.count(1, *A.shape)
-                state.count(1, *A.T.shape)
+                state.count(1, d, n)
+                state.count(1, n, d)
             state.solved += 1
             if reason == GAVE_UP:  # then probes that did better tell nothing
                 state.failed, state.own = True, None
