@@ -39,7 +39,6 @@ class SketchedState(State):
     floor: float  # singular values of a sketch that are rounding errors of A
     order: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     position: int = 0  # columns of this epoch that have been sketched
-    epoch: int = 1
     moved: float = 0.0  # size of what this epoch has added to the user's block
     left: float = np.inf  # white probes of C after the last epoch, relative
     restarted: bool = False
@@ -102,7 +101,6 @@ def rescale(state: SketchedState) -> None:
         state.A *= scale
         state.B *= scale
     state.position = 0
-    state.epoch += 1
 
 
 def note(state: SketchedState, increment: np.ndarray) -> None:

@@ -42,7 +42,6 @@ def begin(state: ExactState, sampling: str) -> None:
     """Start another epoch from the user's A, with what is left of C."""
     n = state.A.shape[1]
     state.position, state.moved = 0, 0.0
-    state.epoch += 1
     if sampling == "columns" and not state.drawn.all():
         return  # columns that were not drawn yet are still to come
     state.order = state.rng.permutation(n)

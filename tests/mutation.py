@@ -35,6 +35,7 @@ TESTS: dict[str, list[str]] = {
     "eagle/conditioning.py": ["tests/test_conditioning.py", "tests/test_eagle.py", CONFORMANCE],
     "eagle/certificate.py": ["tests/test_certificate.py", "tests/test_stack.py", CONFORMANCE],
     "eagle/driver.py": ["tests/test_api.py", "tests/test_certificate.py", CONFORMANCE],
+    "eagle/epochs.py": ["tests/test_sketched.py", CONFORMANCE],
     "eagle/sketch.py": ["tests/test_compressed.py", "tests/test_kernels.py"],
     "eagle/problem.py": ["tests/test_problem.py", CONFORMANCE],
     "eagle/methods/eagle.py": ["tests/test_eagle.py", CONFORMANCE],

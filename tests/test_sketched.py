@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
+from eagle.certificate import COUNT, Probes
 from eagle.methods.sketched import SAMPLINGS, default_size
 from eagle.operand import Mapped
 from eagle.options import Options
@@ -61,21 +64,82 @@ def test_every_sampling_has_the_same_limit(shape, sampling):
     assert problem.error(result.value) <= tolerance(np.float64, 100)
 
 
+def next_sketch(state, sampling):
+    """S of the next step, (n, size), from a copy of the random numbers that it will draw."""
+    rng, n = copy.deepcopy(state.rng), state.A.shape[1]
+    width = min(state.size, n - state.position)
+    if sampling == "orthonormal":
+        return np.linalg.qr(rng.standard_normal((n, width)))[0]
+    if sampling == "columns":
+        return np.eye(n)[:, rng.choice(n, width, replace=False)]
+    order = state.order if len(state.order) else rng.permutation(n)
+    return np.eye(n)[:, order[state.position : state.position + width]]
+
+
 @pytest.mark.parametrize("lift", LIFTS)
-def test_printed_steps_are_algorithm_1(lift):
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_printed_steps_are_algorithm_1(sampling, lift):
+    """And count their products, ``2 m k n`` operations each."""
     given = system("tall", condition=3)
     problem = Problem.create(given.A, given.B, given.C)
-    method = eagle.Sketched(3, lift=lift, step_sizes=(0.4, 0.9))
+    method = eagle.Sketched(3, sampling=sampling, lift=lift, step_sizes=(0.4, 0.9))
     state = method.init(problem, Options(rng=0))
-    A, n = given.A.copy(), given.A.shape[1]
-    blocks = Blocks(A, given.B, given.C, np.zeros((len(given.B), given.C.shape[1])))
-    for k in range(n // 3):
+    (d, n), (rows, columns) = given.A.shape, problem.shape
+    blocks = Blocks(given.A, given.B, given.C, np.zeros((rows, columns)))
+    for _ in range(n // 3):
+        S, flops = next_sketch(state, sampling), state.flops
         state = method.step(state)
-        S = np.eye(n)[:, state.order[3 * k : 3 * k + 3]]
         square = np.linalg.norm(blocks.A @ S, 2) ** 2
         blocks = update(blocks, 0.4 / square, 0.9 / square, sketch=S, lift=lift)
-        assert relative_error(state.C, blocks.C) <= tolerance(np.float64)
-        assert relative_error(state.D, blocks.D) <= tolerance(np.float64)
+        for name, wanted in zip("ABCD", blocks, strict=True):
+            assert relative_error(getattr(state, name), wanted) <= tolerance(np.float64)
+        terms = 3 * d * (3 + columns) + (d + rows) * 3 * columns
+        if sampling == "orthonormal":
+            terms += d * n * 3
+        if lift == "full":
+            terms += 3 * d * n
+        if lift == "full" or sampling == "orthonormal":
+            terms += (d + rows) * 3 * n
+        assert state.flops - flops == 2 * terms
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_exact_steps_take_out_a_sketch_at_a_time(sampling):
+    """As many directions as it has columns, of what no sketch before had."""
+    given = system("tall", condition=3)
+    state = eagle.Sketched(3, sampling=sampling).init(
+        Problem.create(given.A, given.B, given.C), Options(rng=0)
+    )
+    seen = np.zeros((len(given.A), 0))
+    work = []
+    for _ in range(3):
+        S, flops = next_sketch(state, sampling), state.flops
+        eagle.Sketched(3, sampling=sampling).step(state)
+        seen = np.concatenate([seen, given.A @ S], axis=1)
+        assert state.seen == np.linalg.matrix_rank(seen)
+        outside = given.C - seen @ np.linalg.lstsq(seen, given.C)[0]
+        assert relative_error(state.C, outside) <= tolerance(np.float64, 100)
+        work.append(state.flops - flops)
+    if sampling == "orthonormal":
+        (d, n), columns = given.A.shape, given.C.shape[1]
+        known = [0, 3, 6]  # directions that are taken out twice, then a QR factorisation
+        assert work == [
+            2 * (d * n * 3 + 2 * k * d * 6 + d * 3 + d * 9 + 3 * d * 2 * columns) for k in known
+        ]
+
+
+def test_what_is_left_is_that_of_the_white_probes():
+    given = system("tall", condition=3)
+    problem = Probes.draw(
+        Problem.create(given.A, given.B, given.C), np.random.default_rng(0)
+    ).problem
+    method = eagle.Sketched(4, step_sizes=(0.4, 0.9))
+    state = method.init(problem, Options(rng=0))
+    white = slice(given.C.shape[1], given.C.shape[1] + COUNT)
+    start = np.linalg.norm(state.C[:, white])
+    for _ in range(3):  # 11 columns, 4 at a time
+        state = method.step(state)
+    assert state.left == pytest.approx(np.linalg.norm(state.C[:, white]) / start, rel=1e-12)
 
 
 @pytest.mark.parametrize("step_sizes", ["exact", (0.9, 1.0)])
