@@ -53,7 +53,8 @@ TESTS: dict[str, list[str]] = {
 }
 TESTS |= {
     f"eagle/distributed/methods/{path.name}": [
-        f"tests/distributed/test_{name}.py" for name in ("methods", "rates", "noise", "certificate")
+        f"tests/distributed/test_{name}.py"
+        for name in ("steps", "methods", "noise", "certificate", "shards", "rates")
     ]
     for path in sorted((ROOT / "eagle" / "distributed" / "methods").glob("*.py"))
 }

@@ -135,5 +135,7 @@ def test_sketches_grow_to_the_rank_and_no_further(rank):
     result = many.simulate(A, [W @ each for each in A], C, method="compressed", rng=0)
     assert np.linalg.norm(result.value - W @ C) <= 1e-11 * np.linalg.norm(W @ C)
     assert result.rank == rank
-    width = 32 * 2 ** max(0, int(np.ceil(np.log2((rank + 4) / 32))))
+    doublings = max(0, int(np.ceil(np.log2((rank + 4) / 32))))
+    assert result.iterations == 1 + doublings
+    width = 32 * 2**doublings
     assert result.bytes_sent <= 8 * (150 * width + (rank + 1) * (rank + 3)) + 2000

@@ -46,12 +46,11 @@ class Compressed:
         """Sketch, enlarge if need be, project, reduce, solve."""
         A, eps = problem.A, problem.eps
         limit = min(len(A), problem.columns) + SPARE
-        sketch, stream, steps = A[:, :0], 0, 0
+        sketch, steps = A[:, :0], 0
         while True:
             width = min(max(self.size, 2 * sketch.shape[1]), limit) - sketch.shape[1]
-            stream += 1
-            (more,) = session.sum(product(A, problem.probes(width, stream)))
             steps += 1
+            (more,) = session.sum(product(A, problem.probes(width, steps)))
             sketch = np.asfortranarray(np.concatenate([sketch, more], axis=1))
             Q = _range(sketch, eps)
             if Q.shape[1] <= sketch.shape[1] - SPARE or sketch.shape[1] >= limit:

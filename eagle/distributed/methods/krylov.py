@@ -25,7 +25,7 @@ from eagle.distributed.residuals import STUCK, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
 
-__all__ = ["Krylov", "MinimisingState", "Setup", "spectrum_ends"]
+__all__ = ["Krylov", "MinimisingState", "Setup"]
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,3 @@ class Krylov:
             "inconsistency": state.misfit,
             "diversity": float(values[0]) if len(values) else None,
         }
-
-
-def spectrum_ends(state: KrylovState) -> tuple[float, float]:
-    """Estimates of alpha and lambda_max from inside."""
-    values = state.minimiser.ritz_values()
-    return float(values[0]), min(1.0, float(values[-1]))

@@ -165,7 +165,7 @@ class Gram:
         W = product(product(H, V) / values, V, adjoint="Y")  # B A^+
         value = product(W, C)
         size = norm(value)
-        spread = np.sqrt(len(G) + 1.0)
+        spread = np.sqrt(len(G))
         rounding = spread * eps * (norm(H) + norm(W) * _largest(values)) * norm(Y)
         misfit = norm(product(W, columns) - answers)
         scale = norm(answers)
