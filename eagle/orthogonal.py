@@ -133,11 +133,11 @@ def _append(state: ExactState, Q: np.ndarray, along: np.ndarray, pivots: np.ndar
             if numbers * Q.dtype.itemsize > state.limit:
                 state.out_of_memory = True
                 return
-        for name, block in (("Q", state.Q), ("along", state.along)):
-            larger = np.zeros((len(block), capacity), block.dtype, order="F")
-            larger[:, :k] = block[:, :k]
+        for name in ("Q", "along", "pivots"):
+            block = getattr(state, name)
+            larger = np.zeros((*block.shape[:-1], capacity), block.dtype, order="F")
+            larger[..., :k] = block[..., :k]
             setattr(state, name, larger)
-        state.pivots = np.concatenate([state.pivots[:k], np.zeros(capacity - k)])
     state.Q[:, k : k + new], state.along[:, k : k + new] = Q, along
     state.pivots[k : k + new] = pivots
     state.seen += new

@@ -37,7 +37,7 @@ TESTS: dict[str, list[str]] = {
     "eagle/driver.py": ["tests/test_api.py", "tests/test_certificate.py", CONFORMANCE],
     "eagle/epochs.py": ["tests/test_sketched.py", CONFORMANCE],
     "eagle/sketch.py": ["tests/test_compressed.py", "tests/test_kernels.py"],
-    "eagle/problem.py": ["tests/test_problem.py", CONFORMANCE],
+    "eagle/problem.py": ["tests/test_problem.py", "tests/test_batch.py", CONFORMANCE],
     "eagle/methods/eagle.py": ["tests/test_eagle.py", CONFORMANCE],
     "eagle/methods/sketched.py": ["tests/test_sketched.py", CONFORMANCE],
     "eagle/orthogonal.py": ["tests/test_sketched.py", CONFORMANCE],

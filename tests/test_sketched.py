@@ -14,9 +14,10 @@ from eagle.certificate import COUNT, Probes
 from eagle.methods.sketched import SAMPLINGS, default_size
 from eagle.operand import Mapped
 from eagle.options import Options
+from eagle.orthogonal import WORK, _append, leaks, remember, take_out
 from eagle.problem import Problem
 from eagle.update import LIFTS, Blocks, update
-from tests.systems import SHAPES, quietly, system
+from tests.systems import KINDS, SHAPES, quietly, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -263,6 +264,47 @@ def test_noise_that_steps_leave_behind_is_not_taken_for_rank():
         assert problem.error(result.value) <= tolerance(np.float64, 50)
 
 
+@pytest.mark.parametrize("size", [2, 5])
+def test_rounding_errors_never_make_more_directions_than_there_can_be(size):
+    """Even if no noise is told from directions, and columns are drawn again and again."""
+    given = system("tall")
+    method = eagle.Sketched(size, sampling="columns")
+    for seed in range(5):
+        state = method.init(Problem.create(given.A, given.B, given.C), Options(rng=seed))
+        state.floor = 0.0
+        for _ in range(15):
+            state = method.step(state)
+            assert state.seen <= min(given.A.shape)
+
+
+def test_what_is_outside_does_not_depend_on_the_phase_of_b():
+    """``i B`` has the size of B, whatever part of it is real."""
+    given = system("tall", rank=5, kind="inconsistent B", dtype=np.complex128)
+    outside = []
+    for B in (given.B, 1j * given.B):
+        state = eagle.Sketched(3).init(Problem.create(given.A, B, given.C), Options(rng=0))
+        while state.position < given.A.shape[1]:
+            take_out(state, "reshuffled")
+        assert state.seen == 5
+        outside.append(state.outside)
+    assert np.all(outside[0] > 0.01)
+    assert outside[1] == pytest.approx(outside[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_a_does_not_explain_leaks(kind, rows):
+    given = system("tall", rank=5, kind=kind, rows=rows, condition=1e3)
+    blocks = Problem.create(given.A, given.B, given.C)
+    for seed in range(5):
+        problem = Probes.draw(blocks, np.random.default_rng(seed)).problem
+        state = eagle.Sketched(3).init(problem, Options(rng=seed))
+        while state.position < given.A.shape[1]:
+            take_out(state, "reshuffled")
+        remember(state)
+        assert leaks(state) == (kind in ("inconsistent B", "both inconsistent"))
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 
@@ -279,6 +321,34 @@ def test_exact_steps_keep_a_basis_and_no_copy_of_a():
     assert result.rank == 20
     assert problem.error(result.value) <= tolerance(np.float64, 50)
     assert peak <= limit
+
+
+def test_memory_is_within_the_limit_whether_the_basis_fits_or_not():
+    """Old basis, new basis and the copies of a sketch: 100 + 200 + 6 * 25 columns, 1.8 MB."""
+    import tracemalloc
+
+    problem = eagle.problems.low_rank(500, 200, condition=10, rng=0)
+    method = eagle.Sketched(25)
+    solve(problem, method)  # imports
+    for limit, status in ((1_500_000, "MEMORY_LIMIT"), (2_000_000, "CONVERGED")):
+        tracemalloc.start()
+        result = solve(problem, method, memory_limit=limit)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert result.status.name == status
+        assert peak <= limit
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_basis_of_earlier_epochs_counts_as_memory(fits):
+    given = system("tall")
+    state = eagle.Sketched(3).init(Problem.create(given.A, given.B, given.C), Options(rng=0))
+    d, new, kept = len(given.A), 3, 4
+    state.basis = np.zeros((d, kept))
+    state.limit = 8 * d * (new + WORK * state.size + kept) - (not fits)
+    _append(state, np.ones((d, new)), np.ones((len(given.B), new)), np.ones(new))
+    assert state.out_of_memory is not fits
+    assert state.seen == (new if fits else 0)
 
 
 def test_a_basis_that_does_not_fit_is_told():
