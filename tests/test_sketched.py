@@ -291,14 +291,15 @@ def test_what_is_outside_does_not_depend_on_the_phase_of_b():
     assert outside[1] == pytest.approx(outside[0], rel=1e-12)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 6])
+@pytest.mark.parametrize("rows", [1, 6])
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_a_does_not_explain_leaks(kind, rows):
-    given = system("tall", rank=5, kind=kind, rows=rows, condition=1e6)
+    """Also where a sketch has seen its last direction so weakly that rounding is amplified."""
+    given = system("tall", rank=4, kind=kind, rows=rows, condition=1e8)
     blocks = Problem.create(given.A, given.B, given.C)
-    for seed in range(5):
+    for seed in range(20):
         problem = Probes.draw(blocks, np.random.default_rng(seed)).problem
-        state = eagle.Sketched(3).init(problem, Options(rng=seed))
+        state = eagle.Sketched(2).init(problem, Options(rng=seed))
         while state.position < given.A.shape[1]:
             take_out(state, "reshuffled")
         remember(state)
