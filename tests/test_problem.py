@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.factored import condition_of, solve_factored
-from eagle.problem import Problem, as_block
+from eagle.problem import Problem, as_block, safe_range
 from tests.systems import DTYPES, SHAPES, System, normal, system
 from tests.tolerances import relative_error, tolerance
 
@@ -151,6 +151,49 @@ def test_a_ridge_larger_than_the_matrix_shares_its_scale():
     problem = create(given).ridged(2.0**40)
     assert np.array_equal(np.ldexp(problem.A[:17, :11], problem.scale), given.A)
     assert np.array_equal(np.ldexp(problem.A[17:], problem.scale), 2.0**20 * np.eye(11))
+
+
+@pytest.mark.parametrize("factored", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_value_under_a_large_ridge_comes_back_in_its_units(shape, factored):
+    """To first order ``B A^H C / ridge``."""
+    given, ridge = system(shape, kind="both inconsistent"), 2.0**60
+    problem = create(given)
+    if factored:
+        problem = truncated(problem, None, 0.0).ridged(ridge)
+        value = problem.restore(solve_factored(problem))
+    else:
+        value = whole(problem.ridged(ridge))
+    # The value is smaller than what rounding makes of one entry by mu = 2**30.
+    limit = tolerance(float, 1 if factored else 2.0**30)
+    assert relative_error(value, given.B @ given.A.T @ given.C / ridge) <= limit
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_a_small_ridge_appends_has_no_rounding_errors_from_the_range_of_a(dtype):
+    """``mu (A A^H + mu^2 I)^-1 C``, whose part in the range is smaller than ``eps |C| / mu``."""
+    eps = float(np.finfo(dtype).eps)
+    given = system("wide", rank=4, dtype=dtype, condition=3)
+    problem = truncated(create(given), 4, None).ridged(eps)
+    U, s, _ = problem.factors
+    rows = np.concatenate([np.zeros((4, given.A.shape[1]), dtype), U.conj().T], axis=1)
+    problem = dataclasses.replace(problem, row_probes=rows)
+    found = solve_factored(problem)[-4:]
+    wanted = (problem.mu / (s**2 + problem.mu**2))[:, None] * (U.conj().T @ given.C)
+    # Rounding leaves eps |C| of the inside, which the second projection takes out but for eps.
+    assert relative_error(found, wanted) <= tolerance(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 12, 10**6])
+def test_fourth_powers_within_the_safe_range_are_numbers(size, dtype):
+    low, high = safe_range(np.dtype(dtype), size)
+    assert low * high == size**0.5  # symmetric about entries of size one
+    assert low < 1 < high
+    real = np.dtype(dtype).type(0).real.dtype
+    entry = real.type(low / size**0.5)
+    assert entry**4 > np.finfo(real).tiny
+    assert size * real.type(high) ** 4 < np.finfo(real).max
 
 
 def test_a_ridge_of_zero_and_a_zero_matrix_leave_the_problem_alone():
