@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import eagle
 from eagle import ConvergenceWarning, Status
 from eagle.batch import MANY
+from eagle.certificate import COUNT
 from eagle.kernels.batched import SIZES, least_squares
 from eagle.stack import QR, _mirrored
 from tests.systems import DTYPES, KINDS, normal, quietly, system
@@ -208,6 +209,27 @@ def test_sizes_are_the_norms_that_they_are_named_by():
     for name in SIZES:
         assert sizes[name][0] == pytest.approx(np.linalg.norm(wanted[name]), rel=1e-9)
         assert sizes[name][0] > 1e-12
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("given_b", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "rank"), [((7, 5), 5), ((7, 5), 3), ((6, 9), 6), ((11, 12), 9), ((20, 18), 18)]
+)
+def test_the_kernel_finds_value_and_rank(shape, rank, given_b, dtype):
+    """Groups of four rows and what is left over, more columns than lanes, more than one problem."""
+    many = stacked(2, shape, ranks=(rank,), condition=5, dtype=dtype)
+    rng = np.random.default_rng(0)
+    d, n = shape
+    w, z = (normal(rng, (size, COUNT), dtype).astype(dtype) for size in (n, d))
+    limit = tolerance(dtype, 5)
+    value, ranks, _ = least_squares(
+        many["A"], many["B"] if given_b else None, many["C"], w, z, limit
+    )
+    wanted = many["value"] if given_b else many["pinv"] @ many["C"]
+    for found, truth in zip(value, wanted, strict=True):
+        assert relative_error(found, truth) <= limit
+    assert list(ranks) == [rank, rank]
 
 
 def test_the_adjoint_swaps_rows_and_columns():
