@@ -195,3 +195,33 @@ def test_consistent_data_have_no_inconsistency(name):
     A, B = split(case, [9, 20])
     result = many.simulate(A, B, case.C, method=name, rng=0, rtol=1e-8)
     assert result.inconsistency <= 1e-6
+
+
+def test_the_estimate_of_gram_is_the_rounding_of_its_sums_to_first_order():
+    """``(dH - W dG) G^+ C`` from the norms of its factors; the condition is that of A."""
+    case = system((9, 30), condition=10)
+    A, B = split(case, [9, 20])
+    result = many.simulate(A, B, case.C, method="gram", rng=0)
+    G, H = case.A @ case.A.T, case.B @ case.A.T
+    norm = np.linalg.norm
+    rounding = norm(H) + norm(case.W) * norm(G, 2)
+    wanted = np.finfo(float).eps * 9**0.5 * rounding * norm(np.linalg.solve(G, case.C))
+    assert result.error_estimate == pytest.approx(wanted / norm(case.value), rel=1e-6)
+    assert result.condition == pytest.approx(10, rel=1e-6)
+
+
+def test_gram_knows_how_much_it_lacks_without_a_direction_that_it_has_lost():
+    """Below ``sqrt(eps)``; the probes miss it too, and one direction is found exactly."""
+    rng = np.random.default_rng(0)
+    U, V = orthonormal(rng, 6, 6, float), orthonormal(rng, 20, 6, float)
+    s = np.array([1, 0.8, 0.6, 0.4, 0.2, 1e-9])
+    A, W = (U * s) @ V.T, rng.standard_normal((2, 6))
+    C = U @ (s[:, None] * rng.standard_normal((6, 2)) * np.array([1, 1, 1, 1, 1, 1e9])[:, None])
+    cuts = uneven(20, 2)
+    result = simulate(
+        np.split(A, cuts, axis=1), np.split(W @ A, cuts, axis=1), C, method="gram", rng=0
+    )
+    assert result.rank == 5
+    truth = relative_error(result.value, W @ C) * np.linalg.norm(W @ C)
+    estimate = result.error_estimate * np.linalg.norm(result.value)
+    assert estimate == pytest.approx(truth, rel=1e-3)
