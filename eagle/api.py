@@ -348,15 +348,19 @@ def _solve(
 
 
 def _compute(
-    blocks: tuple[Any, Any, Any], method: Any, options: Options, names: tuple[str, str, str]
+    blocks: tuple[Any, Any, Any],
+    method: Any,
+    options: Options,
+    names: tuple[str, str, str],
+    keep: driver.Keep | None = None,
 ) -> Result:
-    """One problem of numpy's or a batch of them."""
+    """One problem of numpy's or a batch of them; `keep` gets the inverse of a single A."""
+    if not is_batch(*blocks):
+        return _solve_one(*blocks, method, options, names, keep)
 
     def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
         return _solve_one(A, B, C, method, options, names)
 
-    if not is_batch(*blocks):
-        return single(*blocks, options)
     given = (block.dtype for block in blocks if block is not None)
     eps = float(np.finfo(np.result_type(np.float32, *given)).eps)
     return solve_batch(blocks, names, method, options, single, limit=QUICK * eps)
@@ -369,6 +373,7 @@ def _solve_one(
     method: Any,
     options: Options,
     names: tuple[str, str, str],
+    keep: driver.Keep | None = None,
 ) -> Result:
     """Problem -> plan -> method -> certificate -> Result."""
     start = time.perf_counter()
@@ -376,7 +381,7 @@ def _solve_one(
     result: Result | None = None
     for choice in choices(method, problem, options):
         try:
-            latest = _run(choice)
+            latest = _run(choice, keep)
         except np.linalg.LinAlgError:
             if as_method(method) is not None:
                 raise
@@ -397,9 +402,9 @@ def _prepared(problem: Problem, method: Method, options: Options) -> Problem:
     return problem.ridged(options.ridge)
 
 
-def _run(choice: Choice) -> Result:
+def _run(choice: Choice, keep: driver.Keep | None) -> Result:
     problem = _prepared(choice.problem, choice.method, choice.options)
-    return driver.run(problem, choice.method, choice.options, choice.reason)
+    return driver.run(problem, choice.method, choice.options, choice.reason, keep)
 
 
 def _disappoints(result: Result, eps: float) -> bool:

@@ -24,7 +24,7 @@ HALF = ("float16", "bfloat16")  # computed in float32
 FULL = ("float32", "float64", "complex64", "complex128")
 DLPACK_CPU = 1  # kDLCPU of the DLPack header
 Blocks = tuple[Any, Any, Any]  # A, B, C; B or C may be None, an identity
-Compute = Callable[[Blocks, Any, Options, tuple[str, str, str]], Result]
+Compute = Callable[..., Result]  # from blocks, method, options and names
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from eagle.arrays import HALF, Blocks, Compute, Home, with_value
-from eagle.gradients import Library, pullback, refuse_truncation, warn_if_steep
+from eagle.gradients import NUMPY, Library, Solve, pullback, refuse_truncation, warn_if_steep
+from eagle.methods import Compressed, Eagle, as_method
+from eagle.methods.again import Again
+from eagle.methods.base import Inverse
+from eagle.methods.compressed import WHOLE, width_for
 from eagle.options import Options
 from eagle.result import Result
 
@@ -62,35 +67,83 @@ class _Call:
     rank: int | None = None
     condition: float | None = None
     planned: Any = None  # the method that solved for A
+    inverse: Inverse | None = None  # and what it left to apply A^+ with
     seed: int = 0
 
     def forward(self, blocks: Blocks) -> Any:
         self.seed = int(self.options.rng.integers(2**63))
+        found: list[Inverse | None] = [None]
         self.result = self.home.solve_untracked(
-            self.compute, blocks, self.method, self.options, self.names
+            self._keeping(found, self.options), blocks, self.method, self.options, self.names
         )
         self.rank, self.condition = self.result.rank, self.result.condition
         if self.result.results is None and self.result.converged and not self.options.ridge:
-            self.planned = self.result.method
+            self.planned, self.inverse = self.result.method, found[-1]
         return self.result.value
 
     def again(self, blocks: Blocks, ridge: float) -> Any:
-        """Another value for the same A."""
-        from eagle.api import complain
-
-        options = replace(
-            self.options,
-            ridge=ridge,
-            rng=np.random.default_rng(self.seed),
-            callback=None,
-            progress=False,
-        )
+        """Another value for the same A, which knows how to differentiate itself."""
+        options = self._unwatched(ridge)
         # What worked for A works again; for a batch every matrix has a plan of its own.
         method = self.method if self.planned is None or ridge else self.planned
         result = self.home.solve(self.compute, blocks, method, options, self.names)
         if not result.converged and method is not self.method:
             result = self.home.solve(self.compute, blocks, self.method, options, self.names)
-        complain(result, options, stacklevel=4)
+        return self._checked(result, options)
+
+    def on_host(self, inside: float) -> Solve:
+        """The same for arrays of numpy, all with one A, whose factors are kept.
+
+        `inside` is the part of the ridge that is in A already.
+        """
+        from eagle.api import QUICK
+
+        options = self._unwatched(self.options.ridge - inside)
+        auto = as_method(self.method) is None
+        same = not self.options.ridge  # A is what was solved for
+        found = [self.inverse if same else None]
+        compute = self._keeping(found, options)
+
+        def again(*blocks: Any) -> Any:
+            limit = QUICK * np.finfo(blocks[0].dtype).eps if auto else np.inf
+            known = [] if found[-1] is None else [Again(found[-1])]
+            for method in [*known, *(self._cheaper(blocks[0]) if same else ())]:
+                try:
+                    result = compute(blocks, method, options, self.names)
+                except np.linalg.LinAlgError:
+                    continue
+                if result.converged and result.error_estimate <= limit:
+                    break
+            else:
+                result = compute(blocks, self.method, options, self.names)
+            return self._checked(result, options)
+
+        return again
+
+    def _cheaper(self, A: np.ndarray) -> list[Any]:
+        """What is likely to be enough for A, now that one solve has told of it."""
+        if self.planned is None:
+            return []
+        width = width_for(self.rank or min(A.shape))
+        sketch = isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape)
+        if sketch and as_method(self.method) is None:
+            return [Compressed(width), self.planned]
+        return [self.planned]
+
+    def _keeping(self, found: list[Inverse | None], options: Options) -> Compute:
+        """`compute`, adding to `found` what applies the ``A^+`` of the blocks it is given."""
+        changed = options.ridge or options.special()
+        on_host = self.home.on_cpu and not changed
+        return partial(self.compute, keep=found.append) if on_host else self.compute
+
+    def _unwatched(self, ridge: float) -> Options:
+        rng = np.random.default_rng(self.seed)
+        return replace(self.options, ridge=ridge, rng=rng, callback=None, progress=False)
+
+    def _checked(self, result: Result, options: Options) -> Any:
+        from eagle.api import complain
+
+        complain(result, options, stacklevel=5)
         return result.value
 
 
@@ -106,21 +159,22 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        (G,), call = grads, ctx.call
-        A, B, C, D = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:3]
+        call, needs = ctx.call, ctx.needs_input_grad[:3]
+        (A, B, C, D), (G,) = ctx.saved_tensors, grads
         # Where A is differentiated, the formulas put the ridge into A.
         inside = call.options.ridge if needs[0] else 0.0
         if needs[0] and not inside:
             warn_if_steep(call.condition, torch.finfo(A.dtype).eps)
-        bars = pullback(
-            LIBRARY,
-            lambda A, B, C: call.again((A, B, C), call.options.ridge - inside),
-            (A, B, C),
-            D,
-            G,
-            ridge=inside,
-            rank=call.rank,
-            needs=needs,
-        )
-        return (*bars, None)
+        known: dict[str, Any] = {"ridge": inside, "rank": call.rank, "needs": needs}
+        if torch.is_grad_enabled() or not call.home.on_cpu:
+            ridge = call.options.ridge - inside
+            bars = pullback(
+                LIBRARY, lambda *blocks: call.again(blocks, ridge), (A, B, C), D, G, **known
+            )
+            return (*bars, None)
+        # No product is left to torch: its idle threads would spin against those of our BLAS.
+        A, B, C, D, G = (None if X is None else call.home.view(X) for X in (A, B, C, D, G))
+        bars = pullback(NUMPY, call.on_host(inside), (A, B, C), D, G, **known)
+        # Rows first, so that torch takes the gradient of a leaf as it is.
+        rowwise = (None if bar is None else np.ascontiguousarray(bar) for bar in bars)
+        return (*(None if bar is None else call.home.array(bar) for bar in rowwise), None)

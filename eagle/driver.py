@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from eagle.certificate import Certificate, Probes
-from eagle.methods.base import Method
+from eagle.methods.base import Inverse, Method
 from eagle.options import Options
 from eagle.problem import Problem
 from eagle.result import Iteration, Result, Status
 
-__all__ = ["Snapshot", "progress_bar", "run"]
+__all__ = ["Keep", "Snapshot", "progress_bar", "run"]
+
+Keep = Callable[[Inverse | None], None]  # takes what a solve leaves to apply A^+ with
 
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
@@ -47,7 +49,9 @@ class Snapshot:
         return self._problem.restore(self._extended)
 
 
-def run(problem: Problem, method: Method, options: Options, plan: str) -> Result:
+def run(
+    problem: Problem, method: Method, options: Options, plan: str, keep: Keep | None = None
+) -> Result:
     """Iterate `method` on `problem` until a stopping rule holds.
 
     The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
@@ -107,6 +111,8 @@ def run(problem: Problem, method: Method, options: Options, plan: str) -> Result
             if status is not None:
                 break
         certificate = probes.certify(extended, state)
+        if keep is not None:
+            keep(method.inverse(state))
     value = problem.restore(extended)
     if not np.isfinite(value).all():
         status = Status.NONFINITE

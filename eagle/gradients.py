@@ -26,26 +26,40 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import matmul
 from typing import Any
 
+import numpy as np
+
+from eagle.arrays import adjoint
+from eagle.kernels import blas
 from eagle.options import Options
 
-__all__ = ["GradientWarning", "Library", "pullback", "refuse_truncation", "warn_if_steep"]
+__all__ = [
+    "NUMPY",
+    "GradientWarning",
+    "Library",
+    "Solve",
+    "pullback",
+    "refuse_truncation",
+    "warn_if_steep",
+]
 
-Solve = Callable[[Any, Any, Any], Any]  # value from A, B, C; None for an identity
+Solve = Callable[..., Any]  # value from A, B, C; None for an identity
 Needs = tuple[bool, bool, bool]
 
 ROUNDING = 1e3  # in units of eps: a residual that is nothing but rounding errors
+LOOPED = 2**13  # multiplications from which on a BLAS may use threads for one matrix of a stack
 
 
 @dataclass(frozen=True)
 class Library:
-    """What the formulas need of torch or jax.
+    """What the formulas need of numpy, torch or jax.
 
     Attributes
     ----------
     xp : module
-        ``torch`` or ``jax.numpy``.
+        ``numpy``, ``torch`` or ``jax.numpy``.
     constant : callable
         The same array without a gradient.
     like : callable
@@ -53,12 +67,33 @@ class Library:
     may_look : callable
         Whether numbers may decide which terms are computed. Not under tracing, and not where the
         gradient is differentiated in turn: a term may vanish and its derivative not.
+    product : callable
+        Of two matrices, or two stacks of them.
     """
 
     xp: Any
     constant: Callable[[Any], Any]
     like: Callable[[Any], dict[str, Any]]
     may_look: Callable[[], bool]
+    product: Callable[[Any, Any], Any] = matmul
+
+
+def _product(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """``X Y`` by the BLAS that everything else here uses, rows first as torch has its gradients."""
+    rows, inner, columns = *X.shape[-2:], Y.shape[-1]
+    if rows * inner * columns < LOOPED:
+        return X @ Y
+    if X.ndim == Y.ndim == 2:
+        return blas.product(Y.T, X.T).T
+    leading = np.broadcast_shapes(X.shape[:-2], Y.shape[:-2])
+    X, Y = (np.broadcast_to(Z, (*leading, *Z.shape[-2:])) for Z in (X, Y))
+    out = np.empty((*leading, rows, columns), X.dtype)
+    for index in np.ndindex(leading):
+        out[index] = blas.product(Y[index].T, X[index].T).T
+    return out
+
+
+NUMPY = Library(np, lambda array: array, lambda like: {"dtype": like.dtype}, lambda: True, _product)
 
 
 class GradientWarning(UserWarning):
@@ -161,9 +196,7 @@ class _Formula:
 
     def __init__(self, library: Library, solve: Solve):
         self.library, self.xp, self.solve = library, library.xp, solve
-
-    def adjoint(self, X: Any) -> Any:
-        return None if X is None else self.xp.conj(X).mT
+        self.product = library.product
 
     def eye(self, size: int, like: Any) -> Any:
         return self.xp.eye(size, **self.library.like(like))
@@ -198,48 +231,80 @@ class _Formula:
     def gradients(
         self, A: Any, B: Any, C: Any, D: Any, G: Any, rank: int | None, needs: Needs
     ) -> tuple[Any, Any, Any]:
-        adjoint, solve = self.adjoint, self.solve
-        if B is not None and (C is None or B.shape[-2] < C.shape[-1]):
+        turned = B is not None and (C is None or B.shape[-2] < C.shape[-1])
+        if turned:
             # D^H = C^H (A^H)^+ B^H is the same problem with fewer columns.
-            turned = (needs[0], needs[2], needs[1])
-            A, B, C, D, G = (adjoint(X) for X in (A, C, B, D, G))
-            a, c, b = self.gradients(A, B, C, D, G, rank, turned)
-            return adjoint(a), adjoint(b), adjoint(c)
-        (d, n), pinv = A.shape[-2:], B is None and C is None
+            needs = (needs[0], needs[2], needs[1])
+            A, B, C, D, G = (None if X is None else adjoint(X) for X in (A, C, B, D, G))
+        terms, b, c = self._one_side(A, B, C, D, G, rank, needs, turned)
+        a = None
+        if terms is not None:
+            left, right = terms[::-1] if turned else terms
+            a = self.product(left, adjoint(right))
+        if not turned:
+            return a, b, c
+        return a, None if c is None else adjoint(c), None if b is None else adjoint(b)
+
+    def _one_side(
+        self,
+        A: Any,
+        B: Any,
+        C: Any,
+        D: Any,
+        G: Any,
+        rank: int | None,
+        needs: Needs,
+        turned: bool,
+    ) -> tuple[tuple[Any, Any] | None, Any, Any]:
+        """X and Y of the gradient ``X Y^H`` for A, the gradients for B and C.
+
+        `turned` tells that A is the adjoint of the one to solve with, which is always the same.
+        """
+        (d, n), pinv, product = A.shape[-2:], B is None and C is None, self.product
+
+        def plain(X: Any) -> Any:
+            return self.solve(adjoint(A) if turned else A, None, X)
+
+        def mirrored(X: Any) -> Any:
+            return adjoint(self.solve(adjoint(A) if turned else A, adjoint(X), None))
 
         def right(X: Any) -> Any:
-            return D @ X if pinv else solve(A, None, X)
+            return product(D, X) if pinv else mirrored(X) if turned else plain(X)
 
         def left(X: Any) -> Any:
-            return adjoint(D) @ X if pinv else adjoint(solve(A, adjoint(X), None))
+            return product(adjoint(D), X) if pinv else plain(X) if turned else mirrored(X)
 
         C = self.eye(d, A) if C is None else C
-        U = G if B is None else adjoint(B) @ G
+        U = G if B is None else product(adjoint(B), G)
         Q = D if B is None else None
-        Z = a = None
+        Z = terms = None
         if not needs[0]:
             Q = right(C) if Q is None and needs[1] else Q
             Z = left(U) if needs[2] else None
-        elif rank == n:
-            Z = left(U)
-            if rank == d:
-                Q = right(C) if Q is None else Q
-                a = -Z @ adjoint(Q)
-            elif Q is None:
-                Q, V = self.both(right, C, Z)
-                a = (C - A @ Q) @ adjoint(V) - Z @ adjoint(Q)
-            else:
-                a = -Z @ adjoint(Q)
-                if self.matters(C - A @ Q, C):
-                    a = a + (C - A @ Q) @ adjoint(right(Z))
         else:
-            Q = right(C) if Q is None else Q
-            Z, Y = self.both(left, U, Q)
-            a = Y @ adjoint(U - adjoint(A) @ Z) - Z @ adjoint(Q)
-            if rank != d and self.matters(C - A @ Q, C):
-                a = a + (C - A @ Q) @ adjoint(right(Z))
-        b = G @ adjoint(Q) if needs[1] and B is not None else None
-        return a, b, Z if needs[2] else None
+            V = Y = None
+            if rank != n:  # Y vanishes without a residual of B
+                Q = right(C) if Q is None else Q
+                Z, Y = self.both(left, U, Q)
+            else:
+                Z = left(U)
+                if Q is None and rank == d:
+                    Q = right(C)
+                elif Q is None:
+                    Q, V = self.both(right, C, Z)
+            X, W = -Z, Q
+            if rank != d:  # V vanishes without a residual of C
+                residual = C - product(A, Q)
+                if V is None and self.matters(residual, C):
+                    V = right(Z)
+                if V is not None:
+                    X, W = self.join(X, residual, -1), self.join(W, V, -1)
+            if Y is not None:
+                residual = U - product(adjoint(A), Z)
+                X, W = self.join(X, Y, -1), self.join(W, residual, -1)
+            terms = X, W
+        b = product(G, adjoint(Q)) if needs[1] and B is not None else None
+        return terms, b, Z if needs[2] else None
 
 
 def _summed(bar: Any, shape: tuple[int, ...]) -> Any:

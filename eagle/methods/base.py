@@ -11,7 +11,7 @@ from eagle.kernels.blas import norm
 from eagle.options import Options
 from eagle.problem import Factors, Problem
 
-__all__ = ["Method", "State", "change_of", "relative", "solve_columns"]
+__all__ = ["Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
 
 
 @dataclass
@@ -70,6 +70,27 @@ class State:
         self.matmuls += 1
 
 
+class Inverse:
+    """``A^+`` as a factorisation applies it, for other blocks with the same A.
+
+    Attributes
+    ----------
+    rank, condition : int, float or None
+        What the factorisation says about A.
+    """
+
+    rank: int | None
+    condition: float | None
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``A^+ X``."""
+        raise NotImplementedError
+
+    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
+        """``(A^+)^H X``."""
+        raise NotImplementedError
+
+
 class Method:
     """A frozen dataclass of settings with the three functions of an iteration.
 
@@ -102,6 +123,10 @@ class Method:
     def output(self, state: Any) -> np.ndarray:
         """The extended value, ``[B; rows] A^+ [C columns]``, as far as it is known."""
         raise NotImplementedError
+
+    def inverse(self, state: Any) -> Inverse | None:
+        """What the steps so far have left to apply ``A^+`` with; None if that is nothing."""
+        return None
 
     def factorise(self, problem: Problem, options: Options) -> Factors:
         """``U, s, V^H`` of A, as far as its singular values are above rounding level."""

@@ -14,6 +14,7 @@ L, so that A can be truncated exactly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -22,14 +23,14 @@ import numpy as np
 
 from eagle.certificate import COUNT
 from eagle.kernels.blas import gram, norm, product, shifted_cholesky, times_inverse
-from eagle.methods.base import Method, State, change_of
+from eagle.methods.base import Inverse, Method, State, change_of
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.operand import PIECE, Mapped, Matrix, Operand
 from eagle.options import Options, check_count, check_flag
 from eagle.problem import Factors, Problem
 from eagle.sketch import SKETCHES, Sketch, draw
 
-__all__ = ["Compressed", "CompressedState"]
+__all__ = ["WHOLE", "Compressed", "CompressedState", "first_width", "next_width", "width_for"]
 
 FIRST = 128  # columns of the first sketch, unless A is large
 SECOND = 512  # of the second; then they double
@@ -56,6 +57,7 @@ class CompressedState(State):
     limit: int | None  # bytes
     value: np.ndarray
     seen: Seen | None = None  # what the planner has sketched
+    core: Core | None = None  # of `work`, once its range is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,43 @@ class Seen:
     def basis(self) -> np.ndarray:
         """Orthonormal basis of the range of A."""
         return _orthonormal(self.Y[:, self.order], self.R)[0]
+
+
+@dataclass(eq=False)
+class Core(Inverse):
+    """``A^+ = P L^-H Q^H`` with ``A^H Q = P L``, which is computed when it is needed."""
+
+    A: Matrix
+    basis: Callable[[], np.ndarray] | None  # gives Q, orthonormal
+    turned: bool = False  # the inverse is wanted for ``A^H``
+    rank: int | None = None
+    condition: float | None = None
+
+    @cached_property
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Q, P and L."""
+        assert self.basis is not None
+        Q, self.basis = self.basis(), None  # sketches are not needed any more
+        return Q, *_row_basis(self.A, Q, np.random.default_rng(Q.shape[1]))
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``A^+ X``."""
+        return self._apply(X, self.turned)
+
+    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
+        """``(A^+)^H X``."""
+        return self._apply(X, not self.turned)
+
+    def _apply(self, X: np.ndarray, adjoint: bool) -> np.ndarray:
+        import scipy.linalg
+
+        Q, P, L = self.parts
+        first, last = (P, Q) if adjoint else (Q, P)
+        inside = product(first, X, adjoint="X")
+        trans = "N" if adjoint else "C"
+        return product(
+            last, scipy.linalg.solve_triangular(L, inside, trans=trans, check_finite=False)
+        )
 
 
 @dataclass(frozen=True)
@@ -203,6 +242,13 @@ class Compressed(Method):
         """The value."""
         return state.value
 
+    def inverse(self, state: CompressedState) -> Inverse | None:
+        """The core between bases of the range and the row space."""
+        core = state.core
+        if core is not None:
+            core.turned, core.rank, core.condition = state.flipped, state.rank, state.condition
+        return core if state.resolved else None
+
     def factorise(self, problem: Problem, options: Options) -> Factors:
         """Singular value decomposition of A, as far as it is above rounding level."""
         import scipy.linalg
@@ -290,7 +336,9 @@ class Compressed(Method):
         seen = self._look(work.A, state)
         if seen is None:
             state.settled = state.resolved = True
-            return _from_both_sides(state, _whole(work.A, state))
+            Q = _whole(work.A, state)
+            state.core = Core(work.A, lambda: Q)
+            return _from_both_sides(state, state.core)
         if not np.isfinite(seen.R).all():
             state.settled = True
             return np.full(state.value.shape[:: -1 if state.flipped else 1], np.nan)
@@ -301,6 +349,7 @@ class Compressed(Method):
         state.settled = state.resolved or not self.grow
         if not (state.settled or final):
             return None
+        state.core = Core(work.A, seen.basis)
         rows = None
         if work.B is not None:
             sketched = [seen.T.apply(block) for block in (work.B, work.row_probes)]
@@ -313,16 +362,22 @@ class Compressed(Method):
                 value = _from_one_side(state, rows, seen.Z, Q, inside)
                 if value is not None:
                     return value
-        Q = seen.basis()
         value = None
         if rows is not None:
+            Q = seen.basis()
+            state.core = Core(work.A, lambda: Q)
             value = _from_one_side(state, rows, seen.Y, Q, work.columns_in(Q))
-        return _from_both_sides(state, Q) if value is None else value
+        return _from_both_sides(state, state.core) if value is None else value
 
 
 def first_width(A: Matrix) -> int:
     """Columns of the first sketch: a core of that width takes about as long as reading A."""
     return min(max(FIRST, round(A.size ** (1 / 3))), *A.shape)
+
+
+def width_for(rank: int) -> int:
+    """Columns of a sketch that has directions to spare for that rank."""
+    return rank + max(SPARE, -(-rank // (SHARE - 1)))
 
 
 def next_width(A: Matrix, width: int) -> int:
@@ -433,10 +488,10 @@ def _from_one_side(
     return _through(state, product(rows, P), R, inside)
 
 
-def _from_both_sides(state: CompressedState, Q: np.ndarray) -> np.ndarray:
+def _from_both_sides(state: CompressedState, core: Core) -> np.ndarray:
     """``(B P) L^-H (Q^H C)`` with ``A^H Q = P L``."""
     work = state.work
-    P, L = _row_basis(work.A, Q, state.rng)
+    Q, P, L = core.parts
     d, n = work.A.shape
     state.count(n, d, Q.shape[1])
     return _through(state, work.rows_times(P), L, work.columns_in(Q))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from eagle.methods.base import Method, State
+from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.options import Options
 from eagle.problem import Factors, Problem
@@ -19,9 +19,36 @@ DRIVERS = ("gelsd", "gelsy", "lu", "qr", "svd")
 
 @dataclass(kw_only=True)
 class DirectState(State):
-    """The value after its single step."""
+    """The value after its single step, and what there is of a factorisation."""
 
     value: np.ndarray | None = None
+    lu: LU | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LU(Inverse):
+    """Gaussian elimination of A, or of ``A^H``."""
+
+    factors: np.ndarray
+    pivots: np.ndarray
+    turned: bool
+    rank: int
+    condition: float
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``A^-1 X``."""
+        return self._solve(X, self.turned)
+
+    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
+        """``A^-H X``."""
+        return self._solve(X, not self.turned)
+
+    def _solve(self, X: np.ndarray, adjoint: bool) -> np.ndarray:
+        from scipy.linalg import get_lapack_funcs
+
+        getrs = get_lapack_funcs("getrs", (self.factors,))
+        solution, _ = getrs(self.factors, self.pivots, X, trans=2 if adjoint else 0)
+        return solution
 
 
 @dataclass(frozen=True)
@@ -114,6 +141,10 @@ class Direct(Method):
         assert state.value is not None
         return state.value
 
+    def inverse(self, state: DirectState) -> Inverse | None:
+        """The triangular factors of LU."""
+        return state.lu
+
     def factorise(self, problem: Problem, options: Options) -> Factors:
         """Singular value decomposition."""
         import scipy.linalg
@@ -129,7 +160,7 @@ class Direct(Method):
         if self.kernel == "numba":
             return self._compiled(state, A, C, cutoff)
         if self.driver == "lu":
-            return self._by_lu(state, A, C)
+            return self._by_lu(state, work, C)
         if self.driver == "qr":
             return self._by_qr(state, A, C, cutoff)
         if self.driver == "svd":
@@ -159,14 +190,13 @@ class Direct(Method):
         state.rank = int(ranks[0])
         return value[0]
 
-    def _by_lu(self, state: DirectState, A: np.ndarray, C: np.ndarray) -> np.ndarray:
+    def _by_lu(self, state: DirectState, work: Problem, C: np.ndarray) -> np.ndarray:
         import scipy.linalg
 
+        A = work.A
         if A.shape[0] != A.shape[1]:
             raise ValueError(f"A must be square for the driver 'lu', got shape {A.shape}")
-        getrf, getrs, gecon, lange = scipy.linalg.get_lapack_funcs(
-            ("getrf", "getrs", "gecon", "lange"), (A,)
-        )
+        getrf, gecon, lange = scipy.linalg.get_lapack_funcs(("getrf", "gecon", "lange"), (A,))
         factors, pivots, _ = getrf(A)
         reciprocal, _ = gecon(factors, lange("1", A))
         if not reciprocal > len(A) * state.problem.eps:
@@ -175,8 +205,9 @@ class Direct(Method):
                 "'gelsy' or 'gelsd'"
             )
         state.rank, state.condition = len(A), float(1 / reciprocal)
-        X, _ = getrs(factors, pivots, C)
-        return X
+        lu = LU(factors, pivots, False, state.rank, state.condition)
+        state.lu = lu if work is state.problem else replace(lu, turned=True)
+        return lu.times(C)
 
     def _by_qr(self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float) -> np.ndarray:
         import scipy.linalg

@@ -175,7 +175,9 @@ class Eagle(Method):
 
     def init(self, problem: Problem, options: Options) -> EagleState:
         """Copy the blocks, the shorter side of A as its columns."""
-        flipped = problem.A.shape[0] < problem.A.shape[1]
+        d, n = problem.A.shape
+        # Of two identities the one that need not be carried: W = B A^+ has no C.
+        flipped = d < n or (d == n and problem.B is None and problem.C is not None)
         work = problem.adjoint() if flipped else problem
         A = np.array(work.A, order="F")
         C = None if work.C is None else work.columns()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 import weakref
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -12,9 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import autograd as torch_autograd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import eagle
-from eagle import arrays, autograd
+from eagle import arrays
+from eagle.methods import compressed, direct
+from eagle.methods.again import Again
 from tests.arrays.libraries import DEVICES
 from tests.tolerances import relative_error, tolerance
 
@@ -271,64 +275,163 @@ def test_results_are_freed_without_the_garbage_collector():
         gc.enable()
 
 
-def test_a_full_rank_saves_solves():
-    """Two more solves for a full rank, three for an unknown one, one or two for lstsq."""
-    counts = {}
-    forward = autograd._Call.again
-
-    def counted(self, blocks, ridge):
-        counts[case] = counts.get(case, 0) + 1
-        return forward(self, blocks, ridge)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autograd._Call, "again", counted)
-        for case, (d, n, _) in CASES.items():
-            L, R = factors(case)
-            B, C = draw(2, n, seed=2), draw(d, 2, seed=3)
-            eagle.solve(L @ R, B, C, rng=0).value.sum().backward()
-        case = "pinv"
-        eagle.pinv(L @ R, rng=0).sum().backward()
-        case = "lstsq"
-        eagle.lstsq(L @ R, C, rng=0).value.sum().backward()
-    assert counts == {"tall": 2, "wide": 2, "square": 2, "deficient": 3, "lstsq": 2}
-
-
-def test_the_backward_pass_does_not_plan_again():
-    """What "auto" settled on for A is what solves for the gradient."""
+@pytest.fixture
+def solved(monkeypatch):
+    """The methods of all solves, those of backward passes included."""
     methods = []
     compute = eagle.api._compute
 
-    def watched(blocks, method, options, names):
-        result = compute(blocks, method, options, names)
+    def watched(*given, **keep):
+        result = compute(*given, **keep)
         methods.append(result.method)
-        assert method == ("auto" if len(methods) == 1 else methods[0])
         return result
 
+    monkeypatch.setattr(eagle.api, "_compute", watched)
+    return methods
+
+
+@pytest.mark.parametrize(
+    ("case", "by_solve", "by_lstsq"),
+    [("tall", 2, 2), ("wide", 2, 1), ("square", 2, 1), ("deficient", 3, 2)],
+)
+def test_a_full_rank_saves_solves(case, by_solve, by_lstsq, solved):
+    """A value of lstsq is one of the solves already, and one of pinv is all of them."""
+    d, n, _ = CASES[case]
+    L, R = factors(case)
+    B, C = draw(2, n, seed=2), draw(d, 2, seed=3)
+    for function, solves in [
+        (lambda A: eagle.solve(A, B, C, rng=0).value, by_solve),
+        (lambda A: eagle.lstsq(A, C, rng=0).value, by_lstsq),
+        (lambda A: eagle.pinv(A, rng=0), 0),
+    ]:
+        value = function(L @ R)
+        solved.clear()
+        value.sum().backward()
+        assert len(solved) == solves
+
+
+class Operations(TorchDispatchMode):
+    """Counts what torch itself computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names[function.overloadpacket.__name__] += 1
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("leading", [(), (2,)])
+@over_ridges
+@over_dtypes
+@over_cases
+def test_torch_multiplies_nothing_in_a_backward_pass(case, dtype, ridge, leading):
+    """Its threads would wait for work on the cores that our own BLAS computes on."""
+    d, n, _ = CASES[case]
+    L, R = factors(case, dtype, leading)
+    A = (L @ R).detach().requires_grad_()
+    B, C = draw(2, n, dtype=dtype), draw(*leading, d, 3, dtype=dtype)
+    value = eagle.solve(A, B, C, ridge=ridge, rng=0).value
+    with Operations() as seen:
+        value.backward(torch.ones_like(value))
+    assert set(seen.names) <= {"ones_like", "detach", "lift_fresh"}
+    with Operations() as seen:  # but it has to where that is differentiated in turn
+        value = eagle.solve(A, B, C, ridge=ridge, rng=0).value
+        torch.autograd.grad(value, A, torch.ones_like(value), create_graph=True)
+    assert {"mm", "bmm"} & set(seen.names)
+
+
+def test_a_leaf_takes_its_gradient_without_a_copy():
+    """Which a gradient that is stored otherwise than the leaf would cost."""
+    A, B, C = draw(6, 5), draw(2, 5), draw(6, 4)
+    for blocks in [(A, B, C), (A, B, C[:, :1].detach().requires_grad_())]:
+        value = eagle.solve(*blocks, rng=0).value
+        with Operations() as seen:
+            value.backward(torch.ones_like(value))
+        assert not seen.names["clone"]
+
+
+@pytest.mark.parametrize("case", ["square", "deficient"])
+def test_the_gradient_on_the_host_is_that_of_torch(case):
+    d, n, _ = CASES[case]
+    L, R = factors(case)
+    blocks = (L @ R).detach().requires_grad_(), draw(2, n), draw(d, 3)
+    first, second = (
+        torch.autograd.grad(
+            eagle.solve(*blocks, rng=0).value.square().sum(), blocks, create_graph=twice
+        )
+        for twice in (False, True)
+    )
+    for one, other in zip(first, second, strict=True):
+        assert relative_error(one, other.detach()) <= tolerance(float, 1e3)
+
+
+def test_lu_is_computed_once_for_value_and_gradient(solved):
     L, R = factors("square")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eagle.api, "_compute", watched)
-        eagle.solve(L @ R, draw(2, 4, seed=2), draw(4, 2, seed=3), rng=0).value.sum().backward()
-    assert methods == [eagle.Direct("lu")] * 3
+    value = eagle.solve(L @ R, draw(2, 4, seed=2), draw(4, 2, seed=3), rng=0).value
+    value.sum().backward()
+    assert solved[0] == eagle.Direct("lu")
+    assert [type(method) for method in solved[1:]] == [Again, Again]
+    assert solved[1].known is solved[2].known
+
+
+def test_one_sketch_is_enough_for_value_and_gradient(monkeypatch, solved):
+    """And A is read once more, for its row space."""
+    problem = eagle.problems.low_rank(90, 70, 3, 4, rank=6, condition=10.0, rng=0)
+    drawn, cores = [], []
+    draw_sketch, row_basis = compressed.draw, compressed._row_basis
+    monkeypatch.setattr(
+        compressed,
+        "draw",
+        lambda *given: drawn.append(given[1:3]) or draw_sketch(*given),
+    )
+    monkeypatch.setattr(
+        compressed, "_row_basis", lambda *given: cores.append(1) or row_basis(*given)
+    )
+    blocks = [torch.from_numpy(X).requires_grad_() for X in (problem.A, problem.B, problem.C)]
+    eagle.solve(*blocks, method=eagle.Compressed(10), rng=0).value.sum().backward()
+    assert [shape for shape in drawn if min(shape) >= 70] == [(90, 70)]
+    assert len(cores) == 1
+    assert [type(method) for method in solved[1:]] == [Again, Again]
+
+
+def test_a_rank_that_is_known_by_now_makes_the_gradient_cheaper(solved):
+    """ "auto" has no reason to sketch a small A before it knows the rank."""
+    problem = eagle.problems.low_rank(60, 50, 3, 4, rank=5, condition=10.0, rng=0)
+    A = torch.from_numpy(problem.A).requires_grad_()
+    B, C = torch.from_numpy(problem.B), torch.from_numpy(problem.C)
+    eagle.solve(A, B, C, rng=0).value.sum().backward()
+    assert solved[0] == eagle.Eagle("cholesky")
+    assert solved[1] == eagle.Compressed(9)
+    assert isinstance(solved[2], Again)
+    assert len(solved) == 3
+
+
+def test_an_inverse_that_is_wrong_does_no_harm(monkeypatch, solved):
+    """Every solve has a certificate, so what was planned takes its place."""
+    L, R = factors("square")
+    A, B, C = (L @ R).detach().requires_grad_(), draw(2, 4, seed=2), draw(4, 2, seed=3)
+    (wanted,) = torch.autograd.grad(eagle.solve(A, B, C, rng=0).value.sum(), A)
+    right = direct.LU.times
+    monkeypatch.setattr(direct.LU, "times", lambda self, X: right(self, X) + 1e-5)
+    value = eagle.solve(A, B, C, rng=0).value
+    monkeypatch.setattr(direct.LU, "adjoint_times", lambda self, X: 1.01 * right(self, X))
+    (gradient,) = torch.autograd.grad(value.sum(), A)
+    assert relative_error(gradient, wanted) <= 1e-10
+    assert eagle.Eagle("cholesky") in solved
 
 
 @pytest.mark.parametrize(("twice", "solves"), [(False, 2), (True, 3)])
-def test_a_term_that_vanishes_is_left_out_unless_it_is_differentiated(twice, solves):
+def test_a_term_that_vanishes_is_left_out_unless_it_is_differentiated(twice, solves, solved):
     """C in the range of A: one solve less, the same gradient, and the right second one."""
     L, R = factors("deficient")
     A, B = (L @ R).detach().requires_grad_(), draw(2, 4, seed=2)
     C = (A @ draw(4, 1, seed=3)).detach()
-    counts = []
-    again = autograd._Call.again
-
-    def counted(self, blocks, ridge):
-        counts.append(ridge)
-        return again(self, blocks, ridge)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autograd._Call, "again", counted)
-        value = eagle.solve(A, B, C, rng=0).value
-        (gradient,) = torch.autograd.grad(value.sum(), A, create_graph=twice)
-        assert len(counts) == solves
+    value = eagle.solve(A, B, C, rng=0).value
+    solved.clear()
+    (gradient,) = torch.autograd.grad(value.sum(), A, create_graph=twice)
+    assert len(solved) == solves
     generic = C + 1e-9 * draw(5, 1, seed=4).detach()  # no term vanishes, and none is large
     (wanted,) = torch.autograd.grad(eagle.solve(A, B, generic, rng=0).value.sum(), A)
     assert relative_error(gradient.detach(), wanted) <= 1e-6
