@@ -370,7 +370,8 @@ def adjoint(array: Any) -> Any:
 def _home(value: Any) -> Home | None:
     if isinstance(value, np.ndarray | np.generic):
         return None
-    packages = {base.__module__.partition(".")[0] for base in type(value).__mro__} & {*sys.modules}
+    names = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    packages = {name for name in names if name in sys.modules}
     if "torch" in packages and isinstance(value, sys.modules["torch"].Tensor):
         return Torch("torch", value.device)
     if packages & {"jax", "jaxlib"} and isinstance(value, sys.modules["jax"].Array):
