@@ -11,7 +11,7 @@ import torch
 
 from eagle.arrays import HALF, Blocks, Compute, Home, with_value
 from eagle.gradients import NUMPY, Library, Solve, pullback, refuse_truncation, warn_if_steep
-from eagle.methods import Compressed, Eagle, as_method
+from eagle.methods import Compressed, Eagle
 from eagle.methods.again import Again
 from eagle.methods.base import Inverse
 from eagle.methods.compressed import WHOLE, width_for
@@ -99,20 +99,20 @@ class _Call:
         from eagle.api import QUICK
 
         options = self._unwatched(self.options.ridge - inside)
-        auto = as_method(self.method) is None
         same = not self.options.ridge  # A is what was solved for
         found = [self.inverse if same else None]
         compute = self._keeping(found, options)
 
         def again(*blocks: Any) -> Any:
-            limit = QUICK * np.finfo(blocks[0].dtype).eps if auto else np.inf
+            limit = QUICK * np.finfo(blocks[0].dtype).eps
             known = [] if found[-1] is None else [Again(found[-1])]
             for method in [*known, *(self._cheaper(blocks[0]) if same else ())]:
                 try:
                     result = compute(blocks, method, options, self.names)
                 except np.linalg.LinAlgError:
                     continue
-                if result.converged and result.error_estimate <= limit:
+                enough = method is self.planned or result.error_estimate <= limit
+                if result.converged and enough:
                     break
             else:
                 result = compute(blocks, self.method, options, self.names)
@@ -122,13 +122,10 @@ class _Call:
 
     def _cheaper(self, A: np.ndarray) -> list[Any]:
         """What is likely to be enough for A, now that one solve has told of it."""
-        if self.planned is None:
-            return []
         width = width_for(self.rank or min(A.shape))
-        sketch = isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape)
-        if sketch and as_method(self.method) is None:
+        if isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape):
             return [Compressed(width), self.planned]
-        return [self.planned]
+        return [] if self.planned is None else [self.planned]
 
     def _keeping(self, found: list[Inverse | None], options: Options) -> Compute:
         """`compute`, adding to `found` what applies the ``A^+`` of the blocks it is given."""
