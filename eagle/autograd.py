@@ -11,10 +11,8 @@ import torch
 
 from eagle.arrays import HALF, Blocks, Compute, Home, with_value
 from eagle.gradients import NUMPY, Library, Solve, pullback, refuse_truncation, warn_if_steep
-from eagle.methods import Compressed, Eagle
-from eagle.methods.again import Again
+from eagle.hosted import HostSolves
 from eagle.methods.base import Inverse
-from eagle.methods.compressed import WHOLE, width_for
 from eagle.options import Options
 from eagle.result import Result
 
@@ -73,8 +71,10 @@ class _Call:
     def forward(self, blocks: Blocks) -> Any:
         self.seed = int(self.options.rng.integers(2**63))
         found: list[Inverse | None] = [None]
+        plain = self.home.on_cpu and not (self.options.ridge or self.options.special())
+        compute = partial(self.compute, keep=found.append) if plain else self.compute
         self.result = self.home.solve_untracked(
-            self._keeping(found, self.options), blocks, self.method, self.options, self.names
+            compute, blocks, self.method, self.options, self.names
         )
         self.rank, self.condition = self.result.rank, self.result.condition
         if self.result.results is None and self.result.converged and not self.options.ridge:
@@ -83,65 +83,33 @@ class _Call:
 
     def again(self, blocks: Blocks, ridge: float) -> Any:
         """Another value for the same A, which knows how to differentiate itself."""
+        from eagle.api import complain
+
         options = self._unwatched(ridge)
         # What worked for A works again; for a batch every matrix has a plan of its own.
         method = self.method if self.planned is None or ridge else self.planned
         result = self.home.solve(self.compute, blocks, method, options, self.names)
         if not result.converged and method is not self.method:
             result = self.home.solve(self.compute, blocks, self.method, options, self.names)
-        return self._checked(result, options)
+        complain(result, options, stacklevel=4)
+        return result.value
 
     def on_host(self, inside: float) -> Solve:
-        """The same for arrays of numpy, all with one A, whose factors are kept.
-
-        `inside` is the part of the ridge that is in A already.
-        """
-        from eagle.api import QUICK
-
-        options = self._unwatched(self.options.ridge - inside)
+        """The same for arrays of numpy; `inside` is the part of the ridge that is in A already."""
         same = not self.options.ridge  # A is what was solved for
-        found = [self.inverse if same else None]
-        compute = self._keeping(found, options)
-
-        def again(*blocks: Any) -> Any:
-            limit = QUICK * np.finfo(blocks[0].dtype).eps
-            known = [] if found[-1] is None else [Again(found[-1])]
-            for method in [*known, *(self._cheaper(blocks[0]) if same else ())]:
-                try:
-                    result = compute(blocks, method, options, self.names)
-                except np.linalg.LinAlgError:
-                    continue
-                enough = method is self.planned or result.error_estimate <= limit
-                if result.converged and enough:
-                    break
-            else:
-                result = compute(blocks, self.method, options, self.names)
-            return self._checked(result, options)
-
-        return again
-
-    def _cheaper(self, A: np.ndarray) -> list[Any]:
-        """What is likely to be enough for A, now that one solve has told of it."""
-        width = width_for(self.rank or min(A.shape))
-        if isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape):
-            return [Compressed(width), self.planned]
-        return [] if self.planned is None else [self.planned]
-
-    def _keeping(self, found: list[Inverse | None], options: Options) -> Compute:
-        """`compute`, adding to `found` what applies the ``A^+`` of the blocks it is given."""
-        changed = options.ridge or options.special()
-        on_host = self.home.on_cpu and not changed
-        return partial(self.compute, keep=found.append) if on_host else self.compute
+        return HostSolves(
+            self.compute,
+            self.method,
+            self._unwatched(self.options.ridge - inside),
+            self.names,
+            rank=self.rank if same else None,
+            planned=self.planned if same else None,
+            inverse=self.inverse if same else None,
+        )
 
     def _unwatched(self, ridge: float) -> Options:
         rng = np.random.default_rng(self.seed)
         return replace(self.options, ridge=ridge, rng=rng, callback=None, progress=False)
-
-    def _checked(self, result: Result, options: Options) -> Any:
-        from eagle.api import complain
-
-        complain(result, options, stacklevel=5)
-        return result.value
 
 
 class _Solve(torch.autograd.Function):

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from eagle.arrays import HALF, Blocks, Compute, Home
-from eagle.gradients import Library, pullback, refuse_truncation, warn_if_steep
+from eagle.gradients import NUMPY, Library, pullback, refuse_truncation, warn_if_steep
+from eagle.hosted import HostSolves
 from eagle.options import Options
 from eagle.problem import check_sizes, leading_shape
 from eagle.result import Result, Status
@@ -91,22 +92,57 @@ class _Call:
 
         def backward(saved: Any, gradients: Any) -> tuple[Blocks]:
             blocks, D = saved
-            unseen = replace(self.options, callback=None, progress=False)
-            again = replace(self, options=unseen).differentiable(0.0)
             # jax's gradients are derivatives, the formulas are about their conjugates.
-            bars = pullback(
+            bars = self.gradients(ridge)(blocks, D, jnp.conj(gradients[0]))
+            return (jax.tree.map(jnp.conj, bars),)
+
+        outcome.defvjp(forward, backward)
+        return outcome
+
+    def gradients(self, ridge: float) -> Callable[[Blocks, Any, Any], Blocks]:
+        """Gradients for the blocks from ``(blocks, D, G)``, computed by the host in one go."""
+        unseen = replace(self, options=replace(self.options, callback=None, progress=False))
+
+        def formula(blocks: Blocks, D: Any, G: Any) -> Blocks:
+            again = unseen.differentiable(0.0)
+            return pullback(
                 LIBRARY,
                 lambda A, B, C: again((A, B, C))[0],
                 blocks,
                 D,
-                jnp.conj(gradients[0]),
+                G,
                 ridge=ridge,
-                needs=tuple(block is not None for block in blocks),  # type: ignore[arg-type]
+                needs=_there(blocks),
             )
-            return (tuple(None if bar is None else jnp.conj(bar) for bar in bars),)  # type: ignore[return-value]
 
-        outcome.defvjp(forward, backward)
-        return outcome
+        @jax.custom_vjp
+        def bars(blocks: Blocks, D: Any, G: Any) -> Blocks:
+            return jax.pure_callback(
+                lambda blocks, D, G: unseen.gradients_on_host(blocks, D, G, ridge),
+                jax.tree.map(lambda block: jax.ShapeDtypeStruct(block.shape, block.dtype), blocks),
+                blocks,
+                D,
+                G,
+                vmap_method="expand_dims",
+            )
+
+        # Whoever wants a second derivative differentiates the formula.
+        bars.defvjp(lambda *given: jax.vjp(formula, *given), lambda saved, out: saved(out))
+        return bars
+
+    def gradients_on_host(self, blocks: Blocks, D: Any, G: Any, ridge: float) -> Blocks:
+        """The same for arrays of numpy, or of jax; dimensions that vmap has added stay."""
+        blocks, D, G = jax.tree.map(np.asarray, (blocks, D, G))
+        given = [block for block in (*blocks, D, G) if block is not None]
+        depth = self.depth + 2
+        mapped = np.broadcast_shapes(*(block.shape[: block.ndim - depth] for block in given))
+        blocks, D, G = jax.tree.map(
+            lambda block: np.broadcast_to(block, (*mapped, *block.shape[block.ndim - depth :])),
+            (blocks, D, G),
+        )
+        options = replace(self.options, ridge=0.0, rng=np.random.default_rng(self.seed))
+        solve = HostSolves(self.compute, self.method, options, self.names)
+        return pullback(NUMPY, solve, blocks, D, G, ridge=ridge, needs=_there(blocks))
 
     def outcome(self, blocks: Blocks, ridge: float, watched: bool) -> Any:
         """The same from a callback, which jax knows nothing about."""
@@ -162,3 +198,9 @@ class _Call:
             worst("inconsistency", real),
             worst("iterations", np.int32),
         )
+
+
+def _there(blocks: Blocks) -> tuple[bool, bool, bool]:
+    """Which blocks there are."""
+    A, B, C = (block is not None for block in blocks)
+    return A, B, C

@@ -9,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 import eagle
+from eagle.methods.again import Again
 from tests.systems import system
 from tests.tolerances import relative_error, tolerance
 
@@ -111,6 +112,22 @@ def test_vmap_is_one_batched_call(monkeypatch):
     assert relative_error(nested, truth) <= tolerance(float, 100)
     assert errors.shape == (4, 3)
     assert len(calls) == 2
+
+
+def test_the_host_factorises_once_for_a_whole_gradient(monkeypatch):
+    methods = []
+    compute = eagle.api._compute
+
+    def watched(*given, **keep):
+        result = compute(*given, **keep)
+        methods.append(result.method)
+        return result
+
+    monkeypatch.setattr(eagle.api, "_compute", watched)
+    A, B, C = draw(5, 5), draw(2, 5), draw(5, 3)
+    jax.block_until_ready(jax.grad(lambda A: eagle.solve(A, B, C, rng=0).value.sum())(A))
+    assert methods[:2] == [eagle.Direct("lu")] * 2  # the value, and the first of the gradient
+    assert {type(method) for method in methods[2:]} == {Again}
 
 
 def test_transformations_compose():
