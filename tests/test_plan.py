@@ -107,7 +107,7 @@ def test_the_best_of_what_was_tried_is_kept(monkeypatch):
     ]
     ran = []
     run = eagle.api._run
-    monkeypatch.setattr("eagle.api._run", lambda choice: ran.append(choice.method) or run(choice))
+    monkeypatch.setattr("eagle.api._run", lambda *given: ran.append(given[0].method) or run(*given))
     result = eagle.solve(problem.A, problem.B, C, rng=0)
     assert 1e-12 < result.error_estimate <= 1.001 * min(tried)
     assert ran[:2] == [eagle.Direct("lu"), eagle.Eagle("cholesky")]
