@@ -3,7 +3,9 @@
 Sections: ``nystroem`` (fit + transform and the error of the kernel, beside scikit-learn's),
 ``imputer`` (real tables, beside RidgeCV and the imputers of scikit-learn), ``batches`` (thousands
 of small problems, beside numpy's pinv and torch's lstsq; with ``--device cuda`` or ``cpu`` on
-tensors there), ``backward`` (time and memory of gradients). Run with nothing else on the machine.
+tensors there), ``methods`` (what else a batch of numpy's can ask for, beside a loop over its
+problems), ``mixed`` (EAGLE with both precisions, with ``--device`` there), ``backward`` (time and
+memory of gradients). Run with nothing else on the machine.
 The tables need ``pip install -c constraints.txt '.[bench]'``; see `benchmarks.datasets`.
 """
 
@@ -26,14 +28,15 @@ from benchmarks.common import Report, Spread, command_line, measure
 from benchmarks.datasets import TABLES, Split, split
 
 RIVALS = ("RidgeCV", "KNNImputer", "IterativeImputer")
-SECTIONS = ("nystroem", "imputer", "batches", "backward")
+SECTIONS = ("nystroem", "imputer", "batches", "methods", "mixed", "backward")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for, print tables, and save rows."""
     parser = command_line("dropin", __doc__, SECTIONS)
     parser.add_argument(
-        "--device", help="of torch, for the section 'batches'; default: numpy and torch on the CPU"
+        "--device",
+        help="of torch, for 'batches' and 'mixed'; default: numpy and torch on the CPU",
     )
     options = parser.parse_args(argv)
     if options.device:
@@ -210,7 +213,7 @@ def _batches(report: Report, options: argparse.Namespace) -> None:
                     value if isinstance(value, np.ndarray) else value.cpu().numpy()
                 )
                 wrong = batch.wrong(errors)
-                trusted = np.ones(count, bool) if said is None else said
+                trusted = np.ones(count, bool) if said is None else said()
                 report.row(
                     n=n,
                     dtype=np.dtype(dtype).name,
@@ -223,6 +226,95 @@ def _batches(report: Report, options: argparse.Namespace) -> None:
                     wrong=int(wrong.sum()),
                     silently=int((wrong & trusted).sum()),
                 )
+
+
+def _methods(report: Report, options: argparse.Namespace) -> None:
+    """Options and methods other than the default, all problems at a time and one by one."""
+    report.section("lstsq of a batch, 8 right-hand columns, float64", ("n", "what"))
+    asked: dict[str, dict[str, Any]] = {
+        "ridge=1e-3": {"ridge": 1e-3},
+        "cutoff=1e-3": {"cutoff": 1e-3},
+        "method='direct'": {"method": "direct"},
+        "method='eagle'": {"method": "eagle"},
+    }
+    for n, count in ((16, 2_000), (32, 1_000), (64, 400), (128, 200)):
+        count = 200 if options.quick else count
+        batch = random_batch(count, n, rng=options.seed)
+        few = batch.A[:5], batch.C[:5]  # too few for anything but a loop
+        for what, settings in asked.items():
+            seconds = measure(
+                {
+                    "batch": lambda s=settings, b=batch: eagle.lstsq(b.A, b.C, rng=0, **s),
+                    "loop": lambda s=settings, X=few: eagle.lstsq(*X, rng=0, **s),
+                    "pinv": lambda b=batch: np.linalg.pinv(b.A) @ b.C,
+                },
+                repeats=3,
+            )
+            each = seconds["batch"].scaled(1e6 / count)
+            pinv, loop = seconds["pinv"].scaled(1e6 / count), seconds["loop"].scaled(1e6 / 5)
+            report.row(
+                n=n,
+                what=what,
+                us_each=each,
+                loop_us=loop,
+                loop_over_batch=loop.over(each, "more"),
+                pinv_over_batch=pinv.over(each, "more"),
+            )
+
+
+def _mixed(report: Report, options: argparse.Namespace) -> None:
+    """Conditioning in single precision, answers in double, beside double alone."""
+    report.section("EAGLE, float64, precision mixed over double", ("shape", "condition", "rank"))
+    shapes = [(1, 1000, 1000), (1, 4000, 1000), (1, 4000, 400), (200, 128, 128), (1, 3000, 3000)]
+    for count, d, n in shapes[:1] if options.quick else shapes if options.device else shapes[:-1]:
+        for condition, rank in ((1e4, None), (1e8, None), (1e8, n // 5)):
+            problem = eagle.problems.low_rank(
+                d, n, 2, 100, rank=rank, condition=condition, rng=options.seed
+            )
+            blocks = [problem.A, problem.B, problem.C]
+            if count > 1:
+                blocks = [np.repeat(block[None], count, axis=0) for block in blocks]
+            solvers = {
+                precision: _on_device(blocks, eagle.Eagle(precision=precision), options)
+                for precision in ("double", "mixed")
+            }
+            seconds = measure(solvers, repeats=3)
+            errors, iterations = {}, {}
+            for precision, solve in solvers.items():
+                result = solve()
+                value = result.value.cpu().numpy() if options.device else result.value
+                errors[precision] = problem.error(value if count == 1 else value[0])
+                iterations[precision] = result.iterations
+            report.row(
+                shape=f"{count} x {d} x {n}" if count > 1 else f"{d} x {n}",
+                condition=condition,
+                rank=rank or min(d, n),
+                double_ms=seconds["double"].scaled(1e3),
+                mixed_ms=seconds["mixed"].scaled(1e3),
+                ratio=seconds["mixed"].over(seconds["double"]),
+                iterations=f"{iterations['double']}, {iterations['mixed']}",
+                double_error=errors["double"],
+                mixed_error=errors["mixed"],
+            )
+
+
+def _on_device(
+    blocks: list[np.ndarray], method: Any, options: argparse.Namespace
+) -> Callable[[], Any]:
+    """A solve of numpy's arrays, or of tensors on the device that was asked for."""
+    if not options.device:
+        return lambda: eagle.solve(*blocks, method=method, rng=options.seed)
+    import torch
+
+    there = [torch.from_numpy(block).to(options.device) for block in blocks]
+
+    def solve() -> Any:
+        result = eagle.solve(*there, method=method, rng=options.seed)
+        if there[0].is_cuda:
+            torch.cuda.synchronize(there[0].device)
+        return result
+
+    return solve
 
 
 def _backward(report: Report, options: argparse.Namespace) -> None:

@@ -1,31 +1,39 @@
-"""Many problems of one shape: every matrix has its own scale, method, stopping and status.
+"""Many problems of one shape: every matrix has its own scale, schedule, stopping and status.
 
-Many small ones are solved together. What that cannot do, or did not do well, is solved one by one.
+Small ones are solved together: by QR in compiled loops (`eagle.stack`), or, where EAGLE or a
+truncated spectrum was asked for, by the functions of whole arrays that run on devices
+(`eagle.device`), with numpy as the library. What neither can do, or did not do well, is solved one
+by one.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from eagle.methods import as_method
+from eagle.arrays import Host
+from eagle.many import Many
+from eagle.methods import Direct, Eagle, as_method
 from eagle.options import Options
 from eagle.problem import check_finite, leading_shape
-from eagle.result import Result, Status
-from eagle.stack import QR, can_stack, solve_stack
+from eagle.result import Result
+from eagle.stack import QR, Stack, norms, solve_stack
 
-__all__ = ["is_batch", "solve_batch", "summary"]
+__all__ = ["is_batch", "solve_batch"]
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
+Names = tuple[str, str, str]
 
 LONGEST = 128  # side of A up to which compiled loops beat LAPACK, call by call
 MANY = 200  # problems that are worth the half second of loading them
+SOME = 10  # problems that are solved faster together than one by one, without compiled loops
+CACHEFUL = 2**16  # entries of all A that are multiplied at a time
 
 
 def is_batch(*blocks: Any) -> bool:
@@ -35,7 +43,7 @@ def is_batch(*blocks: Any) -> bool:
 
 def solve_batch(
     blocks: Blocks,
-    names: tuple[str, str, str],
+    names: Names,
     method: Any,
     options: Options,
     single: Callable[[Any, Any, Any, Options], Result],
@@ -70,101 +78,158 @@ def solve_batch(
     """
     start = time.perf_counter()
     for name, block in zip(names, blocks, strict=True):
-        if block is not None:
-            check_finite(name, block)
+        _check_finite(name, block)
     shape = leading_shape(names, blocks)
+    if not math.prod(shape):
+        return _nothing(blocks, shape, single, options)
+    many, trusted = _at_once(blocks, shape, names, method, options, limit)
     spread = [
         block if block is None or block.ndim < 3 else _broadcast(block, shape) for block in blocks
     ]
-    results = _at_once(spread, shape, method, options, limit)
-    for index in np.ndindex(shape):
-        if results[index] is not None:
-            continue
+    for place in np.flatnonzero(~trusted):
+        index = np.unravel_index(place, shape)
         A, B, C = (block if block is None or block.ndim < 3 else block[index] for block in spread)
         left = options
         if options.time_limit is not None:
             spent = time.perf_counter() - start
             left = replace(options, time_limit=max(options.time_limit - spent, 1e-9))
-        results[index] = single(A, B, C, left)
-    return _together(results, blocks, time.perf_counter() - start, single, options)
+        result = single(A, B, C, left)
+        if many is None:
+            value = np.empty(shape + result.value.shape, result.value.dtype)
+            many = Many.unknown(value, shape, result)
+        many.put(int(place), result)
+    assert many is not None
+    return many.result(time.perf_counter() - start)
+
+
+def _check_finite(name: str, block: Any) -> None:
+    """Raise ValueError for NaN or infinity."""
+    stack = isinstance(block, np.ndarray) and block.ndim > 2
+    if block is not None and not (stack and np.isfinite(norms(block)).all()):
+        check_finite(name, block)
 
 
 def _at_once(
-    blocks: Any,
+    blocks: Blocks,
     shape: tuple[int, ...],
+    names: Names,
     method: Any,
     options: Options,
     limit: float,
-) -> np.ndarray:
-    """Results of the compiled kernel, None where there is none."""
+) -> tuple[Many | None, np.ndarray]:
+    """What is made of all problems together, and which of these results count."""
+    A, chosen, count = blocks[0], as_method(method), math.prod(shape)
+    whole = isinstance(A, np.ndarray) and all(
+        block is None or 0 not in block.shape for block in blocks
+    )
+    if whole and max(A.shape[-2:]) <= LONGEST and not (options.callback or options.progress):
+        if not options.special() and (count >= MANY if chosen is None else chosen == QR):
+            return _by_kernel(blocks, shape, options, limit if chosen is None else None)
+        found = _for_arrays(chosen, options)
+        if found is not None and count >= SOME and hasattr(np, "concat"):  # numpy 2
+            many = _by_arrays(blocks, shape, names, found, options, asked=chosen is not None)
+            return many, np.broadcast_to(norms(A) > 0, shape).ravel()
+    return None, np.zeros(count, bool)
+
+
+def _by_kernel(
+    blocks: Blocks, shape: tuple[int, ...], options: Options, limit: float | None
+) -> tuple[Many, np.ndarray]:
+    """By QR in compiled loops; `limit` is that of auto."""
     A, B, C = blocks
-    count = math.prod(shape)
-    (d, n), auto = A.shape[-2:], as_method(method) is None
-    wanted = count >= MANY and max(d, n) <= LONGEST if auto else method == QR
-    empty = any(block is not None and 0 in block.shape for block in blocks)
-    if not wanted or empty or not can_stack(options):
-        return np.full(shape, None, dtype=object)
-    vector = C is not None and C.ndim == 1
+    dtype = np.result_type(*(block for block in blocks if block is not None))
+    work = np.result_type(dtype, np.float32)
+
+    def stack(block: np.ndarray) -> Stack:
+        return Stack.create(block[:, None] if block.ndim == 1 else block, shape, work)
+
+    count, (d, n), auto = math.prod(shape), A.shape[-2:], limit is not None
+    said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
+    stacks = stack(A), None if B is None else stack(B), None if C is None else stack(C)
+    many, trusted = solve_stack(stacks, dtype, options, said, limit)
+    value = many.value[..., 0] if C is not None and C.ndim == 1 else many.value
+    value = value.reshape(shape + value.shape[1:])
+    return replace(many, value=value, leading=shape), trusted
+
+
+def _for_arrays(method: Any, options: Options) -> Any:
+    """The method as functions of whole arrays have it; None if they do not."""
+    if options.memory_limit is not None:
+        return None
+    if method is None:
+        return Direct("svd") if options.special() else None
+    if isinstance(method, Direct) and method.driver in ("gelsd", "svd"):
+        return Direct("svd")
+    products = isinstance(method, Eagle) and method.schedule != "cholesky"
+    return method if products and not options.special() else None
+
+
+def _by_arrays(
+    blocks: Blocks,
+    shape: tuple[int, ...],
+    names: Names,
+    method: Any,
+    options: Options,
+    *,
+    asked: bool,
+) -> Many:
+    """By what runs on devices, a cacheful of matrices at a time, on all threads."""
+    from eagle.device.run import solve_many
+    from eagle.device.tools import HostTools
+    from eagle.kernels.threads import threaded
+
+    start, count = time.perf_counter(), math.prod(shape)
+    dtype = np.result_type(*(block for block in blocks if block is not None))
+    work = np.result_type(dtype, np.float32)
+    seed = int(options.rng.integers(2**63))  # the same probes for all
 
     def stack(block: Any) -> Any:
-        if block is None:
-            return None
+        if block is None or block.ndim == 1:
+            return block
         return _broadcast(block, shape).reshape(count, *block.shape[-2:])
 
-    said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
-    third = stack(C[:, None] if vector else C)
-    results = solve_stack(stack(A), stack(B), third, options, said, limit if auto else None)
-    if vector:
-        for place, result in enumerate(results):
-            if result is not None:
-                results[place] = replace(result, value=result.value[:, 0])
-    return results.reshape(shape)
+    stacks = [stack(block) for block in blocks]
+    tile = max(1, CACHEFUL // math.prod(blocks[0].shape[-2:]))
+
+    def solve(first: int, last: int) -> list[Many]:
+        found = []
+        for begin in range(first, last, tile):
+            end = min(begin + tile, last)
+            A, B, C = (
+                X if X is None else (X if X.ndim == 1 else X[begin:end]).astype(work, copy=False)
+                for X in stacks
+            )
+            left = replace(options, rng=seed)
+            if options.time_limit is not None:
+                spent = time.perf_counter() - start
+                left = replace(left, time_limit=max(options.time_limit - spent, 1e-9))
+            tools = HostTools(Host(), A)
+            found.append(
+                solve_many(
+                    tools, (A, B, C), (end - begin,), method, left, names, str(dtype), asked=asked
+                )
+            )
+        return found
+
+    parts = [part for several in threaded(solve, count, tile) for part in several]
+    return Many.joined(parts, shape)
 
 
 def _broadcast(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(block, shape + block.shape[-2:])
 
 
-def _together(
-    results: np.ndarray,
+def _nothing(
     blocks: Blocks,
-    seconds: float,
+    shape: tuple[int, ...],
     single: Callable[[Any, Any, Any, Options], Result],
     options: Options,
 ) -> Result:
-    """One result for all, with the numbers of the worst."""
-    if not results.size:  # a problem of zeros tells shape and dtype
-        A, B, C = (
-            block if block is None else np.zeros(block.shape[-2:], block.dtype) for block in blocks
-        )
-        one = single(A, B, C, options)
-        value = np.zeros(results.shape + one.value.shape, one.value.dtype)
-        return replace(one, value=value, results=results, seconds=seconds)
-    value = np.stack([result.value for result in results.flat])
-    return summary(results, value.reshape(results.shape + value.shape[1:]), seconds)
-
-
-def summary(results: np.ndarray, value: Any, seconds: float) -> Result:
-    """One result for many, at least one, with the numbers of the worst."""
-    each: list[Result] = list(results.flat)
-    failed = [result for result in each if not result.converged]
-    plans = Counter(result.plan for result in each)
-    said = "; ".join(f"{count} x {plan}" for plan, count in plans.most_common(3))
-    more = f"; and {len(plans) - 3} other plans" if len(plans) > 3 else ""
-    conditions = [result.condition for result in each if result.condition is not None]
-    ranks = {result.rank for result in each}
-    return Result(
-        value=value,
-        status=failed[0].status if failed else Status.CONVERGED,
-        iterations=max(result.iterations for result in each),
-        history=(),
-        error_estimate=max(result.error_estimate for result in each),
-        inconsistency=max(result.inconsistency for result in each),
-        rank=ranks.pop() if len(ranks) == 1 else None,
-        condition=max(conditions) if conditions else None,
-        method=each[0].method,
-        plan=said + more,
-        seconds=seconds,
-        flops=sum(result.flops for result in each),
-        results=results,
+    """The result of an empty batch: a problem of zeros tells the shape and dtype of values."""
+    A, B, C = (
+        block if block is None or block.ndim < 3 else np.zeros(block.shape[-2:], block.dtype)
+        for block in blocks
     )
+    one = single(A, B, C, options)
+    value = np.zeros(shape + one.value.shape, one.value.dtype)
+    return replace(one, value=value, parts=partial(np.empty, shape, object))

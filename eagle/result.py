@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,7 +80,8 @@ class Iteration:
     change : float
         Relative Frobenius size of the last change of the value.
     error_estimate : float
-        The certificate's estimate of the relative error at this point.
+        The certificate's estimate of the relative error at this point; NaN where nobody looked,
+        as in a batch that is iterated down to the floor.
     seconds : float
         Since the start of the solve.
     matmuls : int
@@ -127,9 +130,9 @@ class Result:
     flops : float
         Floating-point operations that the method's matrix products need (real operations; a
         complex product counts four times).
-    results : ndarray of Result, or None
-        For a batch: the results of its problems, in the shape of its leading dimensions. The
-        other numbers are those of the worst of them, `status` is that of the first that failed.
+    parts : callable or None
+        For a batch: makes `results`. The other numbers are those of the worst of its problems,
+        `status` is that of the first that failed.
     """
 
     value: np.ndarray
@@ -144,7 +147,15 @@ class Result:
     plan: str
     seconds: float
     flops: float
-    results: np.ndarray | None = field(default=None, repr=False)
+    parts: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+
+    @cached_property
+    def results(self) -> np.ndarray | None:
+        """For a batch: the results of its problems, in the shape of its leading dimensions.
+
+        They are made when somebody looks at them, a few microseconds for each.
+        """
+        return None if self.parts is None else self.parts()
 
     @property
     def converged(self) -> bool:

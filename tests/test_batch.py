@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
-from tests.systems import DTYPES, quietly, system
+from eagle import batch as batches
+from eagle.batch import SOME
+from tests.systems import DTYPES, KINDS, quietly, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -132,3 +136,144 @@ def test_equal_seeds_give_equal_batches_and_a_time_limit_is_for_all():
     assert np.array_equal(first.value, second.value)
     late = quietly(eagle.solve, *blocks, method="eagle", time_limit=1e-9)
     assert {each.status for each in late.results} == {Status.TIME_LIMIT}
+
+
+def together(count, shape, **settings):
+    """Systems of one shape, and stacks of their blocks."""
+    systems = [system(shape, seed=seed, **settings) for seed in range(count)]
+    return systems, [np.stack([getattr(each, name) for each in systems]) for name in "ABC"]
+
+
+def no_single(*arguments):
+    """In the place of what solves one problem."""
+    pytest.fail("solved one by one")
+
+
+@given(
+    d=st.integers(1, 24),
+    n=st.integers(1, 24),
+    rank=st.integers(1, 24),
+    exponent=st.floats(0, 6),
+    dtype=st.sampled_from(DTYPES),
+    kind=st.sampled_from(KINDS),
+    schedule=st.sampled_from(["minimax", "paper", "trained", (0.45, 1.1)]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=60)
+def test_eagle_on_many_is_eagle_on_each(d, n, rank, exponent, dtype, kind, schedule, seed):
+    condition = 10.0 ** (exponent if np.finfo(dtype).eps < 1e-10 else exponent / 3)
+    rank, method = min(d, n, rank), eagle.Eagle(schedule)
+    systems = [
+        system((d, n), rank=rank, condition=condition, dtype=dtype, kind=kind, seed=seed + place)
+        for place in range(SOME)
+    ]
+    blocks = [np.stack([getattr(each, name) for each in systems]) for name in "ABC"]
+    many = quietly(eagle.solve, *blocks, method=method, rng=seed)
+    grown = condition if kind == "consistent" else condition**2
+    for one, each in zip(many.results, systems, strict=True):
+        assert one.method == method
+        assert one.value.dtype == dtype
+        if one.converged:
+            error = relative_error(one.value, each.value)
+            assert error <= 10 * one.error_estimate + tolerance(dtype, grown)
+            assert one.rank in (None, rank)
+        assert [record.iteration for record in one.history] == [*range(1, one.iterations + 1)]
+    alone = quietly(eagle.solve, *(block[0] for block in blocks), method=method, rng=seed)
+    first = many.results[0]
+    assert first.converged or not alone.converged or kind == "both inconsistent"
+    if first.converged and alone.converged:
+        assert relative_error(first.value, alone.value) <= 2 * tolerance(dtype, grown)
+
+
+def test_each_of_many_has_its_own_norm_schedule_and_status(monkeypatch):
+    easy, hard = system("tall", condition=2), system("tall", condition=1e8, rank=7)
+    given = [(easy, 1e-140), (hard, 1.0), (easy, 1e140), (hard, 1e-9)] * SOME
+    A, B = (np.stack([getattr(each, name) * scale for each, scale in given]) for name in "AB")
+    C = np.stack([each.C for each, _ in given])
+    monkeypatch.setattr("eagle.api._solve_one", no_single)
+    result = eagle.solve(A, B, C, method="eagle", rng=0)
+    assert result.converged
+    for value, (each, _) in zip(result.value, given, strict=True):
+        assert relative_error(value, each.value) <= tolerance(float, 10)
+    iterations = [one.iterations for one in result.results]
+    assert iterations[0] == iterations[2] < iterations[1] - 5
+    assert [one.rank for one in result.results[:4]] == [11, 7, 11, 7]
+    short = quietly(eagle.solve, A, B, C, method="eagle", maxiter=iterations[0], rng=0)
+    ends = [Status.CONVERGED, Status.MAX_ITERATIONS] * (2 * SOME)
+    assert [one.status for one in short.results] == ends
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("option", [{}, {"rank": 4}, {"cutoff": 0.1}, {"ridge": 0.2}])
+@pytest.mark.parametrize("method", ["eagle", "direct", "auto"])
+def test_spectral_options_of_many_are_those_of_each(method, option, dtype, monkeypatch):
+    """By an SVD of each in double precision."""
+    if method == "eagle" and option.keys() & {"rank", "cutoff"}:
+        message = "cannot be honoured by Eagle"
+        with pytest.raises(ValueError, match=message):
+            eagle.pinv(np.ones((SOME, 3, 3)), method=method, **option)
+        return
+    _, (A, B, C) = together(batches.MANY, "wide", condition=20, kind="inconsistent C", dtype=dtype)
+    monkeypatch.setattr("eagle.api._solve_one", no_single)
+    U, s, Vh = np.linalg.svd(A.astype(np.result_type(dtype, np.float64)), full_matrices=False)
+    kept = np.arange(s.shape[1]) < option.get("rank", s.shape[1])
+    kept = kept & (s > option.get("cutoff", 0) * s[:, :1])
+    weights = np.where(kept, s / (s**2 + option.get("ridge", 0.0)), 0)
+    inverse = (np.swapaxes(Vh.conj(), 1, 2) * weights[:, None, :]) @ np.swapaxes(U.conj(), 1, 2)
+    limit = tolerance(dtype, 20**2)
+    for result, wanted in [
+        (eagle.solve(A, B, C, method=method, rng=0, **option), B @ inverse @ C),
+        (eagle.lstsq(A, C, method=method, rng=0, **option), inverse @ C),
+        (eagle.lstsq(A, C[0, :, 0], method=method, rng=0, **option), inverse @ C[0, :, 0]),
+        (eagle.estimate(A, B, method=method, rng=0, **option), B @ inverse),
+    ]:
+        assert result.converged
+        assert result.value.dtype == dtype
+        for one, truth in zip(result.results, wanted, strict=True):
+            assert relative_error(one.value, truth) <= limit
+        if option.keys() & {"rank", "cutoff"}:
+            assert [one.rank for one in result.results] == kept.sum(axis=1).tolist()
+
+
+def test_many_do_not_depend_on_threads_or_tiles(monkeypatch):
+    import numba
+
+    systems, blocks = together(40, "tall", condition=1e3)
+    first = eagle.solve(*blocks, method="eagle", rng=3)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.setattr(batches, "CACHEFUL", 1000)
+    second = eagle.solve(*blocks, method="eagle", rng=3)
+    for one, other, each in zip(first.results, second.results, systems, strict=True):
+        assert (one.iterations, one.status) == (other.iterations, other.status)
+        assert len(one.history) == len(other.history)
+        assert relative_error(one.value, each.value) <= tolerance(float, 10)
+        assert relative_error(other.value, each.value) <= tolerance(float, 10)
+
+
+def test_many_share_a_time_limit_and_are_watched_one_by_one():
+    systems, blocks = together(SOME, "tall", condition=1e4)
+    late = quietly(eagle.solve, *blocks, method="eagle", time_limit=1e-9, rng=0)
+    assert {(one.status, one.iterations) for one in late.results} == {(Status.TIME_LIMIT, 1)}
+    seen = []
+    eagle.solve(*blocks, method="eagle", callback=lambda state: seen.append(state.value), rng=0)
+    assert {value.shape for value in seen} == {(3, 2)}
+    wanted = eagle.solve(*blocks, method="eagle", rtol=1e-5, rng=0)
+    assert wanted.converged
+    assert wanted.iterations < eagle.solve(*blocks, method="eagle", rng=0).iterations
+    for one, each in zip(wanted.results, systems, strict=True):
+        assert one.error_estimate <= 1e-5
+        assert relative_error(one.value, each.value) <= 1e-4
+
+
+@pytest.mark.parametrize("method", ["eagle", "direct"])
+def test_zeros_among_many_are_what_they_are_alone(method):
+    _, (A, B, C) = together(SOME, "tall", condition=3)
+    A[3], B[5], C[6] = 0, 0, 0
+    result = eagle.solve(A, B, C, method=method, rng=0)
+    assert result.converged
+    for place in (3, 5, 6):
+        alone = eagle.solve(A[place], B[place], C[place], method=method, rng=0)
+        one = result.results[place]
+        assert not one.value.any()
+        assert one.rank == alone.rank
+        assert one.inconsistency == pytest.approx(alone.inconsistency)

@@ -80,7 +80,7 @@ def test_every_solver_with_a_fair_cutoff_is_right() -> None:
         assert value.shape == batch.X.shape
         if "default" not in who:
             assert not batch.wrong(batch.errors(value)).any(), who
-        assert said is None or said.all()
+        assert said is None or said().all()
 
 
 def test_flops_of_full_rank_are_those_of_the_textbook() -> None:

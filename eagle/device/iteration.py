@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from eagle.certificate import COUNT
-from eagle.conditioning import FIRST_ETA
+from eagle.conditioning import FIRST_ETA, SINGLE
 from eagle.device.problem import Sides
 from eagle.device.tools import Tools, Vector
+from eagle.driver import SLOWEST
 from eagle.methods.eagle import (
     GRAM_NOISE,
     LANCZOS_STEPS,
@@ -22,6 +23,7 @@ from eagle.methods.eagle import (
     RITZ_WEIGHT,
     SURE,
     USED_UP,
+    WORTH,
 )
 from eagle.schedule import Constant, Minimax, largest, lifted, lowered
 
@@ -33,6 +35,7 @@ UNKNOWN = {
     "lower": np.nan,  # smallest relevant singular value of A, the largest being 1
     "growth": 1.0,  # of the smallest singular values so far
     "last_lift": 1.0,
+    "roughness": 1.0,  # of what was multiplied by, in units of the rounding errors of A
     "left": np.inf,  # white probe columns relative to their start
     "left_before": np.inf,
     "user_left": np.inf,
@@ -62,6 +65,7 @@ class Batch:
     places: np.ndarray  # of these matrices in the batch of the user
     steps: int = 0
     restarted: bool = False
+    single: bool = False  # condition in single precision as far as that goes
     matmuls: int = 0
     flops: float = 0.0
     lifts: list[Vector] = field(default_factory=list)  # eta of each step, 0: not conditioned
@@ -131,6 +135,17 @@ class Batch:
         return np.where(lower > SURE, lower, MARGIN * lower)
 
     @property
+    def to_come(self) -> Vector:
+        """How far each value has still to go, if changes go on shrinking like the last two."""
+        ratio = np.minimum(self.ratio, SLOWEST)
+        return self.change * ratio / (1 - ratio)
+
+    @property
+    def done(self) -> float:
+        """The lower bound from which on contraction alone gains as much as conditioning."""
+        return 0.99 * float(lifted(1.0, self.last_eta))
+
+    @property
     def last_eta(self) -> float:
         """The eta that ends the schedule."""
         return float(self.schedule.pair(1.0)[0])
@@ -150,8 +165,11 @@ class Batch:
         gamma = np.broadcast_to(self.schedule.pair(self.cautious)[1], due.shape)
         self._contract(pull, push, gamma)
         conditioned = due & ~self.frozen
-        if conditioned.any():
-            self._condition(gram, conditioned)
+        roughly = conditioned & self.single & (self.cautious < WORTH)
+        if (conditioned & ~roughly).any():
+            self._condition(gram, conditioned & ~roughly)
+        if roughly.any():
+            self._condition_in_single(roughly)
         self._judge(before)
         self.steps += 1
 
@@ -229,7 +247,7 @@ class Batch:
         candidates[~(candidates > self.noise[:, None])] = 1.0
         lower = np.minimum(candidates.min(axis=1, initial=1.0), 1.0)
         self._put("lower", due, lower)
-        self._put("frozen", due, lower >= 0.99 * lifted(1.0, self.last_eta))
+        self._put("frozen", due, lower >= self.done)
         seen = self.frozen | (self.lower > 0.5)
         if not self.restarted:
             first = due & seen & ~self.seen
@@ -278,19 +296,57 @@ class Batch:
     def _condition(self, gram: Any, which: Vector) -> None:
         """``[A; B] <- [A; B] (I - eta A^H A) / mu`` for some; the others are multiplied by I."""
         tools, (d, n) = self.sides.tools, self.A.shape[1:]
-        eta = np.broadcast_to(self.schedule.pair(self.cautious)[0], which.shape)
-        never = np.array([not any(row) for row in np.array(self.lifts).T]) if self.lifts else which
-        eta = np.where(never, np.minimum(eta, FIRST_ETA), eta)
+        eta, root = self._eta(self.cautious), np.sqrt(self.rho)
         mu = largest(eta)
-        root = np.sqrt(self.rho)
         Q = tools.each(np.where(which, root / mu, 1.0)) * tools.eye(n)
         Q = Q - tools.each(np.where(which, eta * self.rho * root / mu, 0.0)) * gram
         self.A, self.B = self.A @ Q, self.B @ Q
         self._count(d + self.B.shape[1], n, n)
         self._put("lower", which, lifted(self.cautious, eta))
+        self._put("rho", which, 1.0)
+        self._lift(which, eta)
+
+    def _condition_in_single(self, which: Vector) -> None:
+        """The same by many steps in single precision, see `eagle.conditioning`."""
+        tools, (d, n) = self.sides.tools, self.A.shape[1:]
+        rough = tools.single()
+        root = tools.each(np.where(which, np.sqrt(self.rho), 1.0))
+        X, probe = rough.cast(root * self.A), self.B[:, self.sides.shape[0], :][:, None, :]
+        row, Q = rough.cast(tools.over(probe, tools.rows(probe))), rough.eye(n)
+        lower, most = self.cautious, self.growth * SINGLE / (rough.eps * n**0.5)
+        going, steps = which, 0
+        while (going := going & (lower < self.done) & (self.growth < most)).any():
+            gram = rough.adjoint(X) @ X
+            alphas, betas = rough.fetch(*_lanczos(rough, gram, rough.adjoint(row)))
+            ritz = np.nan_to_num(_ritz_values(alphas, betas, rough.eps), nan=1.0).clip(0, 1)
+            lower = np.maximum(lower, ritz.min(axis=1) ** 0.5) if steps else lower
+            eta = self._eta(lower)
+            mu = largest(eta)
+            step = rough.each(np.where(going, 1 / mu, 1.0)) * rough.eye(n)
+            step = step - rough.each(np.where(going, eta / mu, 0.0)) * gram
+            X, Q, row = X @ step, Q @ step, row @ step
+            self._lift(going, eta)
+            lower, steps = np.where(going, lifted(lower, eta), lower), steps + 1
+            self._count(n, d, n)
+            self._count(d + n, n, n)
+        Q = root * tools.cast(Q)
+        self.A, self.B = self.A @ Q, self.B @ Q
+        self._count(d + self.B.shape[1], n, n)
+        self._put("lower", which, np.nan)
+        self._put("rho", which, 1.0)
+        self._put("roughness", which, rough.eps / tools.eps)
+
+    def _eta(self, lower: Vector) -> Vector:
+        """Step sizes, smaller for matrices that were never conditioned before."""
+        eta = np.broadcast_to(self.schedule.pair(lower)[0], lower.shape)
+        never = ~np.any(self.lifts, axis=0) if self.lifts else np.ones(lower.shape, bool)
+        return np.where(never, np.minimum(eta, FIRST_ETA), eta)
+
+    def _lift(self, which: Vector, eta: Vector) -> None:
+        """Remember one step of conditioning."""
+        mu = largest(eta)
         self._put("growth", which, self.growth / mu)
         self._put("last_lift", which, 1 / mu)
-        self._put("rho", which, 1.0)
         self.lifts.append(np.where(which, eta, 0.0))
 
     def _judge(self, before: Vector) -> None:
@@ -304,12 +360,12 @@ class Batch:
         condition = np.nan_to_num(self.condition, nan=1.0)
         stalled = self.frozen & (ratio > 0.5) & (self.change <= 100 * eps * condition)
         gamma = self.schedule.pair(self.lower)[1]
-        ratio = np.minimum(ratio, np.maximum(1 - gamma * self.lower**2, gamma - 1))
+        ratio = np.fmin(ratio, np.maximum(1 - gamma * self.lower**2, gamma - 1))
         used_up = self.user_left <= USED_UP * eps
         put["resolved"] = self.complete & (self.seen | used_up)
         done = stalled | (self.change * ratio <= np.where(used_up, 2 * eps, eps))
         put["settled"] = self.resolved & done
-        gathered = self.settled & (self.lower > 0.9 * self.top)
+        gathered = self.settled & ~(self.lower <= 0.9 * self.top)
         if gathered.any():
             self._put("rank", gathered, self._rank())
 
@@ -338,7 +394,7 @@ class Batch:
         A, B, D = (tools.take(X, places) for X in (self.A, self.B, self.D))
         C = None if self.C is None else tools.take(self.C, places)[:, :, :columns]
         lift, growth, condition = (
-            each[ready] for each in (self.last_lift, self.growth, self.condition)
+            each[ready] for each in (self.last_lift * self.roughness, self.growth, self.condition)
         )
         allowed = np.maximum(10.0, np.where(np.isnan(condition), growth / lift, condition))
         mix = tools.sent(np.random.default_rng(rows).standard_normal((4, rows)) / 2)[None, ...]
@@ -421,7 +477,7 @@ def _lanczos(tools: Tools, gram: Any, starts: Any) -> tuple[Any, Any]:
     return xp.concat(alphas, axis=1), xp.concat(betas, axis=1)
 
 
-def _ritz_values(alphas: np.ndarray, betas: np.ndarray) -> np.ndarray:
+def _ritz_values(alphas: np.ndarray, betas: np.ndarray, weight: float = RITZ_WEIGHT) -> np.ndarray:
     """Ritz values of every run, (N, steps k), NaN for those that are rounding noise."""
     count, steps, runs = alphas.shape
     matrices = np.zeros((count, runs, steps, steps))
@@ -432,5 +488,5 @@ def _ritz_values(alphas: np.ndarray, betas: np.ndarray) -> np.ndarray:
     beside = np.swapaxes(betas, 1, 2)[..., :-1]
     matrices[..., at[:-1], at[1:]] = matrices[..., at[1:], at[:-1]] = beside
     values, vectors = np.linalg.eigh(matrices)
-    values[~(vectors[..., 0, :] ** 2 > RITZ_WEIGHT) | ~finite[..., None]] = np.nan
+    values[~(vectors[..., 0, :] ** 2 > weight) | ~finite[..., None]] = np.nan
     return values.reshape(count, -1)

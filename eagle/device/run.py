@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from eagle.arrays import Blocks, Home
-from eagle.batch import summary
 from eagle.device.iteration import Batch
 from eagle.device.problem import Probes, Problem
 from eagle.device.tools import Tools, Vector
 from eagle.driver import progress_bar
+from eagle.many import Many, Record
 from eagle.methods import Direct, Eagle, as_method
 from eagle.methods.base import Method
 from eagle.options import Options
@@ -24,7 +24,7 @@ from eagle.problem import check_sizes, leading_shape
 from eagle.result import Iteration, Result, Status
 from eagle.schedule import as_schedule
 
-__all__ = ["Snapshot", "solve"]
+__all__ = ["Snapshot", "solve", "solve_many"]
 
 RUNNING: Any = np.array(None, object)  # in the place of a status
 
@@ -65,7 +65,7 @@ class Outcome:
     condition: Vector
     flops: Vector
     method: Method
-    history: tuple[Iteration, ...] = ()
+    history: tuple[Record, ...] = ()
 
     def disappoints(self, eps: float) -> Vector:
         """Where something else should be tried after all."""
@@ -113,29 +113,61 @@ def solve(
     start = time.perf_counter()
     chosen = _chosen(home, method, options)
     check_sizes(*blocks)
+    leading = leading_shape(names, blocks)
+    tools, asked = Tools(home, blocks[0]), as_method(method) is not None
+    many = solve_many(tools, blocks, leading, chosen, options, names, dtype, asked=asked)
+    seconds = time.perf_counter() - start
+    return many.result(seconds) if leading else replace(many.each().item(), seconds=seconds)
+
+
+def solve_many(
+    tools: Tools,
+    blocks: Blocks,
+    leading: tuple[int, ...],
+    method: Method,
+    options: Options,
+    names: tuple[str, str, str],
+    dtype: str,
+    *,
+    asked: bool,
+) -> Many:
+    """The same for blocks that fit, by an `Eagle` or a `Direct`; others follow unless `asked`."""
+    start = time.perf_counter()
     A, B, C = blocks
-    vector = False
-    if C is not None and C.ndim == 1:
-        C, vector = C[:, None], True
-    leading = leading_shape(names, (A, B, C))
-    tools = Tools(home, A)
-    with np.errstate(all="ignore"), home.precisely():
+    vector = C is not None and C.ndim == 1
+    if vector:
+        C = C[:, None]
+    with np.errstate(all="ignore"), tools.home.precisely():
         problem = Problem.create(tools, (A, B, C), names, leading, options)
         rows, columns = problem.shape
 
         def finished(extended: Any) -> Any:
             value = tools.scaled(extended[:, :rows, :columns], problem.exponents)
             value = tools.xp.reshape(value, (*leading, rows, columns))
-            return home.astype(value[..., 0] if vector else value, dtype)
+            return tools.home.astype(value[..., 0] if vector else value, dtype)
 
         run = _Run(problem, options, finished, start)
-        outcome, reason = run.solve(chosen, asked=as_method(method) is not None)
+        outcome, reason = run.solve(method, asked=asked)
         value = finished(outcome.value)
         if math.prod(value.shape):
             flat = tools.xp.reshape(value, (len(outcome.status), -1))
             (finite,) = tools.fetch(tools.xp.all(tools.xp.isfinite(flat), axis=1))
             outcome.status[finite == 0] = Status.NONFINITE
-    return _result(outcome, value, leading, reason, time.perf_counter() - start)
+    return Many(
+        value=value,
+        leading=leading,
+        status=outcome.status,
+        iterations=outcome.iterations,
+        error_estimate=outcome.error_estimate,
+        inconsistency=outcome.inconsistency,
+        rank=outcome.rank,
+        condition=outcome.condition,
+        flops=outcome.flops,
+        method=outcome.method,
+        plan=reason,
+        seconds=time.perf_counter() - start,
+        history=outcome.history,
+    )
 
 
 @dataclass
@@ -213,7 +245,8 @@ class _Run:
         status[reached] = Status.CONVERGED
         short, long = min(d, n), max(d, n)
         flops = (56.0 if tools.complex else 14.0) * long * short**2  # Golub and Van Loan, 5.5.1
-        record = Iteration(1, 0.0, float(error[0]), time.perf_counter() - self.start, 1)
+        seconds = time.perf_counter() - self.start
+        record = Record(1, np.arange(count), np.zeros(count), error, None, seconds, 1)
         return Outcome(
             value=value,
             status=status,
@@ -235,9 +268,9 @@ class _Run:
         watched = options.callback is not None or options.progress or count == 1
         work = probes.sides.adjoint() if d < n else probes.sides
         blocks = work.A, work.rows(), None if work.C is None else work.columns()
-        batches = [
-            Batch.create(work, as_schedule(method.schedule), blocks, d < n, np.arange(count))
-        ]
+        single = method.precision == "mixed" and str(tools.real).endswith("float64")
+        start = work, as_schedule(method.schedule), blocks, d < n, np.arange(count)
+        batches = [Batch.create(*start, single=single)]
         ended = _Ended(tools, count)
         with progress_bar(options.progress, method) as tick:
             while batches:
@@ -254,24 +287,25 @@ class _Run:
                             batch.output(), batch.resolved, batch.condition, batch.places
                         )
                         if options.rtol is not None:
-                            endings[error <= options.rtol] = Status.CONVERGED
+                            to_come = np.where(batch.resolved, 0.0, batch.to_come)
+                            reached = np.maximum(error, to_come) <= options.rtol
+                            endings[reached] = Status.CONVERGED
                     else:
                         error = np.full(len(batch.places), np.nan)
                     endings[~np.isfinite(batch.change + batch.left)] = Status.NONFINITE
-                    change, lower = float(batch.change.max()), float(np.nanmin(batch.lower))
-                    record = Iteration(
+                    record = Record(
                         batch.steps,
-                        change,
-                        float(error.max()),
+                        batch.places,
+                        batch.change,
+                        error,
+                        1 / batch.lower,
                         time.perf_counter() - self.start,
                         batch.matmuls,
-                        1 / lower if lower else np.inf,
                     )
-                    tick(record)
-                    if count == 1:
-                        ended.history.append(record)
+                    ended.history.append(record)
+                    tick(record.worst())
                     if options.callback is not None and self._stops(
-                        options.callback, record, [ended, batch, *batches]
+                        options.callback, record.worst(), [ended, batch, *batches]
                     ):
                         for rest in batches:
                             ended.add(rest, np.full(len(rest.places), Status.STOPPED_BY_CALLBACK))
@@ -309,7 +343,7 @@ class _Ended:
     def __init__(self, tools: Tools, count: int):
         self.tools = tools
         self.pieces: list[tuple[np.ndarray, Any]] = []
-        self.history: list[Iteration] = []
+        self.history: list[Record] = []
         self.status = np.full(count, Status.CONVERGED)
         names = ("iterations", "resolved", "condition", "rank", "flops")
         self.numbers = {name: np.full(count, np.nan) for name in names}
@@ -390,7 +424,10 @@ def _better(tools: Tools, first: Outcome, second: Outcome, places: np.ndarray) -
     value = tools.take(tools.xp.concat([first.value, second.value], axis=0), source)
     every = len(winners) == len(first.status)
     best = second if every else first
-    return Outcome(value=value, **vectors, method=best.method, history=best.history)
+    won = np.isin(np.arange(len(first.status)), winners)
+    history = [record.of(~won, np.arange(len(won))) for record in first.history]
+    history += [record.of(takes, places) for record in second.history]
+    return Outcome(value=value, **vectors, method=best.method, history=tuple(history))
 
 
 def _chosen(home: Home, method: Any, options: Options) -> Method:
@@ -402,58 +439,11 @@ def _chosen(home: Home, method: Any, options: Options) -> Method:
         return Direct("svd") if options.special() else Eagle()
     if isinstance(chosen, Direct) and chosen.driver in ("gelsd", "svd"):
         return Direct("svd")
-    if isinstance(chosen, Eagle) and chosen == Eagle(chosen.schedule) != Eagle("cholesky"):
+    if isinstance(chosen, Eagle) and chosen.kernel == "blas" and chosen.schedule != "cholesky":
         for option in sorted(options.special()):
             raise ValueError(f"{option} cannot be honoured by {chosen!r}; use method='direct'")
         return chosen
     raise ValueError(
         f"{chosen!r} computes on the CPU, and A is {home}: use method='auto', 'direct' or "
         "'eagle' with a schedule of matrix products, or move the arrays to the CPU"
-    )
-
-
-def _result(
-    outcome: Outcome, value: Any, leading: tuple[int, ...], reason: str, seconds: float
-) -> Result:
-    """One result, or one for each matrix and one for all of them."""
-
-    def known(number: float) -> float | None:
-        return None if np.isnan(number) else float(number)
-
-    count = len(outcome.status)
-    each = np.empty(count, object)
-    for place, index in enumerate(np.ndindex(leading)):
-        rank = known(outcome.rank[place])
-        each[place] = Result(
-            value=value[(*index, ...)] if leading else value,
-            status=outcome.status[place],
-            iterations=int(outcome.iterations[place]),
-            history=outcome.history if not leading else (),
-            error_estimate=float(outcome.error_estimate[place]),
-            inconsistency=float(outcome.inconsistency[place]),
-            rank=None if rank is None else int(rank),
-            condition=known(outcome.condition[place]),
-            method=outcome.method,
-            plan=reason,
-            seconds=seconds / count,
-            flops=float(outcome.flops[place]),
-        )
-    if not leading:
-        return replace(each[0], seconds=seconds)
-    if count:
-        return summary(each.reshape(leading), value, seconds)
-    return Result(
-        value=value,
-        status=Status.CONVERGED,
-        iterations=0,
-        history=(),
-        error_estimate=0.0,
-        inconsistency=0.0,
-        rank=None,
-        condition=None,
-        method=outcome.method,
-        plan=reason,
-        seconds=seconds,
-        flops=0.0,
-        results=each.reshape(leading),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import numpy as np
 
 from eagle.arrays import Home
 
-__all__ = ["Tools", "Vector"]
+__all__ = ["HostTools", "Tools", "Vector"]
 
 Vector = np.ndarray  # one number for each matrix, on the host
 
@@ -17,18 +18,25 @@ class Tools:
     """Functions of one library on one device that the array API spells in more words."""
 
     def __init__(self, home: Home, like: Any):
-        try:
-            from array_api_compat import array_namespace
-        except ImportError as error:
-            raise ImportError(
-                f"{home} needs array-api-compat: pip install 'eagle-solver[arrays]'"
-            ) from error
-        self.home, self.xp = home, array_namespace(like)
-        self.dtype, self.device = like.dtype, home.device
-        self.complex = "complex" in str(like.dtype)
-        self.real = self.xp.abs(like[:0, ...]).dtype
+        self.home, self.xp, self.device = home, home.namespace(like), home.device
+        self._use(like.dtype)
+
+    def _use(self, dtype: Any) -> None:
+        """Work in another dtype."""
+        self.dtype, self.complex = dtype, "complex" in str(dtype)
+        self.real = self.xp.abs(self.zeros(0)).dtype
         self.eps = float(self.xp.finfo(self.dtype).eps)
         self.maximum_exponent = int(np.log2(float(self.xp.finfo(self.dtype).max)))
+
+    def single(self) -> Self:
+        """The same functions in single precision."""
+        tools = copy.copy(self)
+        tools._use(self.xp.complex64 if self.complex else self.xp.float32)
+        return tools
+
+    def cast(self, X: Any) -> Any:
+        """X in the working dtype."""
+        return self.xp.astype(X, self.dtype)
 
     def adjoint(self, X: Any) -> Any:
         """``X^H`` of every matrix."""
@@ -105,3 +113,20 @@ class Tools:
     def take(self, X: Any, places: np.ndarray) -> Any:
         """Some of the matrices."""
         return self.xp.take(X, self.home.array(places.astype(np.int64)), axis=0)
+
+
+class HostTools(Tools):
+    """The same for numpy's own arrays, without the copies that its norms make."""
+
+    def norm(self, X: Any) -> Any:
+        return self._root(X, "bij,bij->b")
+
+    def columns(self, X: Any) -> Any:
+        return self._root(X, "bij,bij->bj")[:, None, :]
+
+    def rows(self, X: Any) -> Any:
+        return self._root(X, "bij,bij->bi")[:, :, None]
+
+    def _root(self, X: Any, sums: str) -> Any:
+        parts = (X.real, X.imag) if self.complex else (X,)
+        return np.sqrt(sum(np.einsum(sums, part, part) for part in parts))

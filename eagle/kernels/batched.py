@@ -49,7 +49,13 @@ _jit = compiled(reordered=True)
 
 
 def least_squares(
-    A: np.ndarray, B: np.ndarray | None, C: np.ndarray, w: np.ndarray, z: np.ndarray, cutoff: float
+    A: np.ndarray,
+    B: np.ndarray | None,
+    C: np.ndarray,
+    w: np.ndarray,
+    z: np.ndarray,
+    cutoff: float,
+    user: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """``B A^+ C`` for every matrix of a stack, with what probes say about each.
 
@@ -64,6 +70,8 @@ def least_squares(
         White probes, the same for all.
     cutoff : float
         Columns that are left with at most this, relative to the largest, are zero.
+    user : tuple of int, optional
+        Rows and columns of the value that the sizes are about; the default is all of them.
 
     Returns
     -------
@@ -81,12 +89,14 @@ def least_squares(
     rows = n if B is None else B.shape[1]
     given = B is not None
     B = np.zeros((count, 0, n), A.dtype) if B is None else B
+    own_rows, own_columns = user or (rows, C.shape[2])
     value = np.empty((count, rows, C.shape[2]), A.dtype)
     ranks = np.zeros(count, np.int64)
     sizes = np.zeros((count, len(SIZES)), A.real.dtype)
     # One compiled version for all memory orders.
     kernel = _compiled(A.dtype.char)
-    threaded(kernel, count, TILE, A, B, given, C, w, z, cutoff, value, ranks, sizes)
+    probes = w, z, own_rows, own_columns
+    threaded(kernel, count, TILE, A, B, given, C, *probes, cutoff, value, ranks, sizes)
     return value, ranks, dict(zip(SIZES, np.sqrt(sizes).T, strict=True))
 
 
@@ -99,7 +109,8 @@ def _compiled(char: str) -> Any:
     probes = numba.types.Array(scalar, 2, "A", readonly=True)
     integer = numba.int64
     signature = numba.void(
-        *(integer, integer, given, given, numba.boolean, given, probes, probes, numba.float64),
+        *(integer, integer, given, given, numba.boolean, given, probes, probes),
+        *(integer, integer, numba.float64),
         *(scalar[:, :, :], integer[:], real[:, :]),
     )
     return compiled(signature, reordered=True)(_solve)
@@ -114,6 +125,8 @@ def _solve(
     C: Any,
     w: Any,
     z: Any,
+    own_rows: int,
+    own_columns: int,
     cutoff: float,
     value: Any,
     ranks: Any,
@@ -153,10 +166,12 @@ def _solve(
                 _combine(B[b, i], X, line)
             else:
                 line[:] = X[i]
-            _row(value[b, i], line, B[b, i] if given else line, given, i, inner, sizes[b])
+            if i < own_rows:
+                _row(line, k, own_columns, B[b, i] if given else line, given, i, inner, sizes[b])
+            value[b, i] = line[:k]
         for p in range(2 * COUNT):
             _combine(rows[p], X, line)
-            _probe_row(line, rows[p], p, answers[p], inner, sizes[b])
+            _probe_row(line, rows[p], p, answers[p], own_columns, inner, sizes[b])
 
 
 @_jit
@@ -170,11 +185,9 @@ def _combine(weights: Any, X: Any, line: Any) -> None:
 
 
 @_jit
-def _row(out: Any, line: Any, b: Any, given: bool, i: int, inner: Any, size: Any) -> None:
-    """Store a row of the value; add up its size, and the errors of its probe columns."""
-    k = len(out)
-    for c in range(k):
-        out[c] = line[c]
+def _row(line: Any, k: int, own: int, b: Any, given: bool, i: int, inner: Any, size: Any) -> None:
+    """Add up the size of a row of the value, and the errors of its probe columns."""
+    for c in range(own):
         size[0] += _square(line[c])
     for p in range(2 * COUNT):
         known = inner[p, i % inner.shape[1]]
@@ -188,10 +201,10 @@ def _row(out: Any, line: Any, b: Any, given: bool, i: int, inner: Any, size: Any
 
 
 @_jit
-def _probe_row(line: Any, row: Any, p: int, answers: Any, inner: Any, size: Any) -> None:
+def _probe_row(line: Any, row: Any, p: int, answers: Any, own: int, inner: Any, size: Any) -> None:
     """The same for a probe row."""
     k = len(answers)
-    for c in range(k):
+    for c in range(own):
         size[3 + p // COUNT] += _square(line[c] - answers[c])
         size[10 + p // COUNT] += _square(answers[c])
     for q in range(2 * COUNT):

@@ -264,8 +264,8 @@ def test_truncation_is_for_an_svd(device, option):
 
 def test_what_a_device_cannot_do_is_refused_with_what_to_use_instead(device):
     A = device.make(np.eye(3, 2))
-    mixed = eagle.Eagle(precision="mixed")
-    for method in [*(set(eagle.METHODS) - {"eagle", "direct"}), eagle.Direct("lu"), mixed]:
+    others = sorted(set(eagle.METHODS) - {"eagle", "direct"})
+    for method in [*others, eagle.Direct("lu"), eagle.Eagle(kernel="numba")]:
         with pytest.raises(ValueError, match=r"on the CPU, and A is .*: use method='auto', 'dir"):
             eagle.pinv(A, method=method)
     with pytest.raises(ValueError, match=r"Eagle\(schedule='cholesky'.* computes on the CPU"):
@@ -280,6 +280,60 @@ def test_what_a_device_cannot_do_is_refused_with_what_to_use_instead(device):
         eagle.lstsq(device.make(np.ones((2, 3, 2))), device.make(np.ones((3, 3, 1))))
     with pytest.raises(ValueError, match=r"^C with shape \(4, 1\) must have as many rows"):
         eagle.solve(A, device.make(np.ones((1, 2))), device.make(np.ones((4, 1))))
+
+
+@pytest.mark.parametrize("rank", [None, 12])
+@pytest.mark.parametrize("condition", [1e1, 1e4, 1e8])
+@pytest.mark.parametrize("shape", [(40, 40), (60, 30), (30, 60)])
+def test_mixed_precision_has_the_error_of_double(device, shape, condition, rank):
+    """Any Q will do: what rounding in single precision does to it costs nothing."""
+    problem = eagle.problems.low_rank(*shape, rank=rank, condition=condition, rng=0)
+    blocks = [device.make(block) for block in (problem.A, problem.B, problem.C)]
+    result = eagle.solve(*blocks, method=eagle.Eagle(precision="mixed"), rng=0)
+    assert result.converged
+    assert result.value.dtype == device.dtype("float64")
+    assert problem.error(device.numpy(result.value)) <= tolerance(float)
+    assert result.rank == (rank or min(shape))
+    assert condition / 3 <= result.condition <= 10 * condition
+    here = eagle.solve(
+        problem.A, problem.B, problem.C, method=eagle.Eagle(precision="mixed"), rng=0
+    )
+    assert abs(result.iterations - here.iterations) <= 3
+
+
+def test_mixed_precision_conditions_many_steps_at_a_time(device):
+    given = eagle.problems.low_rank(60, 40, condition=1e6, rng=1)
+    blocks = [device.make(block) for block in (given.A, given.B, given.C)]
+    mixed = eagle.solve(*blocks, method=eagle.Eagle(precision="mixed"), rng=0)
+    double = eagle.solve(*blocks, method="eagle", rng=0)
+    assert len(mixed.history) <= 0.75 * len(double.history)
+    if device.name != "jax":
+        single = [device.make(np.asarray(X, np.float32)) for X in (given.A, given.B, given.C)]
+        there = eagle.solve(*single, method=eagle.Eagle(precision="mixed"), rng=0)
+        same = eagle.solve(*single, method="eagle", rng=0)
+        assert np.array_equal(device.numpy(there.value), device.numpy(same.value))
+
+
+def test_mixed_precision_is_for_each_matrix_of_a_batch_by_itself(device):
+    """Nothing to do in single precision for the first, many steps for the others."""
+    systems = [
+        system("tall", rank=rank, condition=condition, kind=kind, seed=seed)
+        for seed, (condition, rank, kind) in enumerate(
+            [(1.2, None, "consistent"), (1e7, None, "consistent"), (1e3, 5, "both inconsistent")]
+        )
+    ]
+    A, B, C = (device.make(np.stack([getattr(each, name) for each in systems])) for name in "ABC")
+    method = eagle.Eagle(precision="mixed")
+    result = eagle.solve(A, B, C, method=method, rng=0)
+    assert result.converged
+    assert result.method == method
+    for one, each, condition in zip(result.results, systems, (1.2, 1e7, 1e6), strict=True):
+        limit = tolerance(float, condition if each is systems[2] else 10)
+        assert relative_error(device.numpy(one.value), each.value) <= limit
+        alone = eagle.solve(*sent(device, each), method=method, rng=0)
+        assert (one.status, one.rank) == (alone.status, alone.rank)
+        assert abs(one.iterations - alone.iterations) <= 1
+        assert len(one.history) == one.iterations
 
 
 def test_nothing_and_zero_have_the_answers_of_numpy(device):
