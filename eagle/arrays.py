@@ -67,7 +67,7 @@ class Home:
         """A numpy array on the same memory, for arrays on the CPU."""
         raise NotImplementedError
 
-    def namespace(self, like: Any) -> Any:
+    def functions(self, like: Any) -> Any:
         """The library as the array API wants it."""
         try:
             from array_api_compat import array_namespace
@@ -192,7 +192,7 @@ class Host(Home):
     def on_cpu(self) -> bool:
         return True
 
-    def namespace(self, like: Any) -> Any:
+    def functions(self, like: Any) -> Any:
         return np
 
     def view(self, array: Any) -> np.ndarray:

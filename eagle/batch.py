@@ -126,7 +126,7 @@ def _at_once(
         if not options.special() and (count >= MANY if chosen is None else chosen == QR):
             return _by_kernel(blocks, shape, options, limit if chosen is None else None)
         found = _for_arrays(chosen, options)
-        if found is not None and count >= SOME and hasattr(np, "concat"):  # numpy 2
+        if found is not None and count >= SOME:
             many = _by_arrays(blocks, shape, names, found, options, asked=chosen is not None)
             return many, np.broadcast_to(norms(A) > 0, shape).ravel()
     return None, np.zeros(count, bool)
@@ -137,8 +137,7 @@ def _by_kernel(
 ) -> tuple[Many, np.ndarray]:
     """By QR in compiled loops; `limit` is that of auto."""
     A, B, C = blocks
-    dtype = np.result_type(*(block for block in blocks if block is not None))
-    work = np.result_type(dtype, np.float32)
+    dtype, work = _dtypes(blocks)
 
     def stack(block: np.ndarray) -> Stack:
         return Stack.create(block[:, None] if block.ndim == 1 else block, shape, work)
@@ -150,6 +149,12 @@ def _by_kernel(
     value = many.value[..., 0] if C is not None and C.ndim == 1 else many.value
     value = value.reshape(shape + value.shape[1:])
     return replace(many, value=value, leading=shape), trusted
+
+
+def _dtypes(blocks: Blocks) -> tuple[np.dtype, np.dtype]:
+    """That of the values, and what is computed in."""
+    dtype = np.result_type(*(block for block in blocks if block is not None)).newbyteorder("=")
+    return dtype, np.result_type(dtype, np.float32)
 
 
 def _for_arrays(method: Any, options: Options) -> Any:
@@ -176,11 +181,9 @@ def _by_arrays(
     """By what runs on devices, a cacheful of matrices at a time, on all threads."""
     from eagle.device.run import solve_many
     from eagle.device.tools import HostTools
-    from eagle.kernels.threads import threaded
 
     start, count = time.perf_counter(), math.prod(shape)
-    dtype = np.result_type(*(block for block in blocks if block is not None))
-    work = np.result_type(dtype, np.float32)
+    dtype, work = _dtypes(blocks)
     seed = int(options.rng.integers(2**63))  # the same probes for all
 
     def stack(block: Any) -> Any:
@@ -210,6 +213,10 @@ def _by_arrays(
                 )
             )
         return found
+
+    if count <= tile:
+        return Many.joined(solve(0, count), shape)
+    from eagle.kernels.threads import threaded  # takes a moment to import
 
     parts = [part for several in threaded(solve, count, tile) for part in several]
     return Many.joined(parts, shape)

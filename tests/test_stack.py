@@ -327,6 +327,19 @@ def test_the_kernel_finds_value_and_rank(shape, rank, given_b, dtype):
     assert list(ranks) == [rank, rank]
 
 
+def test_what_is_beyond_the_user_is_solved_and_not_counted():
+    rng = np.random.default_rng(2)
+    A, B, C = (normal(rng, shape, float) for shape in ((3, 7, 5), (3, 4, 5), (3, 7, 6)))
+    w, z = normal(rng, (5, 4), float), normal(rng, (7, 4), float)
+    value, _, sizes = least_squares(A, B, C, w, z, 1e-14, user=(2, 3))
+    assert relative_error(value, B @ np.linalg.pinv(A) @ C) <= tolerance(float, 100)
+    _, _, wanted = least_squares(A, B[:, :2], C[:, :, :3], w, z, 1e-14)
+    large = [name for name in SIZES if wanted[name].min() > 1e-12]  # no rounding errors
+    assert {"hidden", "row_errors_white", "column_answers_white"} < {*large}
+    for name in large:
+        assert sizes[name] == pytest.approx(wanted[name], rel=1e-9), name
+
+
 def test_the_adjoint_swaps_rows_and_columns():
     assert {_mirrored(name) for name in SIZES} == set(SIZES)
     assert _mirrored("corner_errors_ranged_white") == "corner_errors_white_ranged"

@@ -18,7 +18,7 @@ class Tools:
     """Functions of one library on one device that the array API spells in more words."""
 
     def __init__(self, home: Home, like: Any):
-        self.home, self.xp, self.device = home, home.namespace(like), home.device
+        self.home, self.xp, self.device = home, home.functions(like), home.device
         self._use(like.dtype)
 
     def _use(self, dtype: Any) -> None:

@@ -118,10 +118,10 @@ class Eagle(Method):
         are 1.1 to 1.4 times as fast, and BLAS for larger ones. Worth its start-up, seconds the
         first time, for hundreds of small solves. The results agree to rounding.
     precision : {"double", "mixed"}
-        ``"mixed"``: condition A in single precision, many steps in an iteration, and apply
+        ``"mixed"``: condition A in single precision, a few steps in an iteration, and apply
         their product to A and B in double. The error is the same, as any Q will do. Not the
-        default: on a CPU single precision is twice as fast, and carrying Q along takes what
-        that saves.
+        default: where single precision is twice as fast, as on a CPU, carrying Q along takes
+        what that saves. For devices where it is many times as fast.
 
     Notes
     -----
