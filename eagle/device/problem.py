@@ -178,6 +178,8 @@ class Problem:
         The value in the user's units is ``2**exponents`` times the scaled one.
     empty : bool
         Whether there is nothing to compute.
+    factors : tuple of array or None
+        ``U, s, V^H`` of A, if it was truncated and no ridge was appended.
     """
 
     sides: Sides
@@ -185,6 +187,7 @@ class Problem:
     extent: tuple[int, int]
     exponents: Vector
     empty: bool
+    factors: tuple[Any, Any, Any] | None = None
 
     @classmethod
     def create(
@@ -224,13 +227,14 @@ class Problem:
         a, b, c = exponents
         if 0 in (count, d, n, *shape):
             return cls(sides, shape, (d, n), b + c - a, True)
-        A = tools.scaled(A, -a)
+        A, factors = tools.scaled(A, -a), None
         if options.special():
-            A = _truncated(tools, A, options)
+            A, factors = _truncated(tools, A, options)
         B = None if B is None else tools.scaled(B, -b)
         C = None if C is None else tools.scaled(C, -c)
         back = b + c - a
         if options.ridge:
+            factors = None
             mantissa, power = np.frexp(options.ridge**0.5)
             shift = np.maximum(0, power - a)
             mu = tools.each(np.ldexp(mantissa, power - a - shift))
@@ -242,11 +246,11 @@ class Problem:
             else:
                 A = tools.join([A, mu * tools.eye(n)], 1)
                 C = tools.join([C, tools.zeros(1, n, C.shape[2])], 1)
-        return cls(Sides(tools, A, B, C, None, None), shape, (d, n), back, False)
+        return cls(Sides(tools, A, B, C, None, None), shape, (d, n), back, False, factors)
 
 
-def _truncated(tools: Tools, A: Any, options: Options) -> Any:
-    """The part of A of a given rank or above a cutoff."""
+def _truncated(tools: Tools, A: Any, options: Options) -> tuple[Any, tuple[Any, Any, Any]]:
+    """The part of A of a given rank or above a cutoff, and its factors ``U, s, V^H``."""
     xp = tools.xp
     U, s, Vh = xp.linalg.svd(A, full_matrices=False)
     noise = max(A.shape[1:]) * tools.eps
@@ -254,4 +258,4 @@ def _truncated(tools: Tools, A: Any, options: Options) -> Any:
     rank = s.shape[1] if options.rank is None else options.rank
     first = tools.sent((np.arange(s.shape[1]) < rank).astype(np.float64))
     weights = xp.where(kept, s, tools.none) * first
-    return (U * xp.astype(weights[:, None, :], tools.dtype)) @ Vh
+    return (U * xp.astype(weights[:, None, :], tools.dtype)) @ Vh, (U, weights, Vh)

@@ -224,7 +224,7 @@ class _Run:
         sides = probes.sides
         tools, xp = sides.tools, sides.tools.xp
         d, n = sides.A.shape[1:]
-        U, s, Vh = xp.linalg.svd(sides.A, full_matrices=False)
+        U, s, Vh = self.problem.factors or xp.linalg.svd(sides.A, full_matrices=False)
         kept = s > max(d, n) * tools.eps * s[:, :1]
         inverse = xp.where(kept, tools.over(tools.one, s), tools.none)[:, None, :]
         left = sides.rows_times(tools.adjoint(Vh)) * xp.astype(inverse, tools.dtype)
