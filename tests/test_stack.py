@@ -340,6 +340,17 @@ def test_what_is_beyond_the_user_is_solved_and_not_counted():
         assert sizes[name] == pytest.approx(wanted[name], rel=1e-9), name
 
 
+def test_a_direction_counts_whatever_row_it_is_in():
+    """Also if all that is left of its column is one entry."""
+    A = np.zeros((8, 9, 2))
+    A[:, 0, 0], A[np.arange(8), np.arange(1, 9), 1] = 2, 1
+    C = A @ np.array([[3.0], [5.0]])
+    probes = np.ones((2, COUNT)), np.ones((9, COUNT))
+    value, ranks, _ = least_squares(A, None, C, *probes, tolerance(float))
+    assert list(ranks) == [2] * 8
+    assert relative_error(value, np.full((8, 2, 1), [[3.0], [5.0]])) <= tolerance(float)
+
+
 def test_the_adjoint_swaps_rows_and_columns():
     assert {_mirrored(name) for name in SIZES} == set(SIZES)
     assert _mirrored("corner_errors_ranged_white") == "corner_errors_white_ranged"
