@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.factored import condition_of, solve_factored
-from eagle.problem import Problem, as_block, safe_range
+from eagle.problem import Problem, as_block, check_sizes, safe_range
 from tests.systems import DTYPES, SHAPES, System, normal, system
 from tests.tolerances import relative_error, tolerance
 
@@ -338,3 +338,12 @@ def test_the_gallery_is_reproducible_and_checks_its_arguments():
     ]:
         with pytest.raises(error, match=message):
             make(5, 4, **options)
+
+
+def test_sizes_of_batches_are_compared_by_their_last_two_dimensions():
+    A, B, C = np.zeros((2, 3, 5)), np.zeros((2, 4, 5)), np.zeros((2, 3, 6))
+    check_sizes(A, B, C)
+    with pytest.raises(ValueError, match=r"B with shape \(2, 5, 4\) must have as many columns"):
+        check_sizes(A, np.swapaxes(B, -1, -2), C)
+    with pytest.raises(ValueError, match=r"C with shape \(2, 6, 3\) must have as many rows"):
+        check_sizes(A, B, np.swapaxes(C, -1, -2))
