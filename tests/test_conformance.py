@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -194,6 +195,14 @@ def test_every_method_counts_its_work(name):
     assert result.flops >= matmuls[-1] * problem.A.size
     assert history[-1].error_estimate == result.error_estimate
     assert all(record.change >= 0 for record in history)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.0])
+def test_seconds_are_no_more_than_have_passed(size):
+    problem = system("tall")
+    begun = time.perf_counter()
+    result = eagle.solve(size * problem.A, problem.B, problem.C, method="cg", rng=0)
+    assert 0 < result.seconds <= time.perf_counter() - begun
 
 
 @pytest.mark.parametrize("name", [name for name in INSTANCES if name.split()[0] in MOVING])
