@@ -60,9 +60,9 @@ def run(
     to gain (converged if no `rtol` was asked for, stagnated otherwise, or if fewer than four
     digits are right); `maxiter`; `time_limit`.
     """
-    start = time.perf_counter()
     if problem.zero or 0 in problem.shape:
-        return _nothing_to_do(problem, method, plan, start)
+        return _nothing_to_do(problem, method, plan)
+    start = time.perf_counter()
     rtol = options.rtol
     if rtol is None and method.default_rtol is not None:
         rtol = max(method.default_rtol, 100 * problem.eps)  # no default asks for the impossible
@@ -127,7 +127,7 @@ def run(
         condition=state.condition,
         method=method,
         plan=plan,
-        seconds=time.perf_counter() - start,
+        seconds=elapsed,
         flops=state.flops,
     )
 
@@ -168,7 +168,7 @@ def _status(
     return None
 
 
-def _nothing_to_do(problem: Problem, method: Method, plan: str, start: float) -> Result:
+def _nothing_to_do(problem: Problem, method: Method, plan: str) -> Result:
     """Zero A or an empty value: ``A^+`` of zero is zero, as numpy's pinv has it."""
     unexplained = problem.B is None or bool(problem.B.any())
     return Result(
@@ -182,7 +182,7 @@ def _nothing_to_do(problem: Problem, method: Method, plan: str, start: float) ->
         condition=None,
         method=method,
         plan=plan,
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
         flops=0.0,
     )
 
