@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.certificate import Probes
-from eagle.methods.eagle import EagleState
+from eagle.methods import eagle as methods
+from eagle.methods.eagle import EagleState, _condition, _judge, _leaks, _measure, _rank
 from eagle.options import Options
 from eagle.problem import Problem
 from eagle.schedule import largest, lifted
@@ -276,6 +277,69 @@ def test_flops_are_those_of_the_products():
         method.step(state)
         seen.append((state.flops - before) / (2 * n**3))
     assert all(1.5 < step < 1.5 + 6 * 10 / n for step in seen)
+
+
+@pytest.mark.parametrize("schedule", ["minimax", "cholesky"])
+def test_conditioning_counts_rows_of_a_and_of_b(schedule):
+    problem = eagle.problems.low_rank(17, 11, rng=0)
+    state = start(problem, eagle.Eagle(schedule))
+    _measure(state, None, None)
+    before = state.flops
+    _condition(state)
+    rows = 17 + len(state.B)
+    assert state.flops - before == (1 if schedule == "cholesky" else 2) * rows * 11**2
+
+
+def test_steps_in_single_precision_count_q_as_well():
+    """A Gram matrix, X and Q a step; A and B at the end."""
+    problem = eagle.problems.low_rank(17, 11, condition=1e4, rng=0)
+    state = start(problem, eagle.Eagle(precision="mixed"))
+    _measure(state, None, None)
+    before = state.flops
+    _condition(state)
+    steps = len(state.conditioner.lifts)
+    assert steps > 2
+    wanted = steps * (17 * 11**2 + 2 * (17 + 11) * 11**2) + 2 * (17 + len(state.B)) * 11**2
+    assert state.flops - before == wanted
+
+
+def test_the_spectrum_tells_how_much_the_next_step_leaves():
+    """A change that shrinks by ``1 - gamma l^2`` next is settled, whatever the last ratio was."""
+    state = start(eagle.problems.low_rank(17, 11, rng=0), eagle.Eagle())
+    eps = np.finfo(float).eps
+    state.rho, state.lower, state.seen, state.left = 1.0, 0.999, True, 0.0
+    state.change = 100 * eps
+    _judge(state, 110 * eps)
+    assert state.settled
+    state.lower = 0.5
+    _judge(state, 110 * eps)
+    assert not state.settled
+
+
+def test_nothing_is_multiplied_for_what_a_trace_tells(monkeypatch):
+    """The rank of an isometry, and that nothing is outside the row space of full rank."""
+    state = start(eagle.problems.low_rank(17, 11, rng=0), eagle.Eagle())
+    state.A = np.asfortranarray(np.linalg.qr(state.A)[0])
+    state.rho, state.lower = 1.0, 1.0
+    before = state.flops
+    assert _rank(state) == 11
+    assert state.flops == before
+    monkeypatch.setattr(methods, "product", None)
+    assert not _leaks(state)
+
+
+@pytest.mark.parametrize("kind", ["inconsistent C", "both inconsistent"])
+def test_only_what_is_outside_the_row_space_leaks(kind):
+    given = system("tall", rank=5, kind=kind)
+    state = start(given, eagle.Eagle())
+    U, _, Vh = np.linalg.svd(state.A)
+    state.D[:] = state.B @ given.pinv @ state.C
+    # A partial isometry with noise, as the last steps leave it.
+    noise = 1e-6 * np.random.default_rng(0).standard_normal(state.A.shape)
+    inner = U[:, 5:11] @ (U[:, 5:11].T @ noise @ Vh[5:].T) @ Vh[5:]
+    state.A = np.asfortranarray(U[:, :5] @ Vh[:5] + inner)
+    state.rho, state.condition = 1.0, 10.0
+    assert _leaks(state) == (kind == "both inconsistent")
 
 
 @given(
