@@ -238,6 +238,31 @@ def test_gradients(tokens: int, ridge: float | str) -> None:
     assert torch.autograd.gradcheck(attend, inputs)
 
 
+@pytest.mark.parametrize("ridge", [1e-2, "cv"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_whether_anybody_differentiates_changes_nothing(masked: bool, ridge: float | str) -> None:
+    """Weights with all tokens are written out only for a gradient."""
+    blocks = smooth(60, 5)
+    mask = torch.arange(60) < 47 if masked else None
+    for landmarks in (8, 60):
+        output = nystrom_attention(*blocks, attn_mask=mask, landmarks=landmarks, ridge=ridge)
+        followed = nystrom_attention(
+            *(block.clone().requires_grad_() for block in blocks),
+            attn_mask=mask,
+            landmarks=landmarks,
+            ridge=ridge,
+        )
+        assert followed.requires_grad
+        assert distance(output, followed) <= tolerance(float, 100)
+
+
+def test_gradients_have_gradients() -> None:
+    blocks = [block.requires_grad_() for block in smooth(12, 3)]
+    assert torch.autograd.gradgradcheck(
+        lambda *blocks: nystrom_attention(*blocks, landmarks=4, ridge=0.1), blocks, fast_mode=True
+    )
+
+
 def test_gradients_of_a_singular_kernel() -> None:
     """Tokens that come in pairs make landmarks that do."""
     inputs = [each.requires_grad_() for each in tensors(4, 2, seed=1)]
