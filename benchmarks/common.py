@@ -113,16 +113,20 @@ class Spread:
         return f"{_text(self.median)} ({_text(min(self.values))} .. {_text(max(self.values))})"
 
 
-def measure(functions: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, Spread]:
+def measure(
+    functions: Mapping[str, Callable[[], Any]],
+    repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Spread]:
     """Seconds of several functions, each warmed up, then in turn, so that drift hits all alike."""
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = clock()
             function()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: Spread(tuple(values)) for name, values in seconds.items()}
 
 
