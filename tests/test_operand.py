@@ -12,6 +12,7 @@ from eagle.kernels import sketch as loops
 from eagle.kernels.blas import energy, norm, product
 from eagle.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
 from eagle.problem import as_matrix
+from eagle.sketch import draw
 from tests.systems import DTYPES, SHAPES, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
 
@@ -109,6 +110,15 @@ def test_sketches_read_a_file_by_what_is_contiguous(form, dtype, tmp_path):
         result = eagle.solve(A, given.B, given.C, method=eagle.Sketched(4), rng=0)
         assert result.converged
         assert relative_error(result.value, given.value) <= tolerance(dtype, 10)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["gaussian", "rademacher", "sparse-sign"])
+def test_a_sketch_of_a_file_is_that_of_the_array(kind, order, tmp_path):
+    A = system("tall").A
+    T = draw(kind, *A.shape, 4, A.dtype, np.random.default_rng(0))
+    found = T.apply(as_matrix("A", mapped(tmp_path, A, order=order)))
+    assert relative_error(found, A @ T.dense()) <= tolerance(float)
 
 
 @pytest.mark.parametrize("method", ["eagle", "direct", "newton-schulz", "sgd"])
