@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import eagle
+from eagle import driver
 from eagle.methods import as_method
 from eagle.methods.base import State
 from eagle.methods.direct import DRIVERS
 from eagle.options import Options
 from eagle.problem import Problem
+from eagle.result import Iteration
 from eagle.schedule import NAMED
 from tests.systems import DTYPES, KINDS, SHAPES, quietly, system
 from tests.tolerances import relative_error, tolerance
@@ -341,3 +343,10 @@ def test_a_value_of_rounding_errors_claims_no_digits(name):
     noise = np.linalg.norm(result.value)
     assert not result.converged or noise <= tolerance(float)
     assert not result.converged or result.error_estimate > 0.1 or noise == 0
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
+def test_what_is_to_come_is_the_tail_of_a_geometric_series(ratio):
+    history = [Iteration(1, 1.0, np.nan, 0.0, 1)]
+    tail = sum(ratio**power for power in range(2, 300))
+    assert driver._to_come(ratio, history) == pytest.approx(tail, rel=1e-12)
