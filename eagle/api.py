@@ -19,7 +19,7 @@ from eagle.methods import Compressed, Direct, as_method
 from eagle.methods.base import Method
 from eagle.operand import Matrix
 from eagle.options import Options
-from eagle.plan import Choice, choices
+from eagle.plan import LOOK, Choice, choices
 from eagle.problem import Problem, as_block, as_matrix
 from eagle.result import ConvergenceError, ConvergenceWarning, Result, Status
 
@@ -217,7 +217,9 @@ def pinv(A: Any, **options: Any) -> Any:
     """The Moore-Penrose pseudo-inverse ``A^+``, shape (n, d).
 
     Multiplying by it costs accuracy like ``eps * condition``: if what you want is ``B A^+ C`` or
-    ``A^+ b``, ask `solve` or `lstsq` for that.
+    ``A^+ b``, ask `solve` or `lstsq` for that. An array carries no certificate: `"auto"` takes what
+    it estimates to be right to ``1e4 eps``, or else the best of all it can try, and warns if that
+    is not four digits. For the estimate itself ask ``estimate(A, numpy.eye(n))``.
 
     Parameters
     ----------
@@ -387,7 +389,7 @@ def _solve_one(
                 raise
             continue  # a factorisation for full rank only was the planner's guess
         result = latest if result is None else _better(result, latest)
-        if not _disappoints(latest, problem.eps):
+        if not _disappoints(latest, problem):
             break
     assert result is not None
     return replace(result, seconds=time.perf_counter() - start)
@@ -407,16 +409,16 @@ def _run(choice: Choice, keep: driver.Keep | None) -> Result:
     return driver.run(problem, choice.method, choice.options, choice.reason, keep)
 
 
-def _disappoints(result: Result, eps: float) -> bool:
+def _disappoints(result: Result, problem: Problem) -> bool:
     """Whether auto should try something else after all.
 
     LU and sketches are tried because they are cheap, and are expected to be as accurate as what
-    they stand in for.
+    they stand in for. So is everything where LAPACK takes no time worth saving.
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
-    quick = isinstance(result.method, Direct | Compressed)
-    limit = QUICK * eps if quick else eps**0.5
+    strict = isinstance(result.method, Direct | Compressed) or min(problem.A.shape) < LOOK
+    limit = QUICK * problem.eps if strict else problem.eps**0.5
     return not result.converged or not result.error_estimate <= limit
 
 

@@ -30,7 +30,8 @@ Then only rounding errors are left, and
 * it is not charged with more than ``10 eps condition``. What exceeds that is inconsistency.
 
 To an identity small singular directions are as visible as large ones: if its side fits, then
-right-hand sides by themselves are judged by it alone, resolved or not.
+right-hand sides by themselves are judged by it alone, resolved or not. And a value larger than
+``|B| |C| / (eps |A|)`` is made of directions below rounding level: it is error.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ __all__ = ["COUNT", "Certificate", "Probes", "judge_many", "unit_normal"]
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
 GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
 ABSURD = 1e2  # and beyond this for error, as inconsistency is a projection
-ROUNDING = 1e3  # in units of eps: misfits in which no direction above rounding level can hide
+ROUNDING = 1e2  # in units of eps: misfits in which no direction above rounding level can hide
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Probes:
         shown = [
             a and b is None for a, b in zip(seen, (self.problem.B, self.problem.C), strict=True)
         ]
-        told = state.own is None or all(seen) or any(shown) or min(gaps) <= ROUNDING * eps
+        told = state.own is None or any(shown) or min(gaps) <= ROUNDING * eps
         if state.resolved and told:
             if max(gaps) > GROSS:
                 suspected = min(by_columns, by_rows)
@@ -189,6 +190,8 @@ class Probes:
             if corner
             else 0.0
         )
+        if eps * hidden > natural:  # made of directions of A below rounding level
+            error = max(error, hidden)
         size, error = max(hidden, eps * natural), max(error, eps * natural)
         return Certificate(
             error_estimate=error / size if size else 0.0,
@@ -258,6 +261,8 @@ def judge_many(
     natural = ratio(
         sizes["column_answers_white"] * sizes["row_answers_white"], sizes["corner_white_white"]
     )
+    lost = eps * sizes["hidden"] > natural
+    error = np.where(lost, np.maximum(error, sizes["hidden"]), error)
     error = np.maximum(error, eps * natural)
     estimates = ratio(error, np.maximum(sizes["hidden"], eps * natural))
     estimates[np.isnan(error)] = np.inf

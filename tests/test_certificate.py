@@ -324,6 +324,16 @@ def test_until_the_spectrum_is_resolved_white_probes_count_on_both_sides(own, rn
     assert actual <= FACTOR * certificate.error_estimate
 
 
+@pytest.mark.parametrize("resolved", [False, True])
+def test_a_value_beyond_rounding_level_is_error(resolved, rng):
+    """``B A^+ C`` is at most ``|B| |C| / (eps |A|)`` without directions that rounding made."""
+    probes, value = extended(system((9, 7), kind="log", seed=1), rng)
+    rows, columns = probes.problem.shape
+    value[:rows, :columns] *= 1e20
+    state = State(problem=probes.problem, resolved=resolved, own="rows")
+    assert probes.certify(value, state).error_estimate >= 1
+
+
 @pytest.mark.parametrize("flipped", [False, True])
 def test_cg_does_not_stop_while_the_value_moves(flipped):
     """One step solves ``A w`` to rounding, but not a C that sees both directions alike."""
