@@ -26,7 +26,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import matmul
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,7 @@ class Library:
     constant: Callable[[Any], Any]
     like: Callable[[Any], dict[str, Any]]
     may_look: Callable[[], bool]
-    product: Callable[[Any, Any], Any] = matmul
+    product: Callable[[Any, Any], Any] = lambda X, Y: X @ Y
 
 
 def _product(X: np.ndarray, Y: np.ndarray) -> np.ndarray:

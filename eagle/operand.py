@@ -7,7 +7,7 @@ accept one wherever they accept an array, so that a method that only multiplies 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -301,16 +301,16 @@ class Scaled(Operand):
     def cast(self, dtype: np.dtype) -> Self:
         return replace(self, dtype=dtype, base=self.base.cast(dtype))
 
-    def _scaled(self, X: np.ndarray) -> np.ndarray:
-        half = self.exponent // 2  # 2**exponent itself may be out of range
-        unit = X.real.dtype.type(2.0)
-        return X * unit**half * unit ** (self.exponent - half)
-
     def times(self, X: np.ndarray) -> np.ndarray:
-        return self.base.times(np.asfortranarray(self._scaled(X)))
+        return self._scaled(self.base.times, X)
 
     def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        return self.base.adjoint_times(np.asfortranarray(self._scaled(X)))
+        return self._scaled(self.base.adjoint_times, X)
+
+    def _scaled(self, times: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
+        """Half of the exponent before the product, half after: all of it may be out of range."""
+        unit, before = X.real.dtype.type(2.0), self.exponent // 2
+        return times(np.asfortranarray(X * unit**before)) * unit ** (self.exponent - before)
 
 
 def adjoint(A: Matrix) -> Matrix:

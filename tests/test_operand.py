@@ -276,3 +276,18 @@ def test_a_callback_can_stop_a_solve_of_a_file(tmp_path):
         eagle.solve, A, given.B, given.C, method=eagle.Sketched(2), callback=lambda state: True
     )
     assert result.iterations == 1
+
+
+@pytest.mark.parametrize("exponent", [1057, -1057])
+def test_products_of_a_scaled_operand_are_exact_at_both_ends_of_the_range(exponent):
+    units = np.array([[1.0, 3.0], [5.0, 2.0], [4.0, 7.0]])
+    extreme = np.ldexp(units, -exponent) if exponent > 0 else np.ldexp(units, 1020)
+    expected = units if exponent > 0 else np.ldexp(units, 1020 + exponent)
+    A = Scaled(
+        units.shape,
+        units.dtype,
+        Implicit(units.shape, units.dtype, aslinearoperator(extreme)),
+        exponent,
+    )
+    np.testing.assert_array_equal(A.times(np.eye(2)), expected)
+    np.testing.assert_array_equal(A.adjoint_times(np.eye(3)), expected.T)
