@@ -183,3 +183,12 @@ def test_nobody_pays_for_numba_who_does_not_need_it():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("G", [np.ones((3, 3)), np.zeros((3, 3)), np.diag([1.0, 0.0, 1.0])])
+def test_a_shift_of_nothing_is_raised_for_a_singular_matrix(G, dtype):
+    R, shift = blas.shifted_cholesky(np.array(G, dtype, order="F"), 0.0)
+    R = np.triu(R)
+    assert 0 < shift <= 1e3 * np.finfo(dtype).eps
+    np.testing.assert_allclose(R.conj().T @ R, G + shift * np.eye(3), atol=tolerance(dtype))

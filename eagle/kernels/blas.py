@@ -145,12 +145,14 @@ def shifted_cholesky(G: np.ndarray, shift: float) -> tuple[np.ndarray, float]:
     diagonal = np.diagonal(G).copy()
     if not np.isfinite(diagonal).all():
         return np.full_like(G, np.nan), shift
+    limits = np.finfo(G.dtype)
+    least = max(float(limits.eps * diagonal.real.max(initial=0)), float(limits.tiny))
     while True:
         np.fill_diagonal(G, diagonal + diagonal.real.dtype.type(shift))
         R, info = _blas(G.dtype.char)["potrf"](G, lower=0, overwrite_a=0, clean=0)
         if info == 0:
             return R, shift
-        shift *= 10
+        shift = max(10 * shift, least)
 
 
 def times_inverse(A: np.ndarray, R: np.ndarray) -> np.ndarray:
