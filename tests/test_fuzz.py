@@ -166,3 +166,10 @@ def test_rivals_are_judged_by_the_same_measure():
     assert set(right.values()) == {"right"}
     assert set(wrong.values()) == {"SILENT"}
     assert {"scipy gelsd", "scipy gelsy"} <= set(right)
+
+
+@pytest.mark.parametrize("name", ["--start", "--replay", "--seed"])
+def test_a_negative_number_is_refused_in_one_sentence(name, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        fuzz.main([name, "-3"])
+    assert f"{name} must be at least 0, got -3" in capsys.readouterr().err

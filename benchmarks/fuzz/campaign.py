@@ -237,6 +237,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--replay", type=int, metavar="INDEX", help="one problem, in detail")
     arguments = parser.parse_args(argv)
+    for name in ("start", "replay", "seed"):
+        number = getattr(arguments, name)
+        if number is not None and number < 0:
+            parser.error(f"--{name} must be at least 0, got {number}")
     problems = arguments.problems or (200 if arguments.quick else 5000)
     if arguments.replay is not None:
         case, verdict = one(arguments.replay, arguments.seed, Tally(), compare=False)
