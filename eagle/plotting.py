@@ -82,7 +82,8 @@ def convergence(axes: Any, traces: Sequence[Trace], ylabel: str = "relative erro
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    # Below, where it hides no point.
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def save(figure: Any, path: Path) -> None:
