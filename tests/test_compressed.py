@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse.linalg import LinearOperator
 
 import eagle
-from eagle.methods.compressed import FIRST, SPARE
+from eagle.certificate import COUNT
+from eagle.methods.compressed import EXCESS, FIRST, SPARE, _leaks, _thinner
 from eagle.sketch import NONZEROS, Dense, SparseSign, draw
 from tests.systems import KINDS as KINDS_OF_BLOCKS
-from tests.systems import SHAPES, quietly, system
+from tests.systems import SHAPES, orthonormal, quietly, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -66,7 +68,15 @@ def test_a_small_rank_is_seen_through_one_thin_sketch(sketch, nonzeros):
     problem = eagle.problems.low_rank(400, 300, rank=10, rng=0)
     result = solve(problem, eagle.Compressed(sketch=sketch))
     assert result.iterations == 1
+    assert result.history[-1].matmuls == 1
     assert result.flops == 2 * 400 * 300 * nonzeros
+
+
+@pytest.mark.parametrize("columns", [1, 8, 30])
+def test_a_sketch_that_ranks_another_has_more_rows_than_that_has_columns(columns):
+    """Otherwise it could show neither the rank nor a basis."""
+    X = np.zeros((200, columns))
+    assert _thinner(X, np.random.default_rng(0)).size >= EXCESS * columns
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_BLOCKS)
@@ -161,6 +171,17 @@ def test_a_thousand_adversaries_do_not_fool_the_certificate(kind):
         assert error <= 10 * result.error_estimate + tolerance(np.float64) or not result.converged
 
 
+@pytest.mark.parametrize("user", [1, 9])  # fewer and more than there are probes
+def test_a_column_leaks_if_more_of_it_is_outside_than_of_the_probes(user):
+    rng = np.random.default_rng(0)
+    Q = orthonormal(rng, 50, 5, float)
+    noise = 1e-9 * rng.standard_normal((50, user + COUNT))
+    columns = Q @ rng.standard_normal((5, user + COUNT)) + noise
+    assert not _leaks(columns, Q, user, np.finfo(float).eps)
+    columns[:, 0] += 1e-4 * rng.standard_normal(50)
+    assert _leaks(columns, Q, user, np.finfo(float).eps)
+
+
 def test_an_impossible_size_is_refused():
     with pytest.raises(ValueError, match="size must be at least 1"):
         eagle.Compressed(0)
@@ -233,6 +254,28 @@ def test_a_sketch_that_may_not_grow_follows_the_singular_values_beyond_it():
     assert errors[-1] < 1e-2 * errors[0]
 
 
+@pytest.mark.parametrize("side", ["estimate", "lstsq"])
+def test_an_operator_that_fails_late_ends_as_such_on_either_side(side):
+    """The look at the door takes a few products, a sketch takes many."""
+    matrix = eagle.problems.low_rank(200, 180, rank=9, rng=0).A
+
+    def times(M, X):
+        return M @ X if X.shape[1] < 50 else np.full((len(M), X.shape[1]), np.nan)
+
+    A = LinearOperator(
+        matrix.shape,
+        matvec=lambda x: matrix @ x,
+        matmat=lambda X: times(matrix, X),
+        rmatvec=lambda y: matrix.T @ y,
+        rmatmat=lambda Y: times(matrix.T, Y),
+        dtype=float,
+    )
+    known = {"estimate": np.ones((2, 180)), "lstsq": np.ones((200, 2))}[side]
+    result = quietly(getattr(eagle, side), A, known, method=eagle.Compressed(60), rng=0)
+    assert result.status is eagle.Status.NONFINITE
+    assert result.value.shape == {"estimate": (2, 200), "lstsq": (180, 2)}[side]
+
+
 def test_a_sketch_that_may_not_grow_says_so():
     problem = eagle.problems.low_rank(200, 180, rank=60, condition=10, rng=0)
     result = solve(problem, eagle.Compressed(30, grow=False))
@@ -271,6 +314,31 @@ def test_an_impossible_memory_limit_is_refused(limit, kind, message):
     problem = eagle.problems.low_rank(400, 300, rank=20, rng=0)
     with pytest.raises(kind, match=message):
         solve(problem, memory_limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("shape", "width", "numbers"),
+    [
+        # Y, Q and a copy; T and P; the core
+        ((400, 300), 8, 3 * 400 * 8 + 2 * 300 * 8 + 6 * 8**2),
+        # A sketch as wide as A saves nothing: A and two factors of its size
+        ((12, 10), 8, 3 * 12 * 10),
+    ],
+)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_least_memory_is_that_of_the_sketches_and_two_pieces_of_a_file(
+    shape, width, numbers, mapped, tmp_path
+):
+    problem = eagle.problems.low_rank(*shape, rank=4, rng=0)
+    A = problem.A
+    if mapped:
+        np.save(tmp_path / "A.npy", A)
+        A = np.load(tmp_path / "A.npy", mmap_mode="r")
+        numbers += 2 * A.size
+    least = rf"memory_limit must be at least {8 * numbers} bytes for a sketch of {width} columns"
+    with pytest.raises(ValueError, match=least):
+        eagle.solve(A, problem.B, problem.C, method="compressed", memory_limit=100, rng=0)
+    eagle.estimate(A, problem.B, method="compressed", memory_limit=8 * numbers, rng=0)
 
 
 def test_factors_that_do_not_fit_are_refused():

@@ -23,7 +23,7 @@ import numpy as np
 
 from eagle.certificate import COUNT
 from eagle.kernels.blas import gram, norm, product, shifted_cholesky, times_inverse
-from eagle.methods.base import Inverse, Method, State, change_of
+from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.operand import PIECE, Mapped, Matrix, Operand
 from eagle.options import Options, check_count, check_flag
@@ -222,7 +222,7 @@ class Compressed(Method):
     def step(self, state: CompressedState) -> CompressedState:
         """Sketch, solve the core; double the width for the next time."""
         problem = state.problem
-        before = state.value
+        state.change = 0.0  # the first value is the last
         if problem.factors is not None:
             state.rank, state.condition = condition_of(problem)
             state.value = solve_factored(problem)
@@ -233,9 +233,6 @@ class Compressed(Method):
                 state.value = value.conj().T if state.flipped else value
             if not state.settled:
                 self._widen(state)
-        rows, columns = problem.shape
-        moved = state.value - before
-        state.change = change_of(moved[:rows, :columns], state.value[:rows, :columns])
         return state
 
     def output(self, state: CompressedState) -> np.ndarray:
@@ -339,7 +336,7 @@ class Compressed(Method):
             Q = _whole(work.A, state)
             state.core = Core(work.A, lambda: Q)
             return _from_both_sides(state, state.core)
-        if not np.isfinite(seen.R).all():
+        if not np.isfinite(seen.Z).all():
             state.settled = True
             return np.full(state.value.shape[:: -1 if state.flipped else 1], np.nan)
         final = not self.grow or not self._next(work.A, state.width, state.limit)
