@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -72,11 +73,11 @@ def solve(
         Seconds, after which the value so far is returned, on all machines in the same round.
         Methods of one reduction do not look at it.
     rng : int, numpy.random.Generator or None, optional
-        Source of the random probes; that of rank 0 counts. Equal seeds give equal results, and
-        probes do not depend on how the columns are split.
+        Source of the random probes; that of rank 0 counts. Equal seeds give equal results for
+        columns that are split alike.
     checkpoint : path, optional
         Folder that all machines see. What an iteration needs to go on is kept there, and found
-        there at the next call with the same data. For iterative methods.
+        there at the next call with the same data, split, method and seed. For iterative methods.
     every : int, optional
         Iterations between checkpoints.
     raise_on_failure : bool, optional
@@ -109,11 +110,17 @@ def solve(
     """
     started = time.perf_counter()
     comm = world() if comm is None else comm
-    error = None
+    if not isinstance(comm, Comm):
+        raise TypeError(
+            f"comm must be an eagle.distributed.Comm, such as MPIComm(comm), got "
+            f"{type(comm).__name__}"
+        )
     try:
         chosen = as_method(method)
         if checkpoint is not None and chosen is not None and not hasattr(chosen, "step"):
             raise ValueError(f"checkpoint: method {method!r} is one reduction, nothing to keep")
+        if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+            raise TypeError(f"checkpoint must be a path, got {type(checkpoint).__name__}")
         rtol = None if rtol is None else check_number("rtol", rtol)
         maxiter = MAXITER if maxiter is None else check_count("maxiter", maxiter)
         if time_limit is not None:
@@ -122,11 +129,11 @@ def solve(
         check_flag("raise_on_failure", raise_on_failure)
         seed = int(as_generator(rng).integers(2**31))
     except (TypeError, ValueError) as problem:
-        error = (type(problem).__name__, str(problem))
-        agree(comm, Facts(error=error))
+        agree(comm, Facts(error=(type(problem).__name__, str(problem))))
         raise
-    settings = f"{method}, rtol {rtol}, time limit {time_limit}, checkpoint {checkpoint}, {every}"
-    local = LocalProblem.agreed(comm, A_local, B_local, C, seed, settings)
+    settings = f"rtol {rtol}, maxiter {maxiter}, time limit {time_limit}"
+    settings += f", checkpoint {checkpoint}, {every}"
+    local = LocalProblem.agreed(comm, A_local, B_local, C, seed, method, settings)
     session = Session(comm, time_limit)
     rtol = max(RTOL, 100 * local.eps) if rtol is None else rtol
     result = _solve(local, chosen, method, session, rtol, maxiter, checkpoint, every)

@@ -6,13 +6,14 @@ rank 0 names it in the file ``latest``. A job that dies in between leaves the on
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eagle.distributed.agreement import Facts, agree
+from eagle.distributed.agreement import Facts, agree, digest
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.tables import replacing
@@ -35,7 +36,7 @@ class Checkpoint:
     def __init__(self, folder: Path, every: int, problem: LocalProblem):
         self.folder = folder
         self.every = every
-        self.fingerprint = problem.fingerprint
+        self.fingerprint = f"{problem.fingerprint} {digest(problem.A)} {digest(problem.B)}"
 
     def is_due(self, iteration: int) -> bool:
         """Whether to save after this iteration."""
@@ -57,11 +58,7 @@ class Checkpoint:
         if comm.rank == 0:
             with replacing(self.folder / "latest") as file:
                 file.write(name.encode())
-            for other in self.folder.glob("[0-9]*"):
-                if other.name != name:
-                    for each in other.iterdir():
-                        each.unlink()
-                    other.rmdir()
+            self._remove_all_but(name)
 
     def restore(self, state: Any, session: Session) -> None:
         """Go on from the latest checkpoint, if there is one.
@@ -73,15 +70,15 @@ class Checkpoint:
         """
         comm = session.comm
         error, arrays = None, {}
-        latest = self.folder / "latest"
-        if latest.exists():
-            path = self._file(latest.read_text(), comm.rank)
+        path = self.folder / "latest"
+        if path.exists():
             try:
+                path = self._file(path.read_text(), comm.rank)
                 with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                     arrays = dict(file)
-            except (OSError, ValueError, zipfile.BadZipFile) as problem:
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
                 error = ("ValueError", f"checkpoint {path} cannot be read: {problem}")
-            if not error and str(arrays["fingerprint"]) != self.fingerprint:
+            if not error and str(arrays.get("fingerprint")) != self.fingerprint:
                 error = (
                     "ValueError",
                     f"the checkpoint in {self.folder} is of another problem, split, method or seed",
@@ -93,3 +90,13 @@ class Checkpoint:
 
     def _file(self, name: str, rank: int) -> Path:
         return self.folder / name / f"rank-{rank}.npz"
+
+    def _remove_all_but(self, name: str) -> None:
+        """Older checkpoints; whatever else is in the folder is somebody's."""
+        for other in self.folder.iterdir():
+            if other.name != name and re.fullmatch(r"\d{9,}", other.name) and other.is_dir():
+                # A temporary name is what a job leaves that was killed while it wrote.
+                for each in (*other.glob("rank-*.npz"), *other.glob(".rank-*.npz.*")):
+                    each.unlink()
+                if not any(other.iterdir()):
+                    other.rmdir()

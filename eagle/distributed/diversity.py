@@ -64,8 +64,10 @@ def diversity(A_list: Any) -> float:
     if not stacked.size:
         return float("nan")
     values = np.linalg.svd(stacked, compute_uv=False)
-    # Ranges that agree up to the rounding of bases leave values of that size.
-    return float(min(values[values > 10 * max(noise)].min() ** 2, 1.0))
+    # Ranges that agree up to the rounding of bases leave values of that size; an eigenvalue of at
+    # least 1/M is there however inexact the bases are.
+    doubtful = min(10 * max(noise), 0.99 / np.sqrt(len(blocks)))
+    return float(min(values[values > doubtful].min() ** 2, 1.0))
 
 
 def _basis(A: np.ndarray) -> tuple[np.ndarray, float]:

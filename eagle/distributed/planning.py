@@ -149,7 +149,7 @@ def _described(job: Job) -> str:
 
 
 def _rate(dtype: np.dtype) -> float:
-    """Of one product of 128 x 128 matrices, the best of three."""
+    """Of one product of 128 x 128 matrices, the best of four."""
     n = 128
     X = np.ones((n, n), dtype, order="F")
     best = math.inf

@@ -62,7 +62,7 @@ class LocalProblem:
     nothing, something : bool
         Whether A is zero on all machines, and whether B is not.
     fingerprint : str
-        Differs if the problem, its split or the seed does.
+        Differs if C, the sizes of the shards, the seed or the method does.
     """
 
     A: np.ndarray
@@ -78,7 +78,9 @@ class LocalProblem:
     fingerprint: str
 
     @classmethod
-    def agreed(cls, comm: Comm, A: Any, B: Any, C: Any, seed: int, settings: str) -> LocalProblem:
+    def agreed(
+        cls, comm: Comm, A: Any, B: Any, C: Any, seed: int, method: str, settings: str
+    ) -> LocalProblem:
         """Check what is here, compare it with what others have, scale alike."""
         try:
             A, B, C = (_block(name, x) for name, x in (("A_local", A), ("B_local", B), ("C", C)))
@@ -100,7 +102,7 @@ class LocalProblem:
             C=C.shape,
             dtype=str(np.result_type(A, B, C)),
             content=digest(C),
-            settings=settings,
+            settings=f"{method}, {settings}",
             seed=seed,
             rounding=rounding(),
             exponents=tuple(_exponent(block) for block in (A, B, C)),
@@ -125,7 +127,7 @@ class LocalProblem:
             dtype=dtype,
             nothing=tops[0] == -NOTHING,
             something=tops[1] > -NOTHING,
-            fingerprint=digest(np.frombuffer(f"{known} {settings}".encode(), np.uint8)),
+            fingerprint=digest(np.frombuffer(f"{known} {method}".encode(), np.uint8)),
         )
 
     @property

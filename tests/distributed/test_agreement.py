@@ -63,10 +63,12 @@ CASES = {
     "three dimensions": (put(1, np.ones((1, 2, 3))), "rank 2: B_local"),
     "method": (option(method="cg"), "disagree: the method and options"),
     "unknown method": (option(method="krylow"), "rank 2: method 'krylow' is not"),
+    "maxiter": (option(maxiter=3), "disagree: the method and options"),
     "rtol": (option(rtol=-1), "ValueError: rank 2: rtol must be"),
     "rng": (option(rng="x"), "TypeError: rank 2: rng must be an int"),
     "time limit": (option(time_limit=0), "rank 2: time_limit must be"),
     "checkpoint": (option(method="tsqr", checkpoint="x"), "rank 2: checkpoint: method"),
+    "folder": (option(checkpoint=3), "TypeError: rank 2: checkpoint must be a path, got int"),
 }  # fmt: skip
 
 
@@ -96,6 +98,11 @@ def test_unknown_options_are_refused():
         many.solve(*blocks(), comm=many.SerialComm(), ridge=1.0)
     with pytest.raises(TypeError, match="makes its own"):
         many.simulate([blocks()[0]], [blocks()[1]], blocks()[2], comm=many.SerialComm())
+
+
+def test_a_communicator_of_another_library_is_refused():
+    with pytest.raises(TypeError, match=r"comm must be an eagle.distributed.Comm.* got object"):
+        many.solve(*blocks(), comm=object())
 
 
 @pytest.mark.parametrize(

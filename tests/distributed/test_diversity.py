@@ -35,6 +35,12 @@ def test_it_is_the_definition(d, counts, dtype, seed):
         assert np.isnan(many.diversity(A_list))
 
 
+@pytest.mark.parametrize("copies", [1, 2, 5])
+@pytest.mark.parametrize("smallest", [1e-8, 1e-13, 1e-15, 1e-20])
+def test_equal_ranges_have_diversity_one_however_ill_conditioned(copies, smallest):
+    assert many.diversity([np.diag([1, smallest])] * copies) == pytest.approx(1, abs=1e-12)
+
+
 @pytest.mark.parametrize("machines", [2, 3, 5, 8])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("alpha", [0.3, 0.01, 1e-3])

@@ -142,12 +142,15 @@ def test_a_restart_gives_the_same_answer(name, tmp_path):
     assert again.history[0].iteration == 3
 
 
-@pytest.mark.parametrize("change", ["data", "split", "seed", "method"])
+@pytest.mark.parametrize("change", ["A", "B", "C", "split", "seed", "method"])
 def test_a_checkpoint_of_another_problem_is_refused(change, shards, tmp_path):
     options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
     simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
     A, B, C = list(shards.A), list(shards.B), shards.C
-    if change == "data":
+    if change in "AB":  # one entry, and no size
+        block = (A if change == "A" else B)[-1] = (A if change == "A" else B)[-1].copy()
+        block[0, 0] *= 1 - 1e-9
+    elif change == "C":
         C = 2 * C
     elif change == "split":
         A[:2] = np.split(np.hstack(A[:2]), [7], axis=1)
@@ -160,12 +163,45 @@ def test_a_checkpoint_of_another_problem_is_refused(change, shards, tmp_path):
         many.simulate(A, B, C, **options)
 
 
-def test_a_damaged_checkpoint_is_named_by_all(shards, tmp_path):
+def test_a_restart_may_take_longer_and_ask_for_more(shards, tmp_path):
+    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path}
+    simulate(shards.A, shards.B, shards.C, **options, every=1, rtol=1e-4, maxiter=2)
+    result = many.simulate(shards.A, shards.B, shards.C, **options, every=5, time_limit=100)
+    assert result.history[0].iteration == 3
+    assert shards.error(result.value) <= 1e-10
+
+
+@pytest.mark.parametrize("content", [b"PK", b""])
+def test_a_damaged_checkpoint_is_named_by_all(content, shards, tmp_path):
     options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
     simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
-    (tmp_path / "000000002" / "rank-1.npz").write_bytes(b"PK")
+    (tmp_path / "000000002" / "rank-1.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"rank 1: checkpoint .*rank-1.npz cannot be read"):
         many.simulate(shards.A, shards.B, shards.C, **options)
+    (tmp_path / "latest").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"checkpoint .*latest cannot be read"):
+        many.simulate(shards.A, shards.B, shards.C, **options)
+
+
+def test_an_archive_that_is_no_checkpoint_is_refused(shards, tmp_path):
+    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
+    np.savez(tmp_path / "000000002" / "rank-0.npz", A=np.eye(2))
+    with pytest.raises(ValueError, match=r"rank 0: the checkpoint in .* is of another problem"):
+        many.simulate(shards.A, shards.B, shards.C, **options)
+
+
+def test_only_old_checkpoints_are_removed_from_the_folder(shards, tmp_path):
+    mine = [tmp_path / "2024-data" / "table.csv", tmp_path / "1.txt", tmp_path / "000000001" / "x"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    simulate(shards.A, shards.B, shards.C, **options, maxiter=3)
+    assert all(path.read_text() == "mine" for path in mine)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "000000001", "000000003", "1.txt", "2024-data", "latest",
+    }  # fmt: skip
 
 
 def test_a_crash_while_saving_leaves_the_checkpoint_before(shards, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ def machines(case, cuts, work):
 
     def one(comm):
         mine = A[comm.rank], B[comm.rank]
-        return work(LocalProblem.agreed(comm, *mine, case.C, 0, ""), Session(comm))
+        return work(LocalProblem.agreed(comm, *mine, case.C, 0, "", ""), Session(comm))
 
     return run_local(len(A), one)
 

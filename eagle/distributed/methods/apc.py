@@ -72,12 +72,6 @@ class ConsensusState(State):
         names = ("W", "mean", "move", "gamma", "eta", "alpha", "left")
         return {name: getattr(self, name) for name in names}
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Take them back."""
-        for name in self.saved():
-            array = saved[name]
-            setattr(self, name, np.asfortranarray(array) if array.ndim else float(array))
-
 
 @dataclass(frozen=True)
 class APC:

@@ -41,8 +41,10 @@ class State:
         raise NotImplementedError
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take them back."""
-        raise NotImplementedError
+        """Take them back, arrays and floats by their names."""
+        for name in self.saved():
+            array = saved[name]
+            setattr(self, name, np.asfortranarray(array) if array.ndim else float(array))
 
 
 class Iterative(Protocol):
@@ -61,7 +63,7 @@ class Iterative(Protocol):
         """Whether inconsistency makes a bias."""
 
     def init(self, problem: LocalProblem, session: Session) -> Any:
-        """Set up: one sum."""
+        """Set up, with the sums that it takes."""
 
     def step(self, state: Any, session: Session) -> None:
         """One iteration."""
@@ -86,7 +88,6 @@ class Outcome:
     rank: int | None = None
     condition: float | None = None
     diversity: float | None = None
-    note: str = ""
 
 
 class OneShot(Protocol):

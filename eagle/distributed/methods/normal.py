@@ -136,12 +136,6 @@ class LocalState(State):
             if isinstance(value, np.ndarray | float)
         }
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Take them back."""
-        for name in self.saved():
-            array = saved[name]
-            setattr(self, name, np.asfortranarray(array) if array.ndim else float(array))
-
 
 @dataclass(frozen=True)
 class _FirstOrder:
