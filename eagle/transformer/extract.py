@@ -52,6 +52,11 @@ def extract(
     Rule
         With ``learned`` False and ``reasons`` if the model does something else.
 
+    Raises
+    ------
+    ValueError
+        Weights that are not finite.
+
     References
     ----------
     .. [1] arXiv:2509.19702, sections 4 and 5.
@@ -203,6 +208,9 @@ def _with_heads(model: LinearTransformer, kept: list[int]) -> LinearTransformer:
 
 
 def _on_cpu(model: LinearTransformer) -> LinearTransformer:
+    weights = {name: value.float() for name, value in model.state_dict().items()}
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise ValueError("model has weights that are not finite")
     out = LinearTransformer(model.config)
-    out.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
+    out.load_state_dict(weights)
     return out

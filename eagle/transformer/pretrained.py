@@ -6,6 +6,7 @@ shows all of it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from eagle.transformer.config import REGIMES
@@ -15,6 +16,7 @@ from eagle.transformer.train import load_run
 __all__ = ["load_pretrained", "pretrained", "pretrained_path"]
 
 FOLDER = Path(__file__).parent / "checkpoints"
+NAME = re.compile(rf"(?P<regime>{'|'.join(REGIMES)})(?P<noisy>-noisy)?-(?P<seed>\d+)")
 
 
 def pretrained_path(
@@ -52,7 +54,7 @@ def pretrained_path(
 
 
 def pretrained(*, noisy: bool = False, folder: Path = FOLDER) -> tuple[tuple[str, int], ...]:
-    """Regimes and seeds of the checkpoints there are.
+    """Regimes and seeds of the checkpoints there are; files of other names are passed over.
 
     Parameters
     ----------
@@ -66,10 +68,10 @@ def pretrained(*, noisy: bool = False, folder: Path = FOLDER) -> tuple[tuple[str
     tuple of (str, int)
     """
     found = []
-    for path in sorted(folder.glob("*.safetensors")):
-        name, _, seed = path.stem.rpartition("-")
-        if name.endswith("-noisy") == noisy:
-            found.append((name.removesuffix("-noisy"), int(seed)))
+    for path in folder.glob("*.safetensors"):
+        match = NAME.fullmatch(path.stem)
+        if match and bool(match["noisy"]) == noisy:
+            found.append((match["regime"], int(match["seed"])))
     return tuple(sorted(found, key=lambda each: (REGIMES.index(each[0]), each[1])))
 
 

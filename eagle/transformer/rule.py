@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eagle.options import check_count
 from eagle.transformer.config import ModelConfig, TaskConfig
 from eagle.transformer.data import Batch, sample_batch
 from eagle.transformer.model import LinearTransformer
@@ -469,6 +470,7 @@ def largest_norm(A: torch.Tensor) -> float:
 
 def reference(task: TaskConfig, batches: int, seed: int) -> list[Batch]:
     """Prompts on which norms and errors are measured."""
+    check_count("batches", batches)
     generator = torch.Generator().manual_seed(seed)
     return [sample_batch(task, BATCH, generator=generator) for _ in range(batches)]
 

@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from tqdm import tqdm
 
+from eagle.options import check_count
 from eagle.tables import replacing
 from eagle.transformer.config import TaskConfig, TrainConfig
 from eagle.transformer.data import sample_batch
@@ -181,7 +182,8 @@ def train(
     Raises
     ------
     ValueError
-        `directory` holds another run, or `resume` meets another configuration.
+        `directory` holds another run, or `resume` meets another configuration, or more steps than
+        were asked for.
 
     References
     ----------
@@ -247,6 +249,7 @@ def evaluate(
     -------
     float
     """
+    check_count("batches", batches)
     weights = next(model.parameters())
     generator = torch.Generator(weights.device).manual_seed(seed)
     errors = []
@@ -301,7 +304,7 @@ class Trainer:
             self.step += 1
             bar.update()
         loss = statistics.median(losses) if losses else math.inf
-        diverged = self.stalled >= PATIENCE or loss > self.bound
+        diverged = self.stalled >= PATIENCE or (bool(losses) and loss > self.bound)
         test = None
         if self.step % config.test_every == 0 or self.step == config.steps or diverged:
             test = self._test()
@@ -402,8 +405,14 @@ class Trainer:
             self.log = [Record(**record) for record in header["log"]]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{folder / CHECKPOINT}: not a checkpoint to resume from") from error
-        if self.status is RunStatus.DONE and self.step < self.config.steps:
-            self.status = RunStatus.RUNNING
+        if self.step > self.config.steps:
+            raise ValueError(
+                f"steps must be at least {self.step}, which the run in directory {str(folder)!r} "
+                f"has taken, got {self.config.steps}"
+            )
+        if self.status is not RunStatus.DIVERGED:
+            done = self.step == self.config.steps
+            self.status = RunStatus.DONE if done else RunStatus.RUNNING
         self.good = self._weights()
 
 

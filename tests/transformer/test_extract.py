@@ -305,6 +305,22 @@ def test_pretrained_models_are_named_by_regime_and_seed():
             assert sum(name == regime for name, _ in pretrained(noisy=noisy)) >= wanted
 
 
+def test_files_that_are_no_checkpoints_are_passed_over(tmp_path):
+    for name in ("checkpoint", "central-0", "distributed-x", "distributed-7", "estimation-noisy-3"):
+        (tmp_path / f"{name}.safetensors").touch()
+    assert pretrained(folder=tmp_path) == (("distributed", 7),)
+    assert pretrained(noisy=True, folder=tmp_path) == (("estimation", 3),)
+
+
+def test_weights_that_are_not_finite_and_no_batches_are_refused():
+    model = LinearTransformer(ModelConfig(), torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="batches must be at least 1, got 0"):
+        extract(model, batches=0)
+    model.key.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="model has weights that are not finite"):
+        extract(model)
+
+
 def test_a_rule_without_a_model_prints():
     text = str(Rule(ModelConfig("distributed"), (LayerRule(0.1, 0.2, 2.0),)))
     assert "on each of 3 machines" in text

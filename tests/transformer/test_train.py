@@ -24,6 +24,7 @@ from eagle.transformer import (
     train,
 )
 from eagle.transformer.config import REGIMES
+from eagle.transformer.train import Trainer
 
 SHORT = {"batch": 64, "log_every": 10, "test_every": 30, "test_batches": 4}
 
@@ -39,6 +40,23 @@ def weights(run) -> dict:
 def equal(first, second) -> bool:
     one, other = weights(first), weights(second)
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def interrupted_after(steps: int, config: TrainConfig, folder, monkeypatch) -> None:
+    """Train until somebody stops it."""
+    left, advance = steps, torch.optim.Adam.step
+
+    def step(*arguments, **options):
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        return advance(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -62,20 +80,7 @@ def test_what_is_reported_is_what_the_model_does():
 @pytest.mark.parametrize("regime", ["unconstrained", "estimation"])
 def test_an_interrupted_run_resumes_to_the_same_result(regime, tmp_path, monkeypatch):
     whole = train(short(regime), tmp_path / "whole")
-    calls = 0
-    advance = torch.optim.Adam.step
-
-    def interrupted(*arguments, **options):
-        nonlocal calls
-        calls += 1
-        if calls == 47:
-            raise KeyboardInterrupt
-        return advance(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.Adam, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(short(regime), tmp_path / "parts")
+    interrupted_after(46, short(regime), tmp_path / "parts", monkeypatch)
     assert load_run(tmp_path / "parts").steps == 30
     parts = train(short(regime), tmp_path / "parts", resume=True)
     assert equal(whole, parts)
@@ -93,6 +98,19 @@ def test_a_finished_run_can_be_continued(tmp_path):
     longer = train(short(steps=90), tmp_path, resume=True)
     assert longer.steps == 90
     assert equal(longer, train(short(steps=90)))
+
+
+def test_a_run_is_not_resumed_to_fewer_steps_than_it_has_taken(tmp_path):
+    train(short(steps=60), tmp_path / "finished")
+    with pytest.raises(ValueError, match=r"steps must be at least 60, which .* got 30"):
+        train(short(steps=30), tmp_path / "finished", resume=True)
+
+
+def test_a_run_that_was_interrupted_at_the_last_step_is_done(tmp_path, monkeypatch):
+    interrupted_after(30, short(), tmp_path, monkeypatch)
+    run = train(short(steps=30), tmp_path, resume=True)
+    assert (run.status, run.steps) == (RunStatus.DONE, 30)
+    assert equal(run, train(short(steps=30)))
 
 
 def test_the_log_is_a_table(tmp_path):
@@ -122,6 +140,18 @@ def test_steps_without_a_finite_gradient_are_counted_and_change_nothing():
     assert math.isinf(run.log[-1].loss)
     start = LinearTransformer(model, torch.Generator().manual_seed(0))
     assert all(torch.equal(start.get_parameter(key), value) for key, value in weights(run).items())
+
+
+def test_one_step_without_a_finite_gradient_is_no_divergence(monkeypatch):
+    update = Trainer.update
+
+    def spiked(trainer):
+        loss, gradient = update(trainer)
+        return (loss, math.inf) if trainer.step == 4 else (loss, gradient)
+
+    monkeypatch.setattr(Trainer, "update", spiked)
+    run = train(short(steps=10, log_every=1))
+    assert (run.status, run.skipped, run.steps) == (RunStatus.DONE, 1, 10)
 
 
 def test_a_diverged_run_says_so_and_keeps_the_last_good_weights(tmp_path):
