@@ -398,7 +398,7 @@ def _in_order(tools: Tools, pieces: list[tuple[np.ndarray, Any]]) -> Any:
 
 def _better(tools: Tools, first: Outcome, second: Outcome, places: np.ndarray) -> Outcome:
     """The more trustworthy result of each matrix; the second has some of them."""
-    then, now = (outcome.status == Status.CONVERGED for outcome in (replace(first), second))
+    then, now = (outcome.status == Status.CONVERGED for outcome in (first, second))
     then = then[places]
     takes = (now & ~then) | (
         (now == then) & ~(first.error_estimate[places] <= second.error_estimate)

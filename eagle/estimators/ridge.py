@@ -53,14 +53,18 @@ def default_ridges(s: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out(
-    U: np.ndarray, s: np.ndarray, b: np.ndarray, ridges: np.ndarray, mean: np.ndarray | None = None
+    U: np.ndarray,
+    s: np.ndarray,
+    b: np.ndarray,
+    ridges: np.ndarray,
+    intercept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean squared error of each row's prediction from all others, for each ridge.
 
     With ``H = U diag(s^2 / (s^2 + ridge)) U^T + q q^T`` the error of row i is
-    ``(b - H b)_i / (1 - H_ii)`` [1]_, where q, `mean`, is the direction of the intercept that was
-    taken out of b and of U. Both are summed from ``ridge / (s^2 + ridge)``, so that neither
-    cancels. Infinite where nothing but a row itself tells of it.
+    ``(b - H b)_i / (1 - H_ii)`` [1]_, where q is the direction of the `intercept` that was taken
+    out of b and of U, a unit vector (n,). Both are summed from ``ridge / (s^2 + ridge)``, so that
+    neither cancels. Infinite where nothing but a row itself tells of it.
 
     References
     ----------
@@ -69,8 +73,8 @@ def leave_one_out(
     """
     n = len(U)
     outside = b - U @ (U.T @ b)
-    free = 1 - (U**2).sum(axis=1) - (0 if mean is None else mean**2)
-    if len(s) + (mean is not None) >= n:  # nothing is outside but rounding
+    free = 1 - (U**2).sum(axis=1) - (0 if intercept is None else intercept**2)
+    if len(s) + (intercept is not None) >= n:  # nothing is outside but rounding
         outside, free = np.zeros_like(b), np.zeros(n)
     inside, squares = U.T @ b, U**2
     errors = np.empty(len(ridges))
