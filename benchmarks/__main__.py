@@ -6,7 +6,6 @@ one file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -14,13 +13,13 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import compare
-from benchmarks.common import machine_facts
+from benchmarks.common import Parser, existing_folder, machine_facts, new_file, whole, write_json
 from benchmarks.registry import BENCHMARKS, NEEDS_DATA, load
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one benchmark or all; the rest of the command line is the benchmark's own."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks",
         usage="%(prog)s NAME [options of the benchmark]",
         description=__doc__,
@@ -37,19 +36,21 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.name == "all":
         return run_all(rest)
     try:
-        benchmark = load(arguments.name)
+        return int(load(arguments.name).main(rest))
     except ModuleNotFoundError as error:
         parser.error(f"{arguments.name} needs {error.name}, which is not installed")
-    return int(benchmark.main(rest))
 
 
 def run_all(argv: list[str]) -> int:
     """Every benchmark in turn; 1 if one of them failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks all", description=run_all.__doc__)
+    parser = Parser(prog="python -m benchmarks all", description=run_all.__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes in all")
-    parser.add_argument("--data", help="folder of matrices for: " + ", ".join(NEEDS_DATA))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", help="write every row to this file")
+    needing = ", ".join(NEEDS_DATA)
+    parser.add_argument(
+        "--data", type=existing_folder, metavar="DIR", help=f"folder of matrices for: {needing}"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write every row to FILE")
     options = parser.parse_args(argv)
     rows: list[dict] = []
     failed: list[str] = []
@@ -63,14 +64,13 @@ def run_all(argv: list[str]) -> int:
             command = [sys.executable, "-m", "benchmarks", name, "--json", str(path)]
             command += ["--seed", str(options.seed)]
             command += ["--quick"] if options.quick else []
-            command += ["--data", options.data] if name in NEEDS_DATA else []
+            command += ["--data", str(options.data)] if name in NEEDS_DATA else []
             if subprocess.run(command).returncode:
                 failed.append(name)
             if path.exists():
                 rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
     if options.json:
-        whole = {"facts": {"benchmark": "all", **machine_facts()}, "rows": rows}
-        Path(options.json).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, {"facts": {"benchmark": "all", **machine_facts()}, "rows": rows})
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,8 +1,10 @@
-"""What every benchmark needs: machine facts, timing with its spread, tables, JSON rows."""
+"""What every benchmark needs: a command line, machine facts, timing with its spread, tables."""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import math
 import os
@@ -12,45 +14,103 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 import eagle
 from eagle.machine import memory
+from eagle.tables import replacing
 
 __all__ = [
+    "Parser",
     "Report",
     "Spread",
     "best_run",
     "best_time",
     "command_line",
+    "existing_folder",
     "gemm",
     "gemm_seconds",
     "machine_facts",
+    "make_folder",
     "measure",
+    "new_file",
+    "positive",
+    "whole",
+    "write_csv",
+    "write_json",
 ]
 
 PACKAGES = ("numpy", "scipy", "numba", "torch", "scikit-learn", "mpi4py")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def command_line(
-    name: str, description: str | None, sections: Sequence[str] = ()
-) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Bad input is one line and exit status 2."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """For a command line: an integer of at least `least`."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
+
+    return number
+
+
+def positive(text: str) -> float:
+    """For a command line: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be finite and positive, got {text}")
+    return value
+
+
+def new_file(text: str) -> Path:
+    """For a command line: a file that will be written, in a folder that is there."""
+    path = Path(text)
+    if path.exists() and not path.is_file():
+        raise argparse.ArgumentTypeError(f"{path} is not a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
+
+
+def existing_folder(text: str) -> Path:
+    """For a command line: a folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return Path(text)
+
+
+def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
+    """The folder of ``--output``, once the rest of the command line has been found good."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {path}: {error.strerror}")
+
+
+def command_line(name: str, description: str | None, sections: Sequence[str] = ()) -> Parser:
     """What every benchmark takes."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks {name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=f"python -m benchmarks {name}", description=description)
     if sections:
         parser.add_argument(
             "--sections", nargs="+", choices=sections, default=list(sections), metavar="NAME"
         )
     parser.add_argument("--quick", action="store_true", help="small sizes, for a first look")
-    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write every row to FILE")
+    parser.add_argument("--seed", type=whole(0), default=0)
     return parser
 
 
@@ -226,7 +286,27 @@ class Report:
     def save(self, path: str | Path | None) -> None:
         """Write facts and rows, if a path was given."""
         if path:
-            Path(path).write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
+            write_json(Path(path), self.as_json())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    with replacing(path) as file:
+        file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Whole or not at all; of a `Spread` the median."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: cell.median if isinstance(cell, Spread) else cell for key, cell in row.items()}
+        )
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,6 @@ Exit status 2: a file that is not readable, no output of a benchmark, or nothing
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -16,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import Parser
+
 __all__ = ["Change", "changes", "main"]
 
-PARTS = ("median", "min", "max", "better")
+NUMBERS = ("median", "min", "max")
+PARTS = (*NUMBERS, "better")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,7 @@ class Change:
 
 def main(argv: list[str] | None = None) -> int:
     """Print all cells that both files have, the ones that moved marked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m benchmarks compare", description=__doc__)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--fail-above", type=float, metavar="F", help="such as 1.2")
@@ -67,11 +65,10 @@ def main(argv: list[str] | None = None) -> int:
                 f"{mark:6} {change.worse:7.3f}  {change.before:.4g} -> {change.after:.4g}  "
                 f"{change.where}"
             )
-    for title, left, right in (("only in", old, new), ("only in", new, old)):
-        alone = cells(left).keys() - cells(right).keys()
+    for path, own, other in ((options.old, old, new), (options.new, new, old)):
+        alone = cells(own).keys() - cells(other).keys()
         if alone:
-            path = options.old if left is old else options.new
-            print(f"{len(alone)} cells {title} {path}")
+            print(f"{len(alone)} cells only in {path}")
     limit = options.fail_above or float("inf")
     failed = [change for change in found if change.moved and change.worse > limit]
     moved = sum(change.moved for change in found)
@@ -115,7 +112,9 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     found = []
     for where in before.keys() & after.keys():
         a, b = before[where], after[where]
-        if not all(isinstance(x["median"], int | float) and x["median"] > 0 for x in (a, b)):
+        if not all(isinstance(x[part], int | float) for x in (a, b) for part in NUMBERS):
+            continue  # infinity is a word
+        if min(a["median"], b["median"]) <= 0:
             continue
         worse = b["median"] / a["median"] if a["better"] == "less" else a["median"] / b["median"]
         moved = b["min"] > a["max"] or b["max"] < a["min"]

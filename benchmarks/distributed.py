@@ -193,6 +193,10 @@ def _mpi(report: Report, options: argparse.Namespace) -> None:
         "mpi: 4 ranks, alpha = 0.03, n' = 2; seconds of a round against raw Allreduce",
         ("d", "method"),
     )
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    if not mpiexec.exists():
+        report.say(f"not run, as there is no {mpiexec}: pip install 'eagle-solver[mpi]'")
+        return
     clean = {key: value for key, value in os.environ.items() if key not in (*SIZES, *RANKS)}
     clean |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     for d in (200,) if options.quick else (200, 1000):
@@ -202,8 +206,8 @@ def _mpi(report: Report, options: argparse.Namespace) -> None:
             script.write_text(WORKER)
             run = subprocess.run(
                 [
-                    Path(sys.executable).parent / "mpiexec", "-n", "4", sys.executable,
-                    "-m", "mpi4py", script, str(d), str(options.seed), folder,
+                    mpiexec, "-n", "4", sys.executable, "-m", "mpi4py", script, str(d),
+                    str(options.seed), folder,
                 ],
                 capture_output=True, text=True, env=clean, timeout=300,
             )  # fmt: skip
@@ -240,8 +244,9 @@ def _links(report: Report, options: argparse.Namespace) -> None:
                 solved(shards, name, options.seed, latency=latency, bandwidth=1e8, **limit)
                 for latency in (0.005, 0.05)
             ]
+            chosen = ", ".join(dict.fromkeys(result.method for result in results))
             report.row(
-                alpha=alpha, method=name if name != "auto" else f"auto: {results[0].method}",
+                alpha=alpha, method=name if name != "auto" else f"auto: {chosen}",
                 rounds=results[0].rounds, bytes=results[0].bytes_sent,
                 at_5ms=results[0].simulated, at_50ms=results[1].simulated,
                 error=shards.error(results[0].value), status=results[0].status.name,

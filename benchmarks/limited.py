@@ -24,7 +24,13 @@ import scipy.linalg
 import scipy.sparse
 
 import eagle
-from benchmarks.common import Report, best_run, command_line, measure
+from benchmarks.common import (
+    Report,
+    command_line,
+    existing_folder,
+    measure,
+    positive,
+)
 from eagle.kernels.blas import energy
 from eagle.sketch import draw
 
@@ -41,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for, print tables, and save rows."""
     parser = command_line("limited", __doc__, SECTIONS)
     parser.add_argument(
-        "--gigabytes", type=float, help="size of the file of the section 'memory'; default: 8"
+        "--gigabytes", type=positive, help="size of the file of the section 'memory'; default: 8"
     )
     parser.add_argument(
-        "--folder", type=Path, help="where that file is written; default: temporary"
+        "--folder", type=existing_folder, help="where that file is written; default: temporary"
     )
     options = parser.parse_args(argv)
     options.gigabytes = options.gigabytes or (1.5 if options.quick else 8.0)
@@ -85,7 +91,7 @@ def _epochs(report: Report, options: argparse.Namespace) -> None:
 def _first_below(
     problem: Any, method: Any, marks: list[float], maxiter: int, seed: int
 ) -> list[int | None]:
-    """The first iteration after which the true error stays below each mark."""
+    """The first iteration whose true error is below each mark."""
     errors: list[float] = []
 
     def watch(state: Any) -> bool:
@@ -180,17 +186,16 @@ def _sketch(report: Report, options: argparse.Namespace) -> None:
     T = draw("sparse-sign", *S.shape, 512, S.dtype, rng)
     dense = T.dense()
     operand = eagle.problem.as_matrix("A", S)
-    ours, _ = best_run(lambda: T.apply(operand), repeats=9)
-    theirs, _ = best_run(lambda: S @ dense, repeats=3)
+    took = measure({"ours": lambda: T.apply(operand), "scipy": lambda: S @ dense}, repeats=5)
     report.row(
         n=20_000,
         order="CSR",
         sketch="sparse-sign",
         columns=512,
-        ms=f"{1e3 * ours:.1f}",
-        reading_ms=f"{1e3 * theirs:.1f} (scipy, dense T)",
-        GB_per_s=f"{12 * S.nnz / ours / 1e9:.1f}",
-        ratio=f"{ours / theirs:.2f}",
+        ms=f"{1e3 * took['ours'].median:.1f}",
+        reading_ms=f"{1e3 * took['scipy'].median:.1f} (scipy, dense T)",
+        GB_per_s=f"{12 * S.nnz / took['ours'].median / 1e9:.1f}",
+        ratio=took["ours"].over(took["scipy"]),
     )
 
 
@@ -216,27 +221,23 @@ def _decay(report: Report, options: argparse.Namespace) -> None:
             status=result.status.name,
         )
     for cutoff in (1e-6, 1e-10):
-        seconds, result = best_run(
-            lambda cutoff=cutoff: eagle.solve(
-                A, B, C, method="compressed", cutoff=cutoff, rng=options.seed
-            ),
-            repeats=3,
-        )
+        runs = {
+            method: functools.partial(
+                eagle.solve, A, B, C, method=method, cutoff=cutoff, rng=options.seed
+            )
+            for method in ("compressed", "direct")
+        }
+        took, result = measure(runs, repeats=3), runs["compressed"]()
         kept = int(np.count_nonzero(s > cutoff * s[0]))
         best = (B @ Vh[:kept].T / s[:kept]) @ (U[:, :kept].T @ C)
-        exact, _ = best_run(
-            lambda cutoff=cutoff: eagle.solve(
-                A, B, C, method="direct", cutoff=cutoff, rng=options.seed
-            ),
-            repeats=1,
-        )
+        times = took["direct"].over(took["compressed"]).median
         report.row(
             columns=f"cutoff {cutoff:g}: {result.rank} of {kept}",
             next_singular_value=f"{s[kept] / s[0]:.1e}",
             best_of_rank=f"{np.linalg.norm(best - D) / np.linalg.norm(D):.1e}",
             compressed=f"{np.linalg.norm(result.value - D) / np.linalg.norm(D):.1e}",
             estimate=f"{result.error_estimate:.1e}",
-            status=f"{result.status.name} in 1/{exact / seconds:.0f} of an SVD",
+            status=f"{result.status.name} in 1/{times:.0f} of an SVD",
         )
 
 

@@ -7,14 +7,15 @@ optimizer state. Two of these processes may share RUNS: each takes what the othe
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import torch
 
-from eagle.transformer import RunStatus, TrainConfig, load_run, train
+from benchmarks.common import Parser
+from eagle.transformer import Run, RunStatus, TrainConfig, load_run, train
 from eagle.transformer.config import REGIMES
+from eagle.transformer.train import CHECKPOINT
 
 OUTPUT = Path(__file__).parents[1] / "eagle" / "transformer" / "checkpoints"
 SEEDS = {"unconstrained": (0, 1, 2), "distributed": (0, 1, 2)}
@@ -37,13 +38,18 @@ def pretrain(name: str, config: TrainConfig, runs: Path, output: Path, *, progre
     """Train one and copy it."""
     run = train(config, runs / name, resume=True, progress=progress)
     print(name, run, flush=True)
+    copy(name, run, output)
+
+
+def copy(name: str, run: Run, output: Path) -> None:
+    """A finished run, without its optimizer state."""
     if run.status is RunStatus.DONE:
         output.mkdir(parents=True, exist_ok=True)
         run.save(output / f"{name}.safetensors")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pretrain", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.pretrain", description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder of the runs")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(configurations()))
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -58,9 +64,8 @@ def main() -> None:
             folder.mkdir(parents=True)
         except FileExistsError:
             if not arguments.only:
-                checkpoint = folder / "checkpoint.safetensors"
-                if checkpoint.exists() and load_run(folder).status is RunStatus.DONE:
-                    load_run(folder).save(arguments.output / f"{name}.safetensors")
+                if (folder / CHECKPOINT).exists():
+                    copy(name, load_run(folder), arguments.output)
                 continue
         started = time.perf_counter()
         pretrain(name, config, arguments.runs, arguments.output, progress=arguments.progress)

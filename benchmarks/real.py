@@ -28,11 +28,28 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from benchmarks import cells, suitesparse
-from benchmarks.common import Report, Spread, command_line
+from benchmarks.common import (
+    Report,
+    Spread,
+    command_line,
+    existing_folder,
+    make_folder,
+    positive,
+)
 from benchmarks.looks import look
 from eagle.plotting import save
 
-__all__ = ["FULL", "GOALS", "QUICK", "System", "full_rank_block", "measure", "systems", "winners"]
+__all__ = [
+    "FULL",
+    "GOALS",
+    "QUICK",
+    "System",
+    "find",
+    "full_rank_block",
+    "measure",
+    "systems",
+    "winners",
+]
 
 DENSE = 50  # order up to which a condition number is that of a dense matrix
 GOAL = 1e-3  # the paper's
@@ -47,10 +64,12 @@ QUICK = ("can_187", "dwt_193", "well1033")
 def main(argv: list[str] | None = None) -> int:
     """Measure, print tables and winners, draw."""
     parser = command_line("real", __doc__)
-    parser.add_argument("--data", required=True, help="folder of .mtx, .mtx.gz or .rb files")
+    parser.add_argument(
+        "--data", type=existing_folder, required=True, help="folder of .mtx, .mtx.gz or .rb files"
+    )
     parser.add_argument("--matrices", nargs="+", metavar="NAME", help="default: " + " ".join(FULL))
     parser.add_argument("--methods", nargs="+", choices=cells.METHODS, metavar="NAME")
-    parser.add_argument("--limit", type=float, help="seconds for a cell; default: 60, quick: 10")
+    parser.add_argument("--limit", type=positive, help="seconds for a cell; default: 60, quick: 10")
     parser.add_argument(
         "--processor-time", action="store_true",
         help="seconds of the processor and one thread, for a machine that is shared",
@@ -63,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
         chosen = list(systems(options.data, names, options.seed))
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    if options.output:
+        make_folder(parser, options.output)
     report = Report("real")
     report.section("seconds to squared relative residuals", ("matrix", "A", "method"))
     rows = []
@@ -76,7 +97,6 @@ def main(argv: list[str] | None = None) -> int:
         report.row(**row)
     report.save(options.json)
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
         save(draw_seconds(rows), options.output / "real-seconds.png")
         save(draw_goals(rows), options.output / "real-goals.png")
     return 0
@@ -108,16 +128,21 @@ class System:
         return f"{self.form} {self.A.shape[0]} x {self.A.shape[1]}"
 
 
-def systems(folder: str | Path, names: Sequence[str], seed: int = 0) -> Iterator[System]:
-    """The problems made of these matrices; FileNotFoundError names one that is not there."""
+def find(folder: str | Path, names: Sequence[str]) -> dict[str, Path]:
+    """Paths of these matrices; FileNotFoundError names those that are not there."""
     paths = suitesparse.matrices(folder)
     missing = [name for name in names if name not in paths]
     if missing:
         raise FileNotFoundError(f"not in {folder}: {', '.join(missing)}")
-    for name in names:
-        A = suitesparse.load(paths[name])
+    return {name: paths[name] for name in names}
+
+
+def systems(folder: str | Path, names: Sequence[str], seed: int = 0) -> Iterator[System]:
+    """The problems made of these matrices."""
+    for name, path in find(folder, names).items():
+        A = suitesparse.load(path)
         if np.iscomplexobj(A) or not A.nnz:
-            raise ValueError(f"{paths[name]} is {'complex' if A.nnz else 'zero'}")
+            raise ValueError(f"{path} is {'complex' if A.nnz else 'zero'}")
         yield from systems_of(name, A, seed)
 
 
@@ -249,7 +274,7 @@ def draw_seconds(rows: Sequence[dict[str, Any]]) -> Any:
     axes.set_yticks(range(len(problems)), [f"{matrix}, {label}" for matrix, label in problems])
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel=f"seconds to a squared relative residual of {GOAL:g}")
-    axes.set_title("filled: ours; hollow: rivals; no mark: not reached")
+    axes.set_title("filled: ours; hollow: rivals; no mark: not reached or not run")
     return finish(figure, [axes], columns=5)
 
 

@@ -8,7 +8,6 @@ each; pictures go to ``--output``.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Report
+from benchmarks.common import Parser, Report, make_folder, new_file
 from benchmarks.transformer import Models
 from eagle.plotting import COLOURS, save
 from eagle.schedule import Minimax, largest
@@ -58,7 +57,6 @@ class Setting:
 
     def save(self, figure: Any, name: str) -> None:
         path = self.output / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         save(figure, path)
         self.report.say(f"picture: {path}")
 
@@ -302,15 +300,16 @@ STUDIES: dict[str, Callable[[Setting], None]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the studies asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.studies", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(STUDIES))
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of trained models")
     parser.add_argument("--output", type=Path, default=Path("studies"), help="folder of pictures")
-    parser.add_argument("--json", metavar="FILE", help="write every row to FILE")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write every row to FILE")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.names) - set(STUDIES)
     if unknown:
         parser.error(f"no study {', '.join(sorted(unknown))}: choose from {', '.join(STUDIES)}")
+    make_folder(parser, arguments.output)
     setting = Setting(Report("studies"), arguments.runs, arguments.output)
     for name in arguments.names or STUDIES:
         STUDIES[name](setting)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.common import Report, command_line, measure
+from benchmarks.common import Report, command_line, existing_folder, measure
 from eagle.transformer import (
     Fidelity,
     Rule,
@@ -246,8 +247,16 @@ SECTIONS: dict[str, Callable[[Report, Models], None]] = {
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for."""
     parser = command_line("transformer", __doc__, list(SECTIONS))
-    parser.add_argument("--checkpoints", type=Path, default=FOLDER, help="default: the package's")
+    parser.add_argument(
+        "--checkpoints", type=existing_folder, default=FOLDER, help="default: the package's"
+    )
     arguments = parser.parse_args(argv)
+    there = {(noisy, name) for noisy in (False, True)
+             for name, _ in pretrained(noisy=noisy, folder=arguments.checkpoints)}  # fmt: skip
+    for noisy, regime in product((False, True), REGIMES):
+        if (noisy, regime) not in there:
+            name = f"{regime}{'-noisy' * noisy}-SEED.safetensors"
+            parser.error(f"--checkpoints: no {name} in {arguments.checkpoints}")
     if arguments.quick:
         arguments.sections = [name for name in arguments.sections if name in QUICK]
     report, models = Report("transformer"), Models(arguments.checkpoints)

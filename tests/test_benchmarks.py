@@ -20,7 +20,7 @@ import benchmarks.__main__
 import eagle
 from benchmarks import cells, compare, looks, real, suitesparse
 from benchmarks.__main__ import main
-from benchmarks.common import Report, Spread, measure
+from benchmarks.common import Report, Spread, measure, write_csv
 from benchmarks.crossovers import crossover
 from benchmarks.limits import asymmetric, communication, condition
 from benchmarks.limits.exact import exact, relative_error
@@ -107,6 +107,12 @@ def test_a_report_has_facts_of_the_machine_and_plain_json(tmp_path: Path) -> Non
     assert (second["key"], second["gone"]) == ("method=eagle", "nan")
 
 
+def test_a_table_for_a_file_has_medians_and_every_column(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [{"a": Spread((1.0, 3.0, 2.0))}, {"b": "x", "a": None}])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "a,b\n2.0,\n,x\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
 # -- compare ---------------------------------------------------------------------------------
 
 BEFORE = Spread((1.0, 1.1, 1.2))
@@ -164,6 +170,14 @@ def test_compare_tells_what_is_on_one_side_only_and_where_machines_differ(
     assert f"1 cells only in {old}" in printed
     assert "worse    1.455  1.1 -> 1.6" in printed
     assert "1 cells, 1 moved beyond their spread, 0 regressions" in printed
+
+
+def test_a_cell_that_was_infinite_once_is_not_compared(tmp_path: Path) -> None:
+    old = compare.read(report_of(tmp_path / "old", ("eagle", BEFORE), ("lost", BEFORE)))
+    new = compare.read(report_of(tmp_path / "new", ("eagle", APART), ("lost", APART)))
+    new["rows"][1]["ratio"]["max"] = "inf"  # which is how a report writes it
+    (change,) = compare.changes(old, new)
+    assert change.where.endswith("method=eagle: ratio")
 
 
 def test_rows_with_equal_keys_are_compared_in_their_order(tmp_path: Path) -> None:
@@ -248,9 +262,9 @@ def test_all_runs_every_benchmark_and_joins_their_rows(
     rows = compare.read(path)["rows"]
     assert [row["method"] for row in rows] == names
     commands.clear()
-    main(["all", "--data", "folder"])
+    main(["all", "--data", str(tmp_path)])
     (real_command,) = (command for command in commands if command[3] == "real")
-    assert real_command[-2:] == ["--data", "folder"]
+    assert real_command[-2:] == ["--data", str(tmp_path)]
     assert len(commands) == len(BENCHMARKS)
 
 
@@ -259,6 +273,57 @@ def test_an_unknown_benchmark_ends_with_status_2(capsys: pytest.CaptureFixture[s
         main(["nothing"])
     assert end.value.code == 2
     assert "central" in capsys.readouterr().err
+
+
+BAD = {
+    "a seed below zero": (["crossovers", "--seed", "-1"], "--seed: must be at least 0, got -1"),
+    "a seed that is none": (["central", "--seed", "x"], "--seed: invalid"),
+    "rows into no folder": (
+        ["central", "--json", "gone/a.json"],
+        "--json: there is no folder gone",
+    ),
+    "rows into a folder": (["dropin", "--json", "."], "--json: . is not a file"),
+    "no size": (["central", "--sizes", "0"], "--sizes: must be at least 1, got 0"),
+    "a folder without matrices": (["central", "--data", "."], "--data: no .mtx"),
+    "no folder of matrices": (["real", "--data", "gone"], "--data: gone is not a folder"),
+    "no seconds": (["real", "--data", ".", "--limit", "0"], "--limit: must be finite and positive"),
+    "a file less than empty": (["limited", "--gigabytes", "-1"], "--gigabytes: must be finite"),
+    "no place for it": (["limited", "--folder", "gone"], "--folder: gone is not a folder"),
+    "a file for a folder": (["limits", "--output", "here"], "--output here: File exists"),
+    "no time": (["fuzz", "--seconds", "nan"], "--seconds: must be finite and positive, got nan"),
+    "a foreign checkpoint": (["fuzz", "--checkpoint", "here"], "here is no checkpoint of a"),
+    "all, no data": (["all", "--data", "gone"], "--data: gone is not a folder"),
+    "all, rows into no folder": (["all", "--json", "gone/a"], "--json: there is no folder gone"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_status_2_before_any_work(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, sentence = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"python -m benchmarks {arguments[0]}: error: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_what_is_not_installed_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(argv: list[str]) -> int:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+
+    monkeypatch.setattr(benchmarks.__main__, "load", lambda name: SimpleNamespace(main=missing))
+    with pytest.raises(SystemExit, match="2"):
+        main(["dropin"])
+    assert "dropin needs sklearn, which is not installed\n" in capsys.readouterr().err
 
 
 # -- crossovers ------------------------------------------------------------------------------
@@ -709,6 +774,20 @@ def test_the_paper_s_rule_is_right_without_noise_and_biased_with_it() -> None:
     shards = [np.array_split(block, asymmetric.MACHINES, axis=1) for block in (A, B)]
     pooled = B @ np.linalg.lstsq(A, C)[0]
     assert relative_error(asymmetric.paper_rule(*shards, C), pooled) > 1e-4
+
+
+def test_the_fastest_on_a_link_is_the_fastest_that_is_right() -> None:
+    def row(method: str, seconds: float, error: float) -> dict[str, Any]:
+        place = {"data": "rank 3", "link": "slow", "method": method}
+        return place | {"seconds": Spread((seconds,)), "error": error}
+
+    wrong, right, paper = row("gram", 1.0, 1e-3), row("TSQR", 2.0, 1e-12), "EAGLE (paper)"
+    (found,) = communication.conclude([wrong, right, row(paper, 8.0, 1e-9)])
+    assert found == "rank 3, slow: TSQR in 2 s; the paper's rule takes 4 times as long"
+    (found,) = communication.conclude([wrong, right, row(paper, 8.0, 1e-2)])
+    assert found == "rank 3, slow: TSQR in 2 s; the paper's rule does not get there"
+    (found,) = communication.conclude([wrong, row(paper, 8.0, 1e-2)])
+    assert found == "rank 3, slow: nobody gets there"
 
 
 # -- asv -------------------------------------------------------------------------------------

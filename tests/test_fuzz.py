@@ -139,8 +139,30 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path, capsys):
     assert once == fuzz.Tally.load(all_at_once, 0)
     assert sum(once.ours.values()) == once.done == 12
     assert "12 problems: 0 silent wrong answers" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="belongs to seed 0"):
+    with pytest.raises(ValueError, match="belongs to seed 0"):
         fuzz.Tally.load(path, 1)
+
+
+def test_a_campaign_that_starts_later_counts_its_own_problems(tmp_path, capsys):
+    path = tmp_path / "state.json"
+    options = ["--no-rivals", "--checkpoint", str(path)]
+    assert fuzz.main([*options, "--start", "5", "--problems", "2"]) == 0
+    assert "\n2 problems: 0 silent wrong answers" in capsys.readouterr().out
+    assert fuzz.main([*options, "--problems", "3"]) == 0
+    tally = fuzz.Tally.load(path, 0)
+    assert (tally.start, tally.done, sum(tally.ours.values())) == (5, 8, 3)
+    with pytest.raises(SystemExit, match="2"):
+        fuzz.main([*options, "--start", "4"])
+    assert f"--start: {path} starts at 5" in capsys.readouterr().err
+
+
+def test_an_infinite_estimate_allows_nothing_of_a_size_of_zero():
+    """Judged by the floor alone, and without a warning."""
+    zero = np.zeros((1, 1))
+    answers = fuzz.reference(np.eye(1), zero, np.ones((1, 1)))
+    assert fuzz.judge(zero, np.inf, answers) == (0, 0, 0)
+    assert fuzz.judge(np.ones((1, 1)), np.inf, answers)[1] == 0
+    assert fuzz.judge(np.ones((1, 1)), 0.0, answers)[1] > 1
 
 
 def test_between_two_possible_ranks_everything_is_right_and_beyond_them_nothing():
@@ -172,4 +194,4 @@ def test_rivals_are_judged_by_the_same_measure():
 def test_a_negative_number_is_refused_in_one_sentence(name, capsys):
     with pytest.raises(SystemExit, match="2"):
         fuzz.main([name, "-3"])
-    assert f"{name} must be at least 0, got -3" in capsys.readouterr().err
+    assert f"{name}: must be at least 0, got -3" in capsys.readouterr().err

@@ -105,6 +105,8 @@ def test_real_matrices_are_asked_for(folder: Path) -> None:
         (["fig1"], "fig1"),
         (["fig6", "figure7"], "figure7"),
         (["fig6", "--data", "/no/such/folder"], "--data"),
+        (["fig23", "--data", str(ROOT)], "--data: no .mtx"),
+        (["fig6", "--output", str(ROOT / "README.md")], "--output"),
         (["fig6", "--seed", "-1"], "--seed"),
         (["fig6", "--size", "3"], "--size"),
         ([], "NAME"),
@@ -117,6 +119,19 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments: list[str], named: st
     assert run.stdout == ""
     assert run.stderr.count("\n") == 1
     assert named in run.stderr
+
+
+@pytest.mark.parametrize("content", [[], ["distributed-0", "checkpoint"]])
+def test_the_transformer_benchmark_wants_a_checkpoint_of_every_regime(
+    content: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import transformer
+
+    for name in content:
+        (tmp_path / f"{name}.safetensors").touch()
+    with pytest.raises(SystemExit, match="2"):
+        transformer.main(["--checkpoints", str(tmp_path)])
+    assert f"no unconstrained-SEED.safetensors in {tmp_path}\n" in capsys.readouterr().err
 
 
 def test_retraining_draws_the_new_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +149,25 @@ def test_retraining_draws_the_new_models(tmp_path: Path, monkeypatch: pytest.Mon
         points = list(csv.DictReader(file))
     assert {point["regime"] for point in points} == {"unconstrained"}
     assert [int(point["step"]) for point in points] == [0, 20]
+
+
+# -- curves ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", curves.DRIVERS)
+def test_least_squares_have_as_many_right_hand_sides_as_the_estimation_form_has_rows(
+    label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstsq, widths = curves.scipy.linalg.lstsq, []
+
+    def counted(A: np.ndarray, b: np.ndarray, **options: Any) -> Any:
+        widths.append(b.shape[1])
+        return lstsq(A, b, **options)
+
+    monkeypatch.setattr(curves.scipy.linalg, "lstsq", counted)
+    curve = curves.lapack(registry.load("fig15").module._estimation(20, 0), label)
+    assert widths == [2]
+    assert curve.errors[0] <= tolerance(float, 100) ** 2
 
 
 # -- verdicts --------------------------------------------------------------------------------

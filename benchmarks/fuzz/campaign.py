@@ -16,9 +16,9 @@ import numpy as np
 import scipy.linalg
 
 import eagle
-from benchmarks.common import Report, command_line
+from benchmarks.common import Report, command_line, new_file, positive, whole, write_json
 from benchmarks.fuzz.cases import Case, draw
-from benchmarks.fuzz.truth import SLACK, Answer, Verdict, judge, reference, too_large
+from benchmarks.fuzz.truth import OUTCOMES, SLACK, Answer, Verdict, judge, reference, too_large
 
 __all__ = ["Tally", "main", "rivals", "run"]
 
@@ -28,10 +28,8 @@ Array = np.ndarray
 
 def run(case: Case, answers: list[Answer] | None = None) -> Verdict:
     """Solve and judge."""
-    names = ("ridge", "rank", "cutoff")
     if answers is None:
-        spectral = {name: case.options[name] for name in names if name in case.options}
-        answers = reference(case.A, case.B, case.C, **spectral)
+        answers = reference(case.A, case.B, case.C, **case.spectral)
     if not answers:
         return Verdict("undetermined")
     with warnings.catch_warnings(record=True) as caught:
@@ -118,37 +116,48 @@ def rivals(case: Case, answers: list[Answer]) -> dict[str, str]:
 
 @dataclass
 class Tally:
-    """Counts of outcomes, and what to look at."""
+    """Counts of outcomes, and what to look at, of the problems from `start` to before `done`."""
 
+    start: int = 0
     done: int = 0
     ours: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     theirs: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     failures: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path, seed: int) -> None:
-        """Write, in one piece."""
-        temporary = path.with_suffix(".part")
+        """Whole or not at all."""
         content = {
             "seed": seed,
+            "start": self.start,
             "done": self.done,
             "ours": [[*key, count] for key, count in sorted(self.ours.items())],
             "theirs": [[*key, count] for key, count in sorted(self.theirs.items())],
             "failures": self.failures,
         }
-        temporary.write_text(json.dumps(content, indent=0, ensure_ascii=False))
-        temporary.replace(path)
+        write_json(path, content)
 
     @classmethod
     def load(cls, path: Path, seed: int) -> Tally:
-        """What an earlier run left."""
-        content = json.loads(path.read_text())
-        if content["seed"] != seed:
-            raise SystemExit(f"{path} belongs to seed {content['seed']}")
-        ours, theirs = (
-            Counter({tuple(row[:3]): row[3] for row in content[name]})
-            for name in ("ours", "theirs")
-        )
-        return cls(content["done"], ours, theirs, content["failures"])
+        """What an earlier run left.
+
+        Raises
+        ------
+        ValueError
+            A file that is no checkpoint, or of another seed.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            ours, theirs = (
+                Counter({tuple(row[:3]): row[3] for row in content[name]})
+                for name in ("ours", "theirs")
+            )
+            found = cls(content.get("start", 0), content["done"], ours, theirs, content["failures"])
+            theirs_seed = content["seed"]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{path} is no checkpoint of a campaign") from error
+        if theirs_seed != seed:
+            raise ValueError(f"{path} belongs to seed {theirs_seed}")
+        return found
 
 
 def _describe(case: Case, verdict: Verdict) -> dict[str, Any]:
@@ -173,13 +182,12 @@ def _describe(case: Case, verdict: Verdict) -> dict[str, Any]:
 def one(index: int, seed: int, tally: Tally, *, compare: bool) -> tuple[Case, Verdict]:
     """Problem number `index`, counted."""
     case = draw(index, seed)
-    spectral = {k: v for k, v in case.options.items() if k in ("ridge", "rank", "cutoff")}
-    answers = reference(case.A, case.B, case.C, **spectral)
+    answers = reference(case.A, case.B, case.C, **case.spectral)
     verdict = run(case, answers)
     tally.ours[case.family, case.method, verdict.outcome] += 1
     if verdict.outcome in ("SILENT", "crashed"):
         tally.failures.append(_describe(case, verdict))
-    if compare and not spectral:
+    if compare and not case.spectral:
         for name, outcome in rivals(case, answers).items():
             tally.theirs[case.family, name, outcome] += 1
     tally.done = index + 1
@@ -187,10 +195,6 @@ def one(index: int, seed: int, tally: Tally, *, compare: bool) -> tuple[Case, Ve
 
 
 def _tables(report: Report, tally: Tally) -> None:
-    outcomes = ("right", "flagged right", "flagged", "flagged overflow", "refused", "undetermined")
-    outcomes += ("no digits",)
-    bad = ("SILENT", "crashed")
-
     def rows(counts: Counter[tuple[str, str, str]], place: int, names: list[str]) -> None:
         for name in names:
             cells = Counter()
@@ -200,7 +204,7 @@ def _tables(report: Report, tally: Tally) -> None:
             report.row(
                 name=name,
                 problems=sum(cells.values()),
-                **{outcome.replace(" ", "_"): cells[outcome] for outcome in (*outcomes, *bad)},
+                **{outcome.replace(" ", "_"): cells[outcome] for outcome in OUTCOMES},
             )
 
     report.section("Ours, by method")
@@ -218,8 +222,8 @@ def _tables(report: Report, tally: Tally) -> None:
     silent = sum(count for key, count in tally.ours.items() if key[2] == "SILENT")
     crashed = sum(count for key, count in tally.ours.items() if key[2] == "crashed")
     report.say(
-        f"\n{tally.done} problems: {silent} silent wrong answers, {crashed} crashes or stray "
-        "warnings"
+        f"\n{sum(tally.ours.values())} problems: {silent} silent wrong answers, {crashed} crashes "
+        "or stray warnings"
     )
 
 
@@ -230,29 +234,34 @@ def _names(tally: Tally) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the campaign; with a checkpoint it goes on where the last call ended."""
     parser = command_line("fuzz", __doc__)
-    parser.add_argument("--problems", type=int, help="how many; 5000 unless told, 200 with --quick")
-    parser.add_argument("--start", type=int, default=0, help="first problem")
-    parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so long")
-    parser.add_argument("--checkpoint", type=Path, help="file to go on from")
+    parser.add_argument(
+        "--problems",
+        type=whole(1),
+        help="how many, with those of the checkpoint; 5000 unless told, 200 with --quick",
+    )
+    parser.add_argument("--start", type=whole(0), help="first problem; 0 unless told")
+    parser.add_argument("--seconds", type=positive, default=np.inf, help="stop after so long")
+    parser.add_argument("--checkpoint", type=new_file, help="file to go on from")
     parser.add_argument("--no-rivals", action="store_true")
-    parser.add_argument("--replay", type=int, metavar="INDEX", help="one problem, in detail")
+    parser.add_argument("--replay", type=whole(0), metavar="INDEX", help="one problem, in detail")
     arguments = parser.parse_args(argv)
-    for name in ("start", "replay", "seed"):
-        number = getattr(arguments, name)
-        if number is not None and number < 0:
-            parser.error(f"--{name} must be at least 0, got {number}")
     problems = arguments.problems or (200 if arguments.quick else 5000)
     if arguments.replay is not None:
         case, verdict = one(arguments.replay, arguments.seed, Tally(), compare=False)
         print(json.dumps(_describe(case, verdict), indent=1, ensure_ascii=False))
         return 0
-    report = Report("fuzz")
-    tally = Tally(arguments.start)
+    tally = Tally(arguments.start or 0, arguments.start or 0)
     if arguments.checkpoint and arguments.checkpoint.exists():
-        tally = Tally.load(arguments.checkpoint, arguments.seed)
+        try:
+            tally = Tally.load(arguments.checkpoint, arguments.seed)
+        except (OSError, ValueError) as error:
+            parser.error(f"--checkpoint: {error}")
+        if arguments.start not in (None, tally.start):
+            parser.error(f"--start: {arguments.checkpoint} starts at {tally.start}")
+    report = Report("fuzz")
     begun = time.perf_counter()
     last = begun
-    while tally.done < problems:
+    while tally.done < tally.start + problems:
         one(tally.done, arguments.seed, tally, compare=not arguments.no_rivals)
         now = time.perf_counter()
         if arguments.checkpoint and now - last > 20:

@@ -41,6 +41,12 @@ class Case:
     seed: int = 0
     copies: int = 0  # the problem is one of so many in a stack
 
+    @property
+    def spectral(self) -> dict[str, Any]:
+        """The options that decide which problem is solved."""
+        names = ("ridge", "rank", "cutoff")
+        return {name: self.options[name] for name in names if name in self.options}
+
     def solve(self) -> Any:
         """What the library says: a Result, or an array from `pinv`."""
         A, B, C = self.given, self.B, self.C

@@ -30,10 +30,14 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-__all__ = ["SLACK", "Answer", "Verdict", "judge", "norm", "reference", "too_large"]
+__all__ = ["OUTCOMES", "SLACK", "Answer", "Verdict", "judge", "norm", "reference", "too_large"]
 
 SLACK = 10.0  # times the estimate: the tails of a chi-squared distribution
 CONSTANT = 100.0  # c above, but for the square root
+OUTCOMES = (
+    "right", "flagged right", "flagged", "flagged overflow", "refused", "undetermined", "no digits",
+    "SILENT", "crashed",
+)  # fmt: skip
 Array = np.ndarray
 
 
@@ -118,7 +122,7 @@ def reference(
 ) -> list[Answer]:
     """Every right answer, from singular vectors in higher precision than the problem's.
 
-    With a ridge, of the matrix ``[A mu I]`` that the ridge stands for. None if a rank was asked
+    With a ridge, of the matrix ``[A mu I]`` that the ridge stands for. Empty if a rank was asked
     for, or a cutoff, that falls among equal singular values.
     """
     eps = float(np.finfo(A.dtype).eps)
@@ -188,7 +192,7 @@ def reference(
 class Verdict:
     """What became of one problem."""
 
-    outcome: str  # right, flagged, silent, refused, crashed
+    outcome: str  # one of OUTCOMES
     error: float = 0.0  # of the nearest right answer, relative
     estimate: float = 0.0
     excess: float = 0.0  # error over what is allowed
@@ -208,17 +212,22 @@ def judge(value: Array, estimate: float, answers: list[Answer]) -> tuple[float, 
     found = []
     for answer in answers:
         distance, size = norm(wide - answer.value), norm(answer.value)
-        claimed = SLACK * np.longdouble(estimate) * max(norm(wide), size, answer.natural) + least
+        claimed = _claimed(estimate, max(norm(wide), size, answer.natural)) + least
         error = distance / size if size else distance
         floors = answer.floor, answer.digit
         found.append((error, *(distance / (claimed + floor) for floor in floors)))
     for lower, upper in pairwise(answers):
         distance, part = _between(wide, lower.value, upper.value)
-        claimed = SLACK * np.longdouble(estimate) * norm(wide) + least
+        claimed = _claimed(estimate, norm(wide)) + least
         floor = (1 - part) * lower.floor + part * upper.floor
         found.append((distance / norm(wide), distance / (claimed + floor), np.longdouble(np.inf)))
     error = min(found, key=lambda each: each[1])[0]
     return float(error), *(float(min(each[i] for each in found)) for i in (1, 2))
+
+
+def _claimed(estimate: float, size: Any) -> Any:
+    """The error that an estimate allows; none of a size of zero, however large the estimate."""
+    return SLACK * np.longdouble(estimate) * size if size else np.longdouble(0)
 
 
 def _between(value: Array, start: Array, stop: Array) -> tuple[Any, Any]:

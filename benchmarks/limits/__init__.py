@@ -6,14 +6,12 @@ NAME.png and NAME.csv in the folder of --output.
 
 from __future__ import annotations
 
-import csv
 import importlib
 import warnings
 from pathlib import Path
-from typing import Any
 
 import eagle
-from benchmarks.common import Report, Spread, command_line
+from benchmarks.common import Report, command_line, make_folder, write_csv
 
 NAMES = ("condition", "asymmetric", "communication")
 
@@ -29,11 +27,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no limit {', '.join(unknown)}: choose from {', '.join(NAMES)}")
     from eagle.plotting import save
 
+    names = options.names or NAMES
+    studies = {name: importlib.import_module(f"benchmarks.limits.{name}") for name in names}
+    make_folder(parser, options.output)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-    options.output.mkdir(parents=True, exist_ok=True)
     report = Report("limits")
-    for name in options.names or NAMES:
-        study = importlib.import_module(f"benchmarks.limits.{name}")
+    for name, study in studies.items():
         report.section(study.__doc__.partition("\n")[0].rstrip("."), study.BY)
         rows = []
         for row in study.measure(options.seed, quick=options.quick):
@@ -46,13 +45,3 @@ def main(argv: list[str] | None = None) -> int:
         report.say(f"picture: {options.output / name}.png")
     report.save(options.json)
     return 0
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Medians in place of spreads."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: v.median if isinstance(v, Spread) else v for k, v in row.items()})

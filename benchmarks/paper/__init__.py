@@ -9,5 +9,6 @@ the report call it, nothing else has to know of it. It has
   returns the matplotlib figure, rows of numbers (the CSV) and points of curves (a second CSV);
 * ``judge(rows) -> list[Check]``: compares those rows with the paper and measures nothing, so that
   the verdict follows from the CSV and can be tested with made-up numbers;
-* ``NEEDS_DATA = True`` if it reads the folder of ``--data``; without one it is not drawn.
+* ``NEEDS_DATA = True`` if it reads the folder of ``--data``; without one it is not drawn, and
+  ``check(setting)`` raises FileNotFoundError if that folder lacks what it needs.
 """

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
 from pathlib import Path
-from typing import NoReturn
 
-from benchmarks.common import Report
+from benchmarks.common import Parser, Report, existing_folder, make_folder, whole
 from benchmarks.paper import registry, report
 from benchmarks.paper.common import Setting
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,16 +50,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     """Checked: the pages are loaded, the folders are there."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m benchmarks.paper",
         description=__doc__,
-        epilog="names: all, " + ", ".join(registry.names()),
+        epilog=textwrap.fill("names: all, " + ", ".join(registry.names())),
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="all, or some of those below")
     parser.add_argument("--quick", action="store_true", help="small sizes, few runs: a minute")
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of all random numbers")
     parser.add_argument("--output", type=Path, default=Path("figures"), metavar="DIR")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of SuiteSparse matrices")
+    parser.add_argument(
+        "--data", type=existing_folder, metavar="DIR", help="folder of SuiteSparse matrices"
+    )
     parser.add_argument(
         "--retrain", type=Path, metavar="RUNS",
         help="train the transformers anew into this folder, an hour or two",
@@ -77,19 +72,19 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     if unknown:
         known = ", ".join(["all", *registry.names()])
         parser.error(f"no figure or table {', '.join(unknown)}: choose from {known}")
-    if arguments.seed < 0:
-        parser.error(f"--seed must be at least 0, got {arguments.seed}")
-    if arguments.data is not None and not arguments.data.is_dir():
-        parser.error(f"--data {arguments.data} is not a folder")
     try:
         arguments.pages = [registry.load(name) for name in names]
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as missing:
         parser.error(f"{missing.name} is missing: pip install '.[plot,torch]'")
-    try:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--output {arguments.output}: {error.strerror}")
+    if arguments.data is not None:
+        setting = Setting(arguments.quick, data=arguments.data)
+        try:
+            for page in arguments.pages:
+                page.check(setting)
+        except OSError as error:
+            parser.error(f"--data: {error}")
+    make_folder(parser, arguments.output)
     return arguments
 
 

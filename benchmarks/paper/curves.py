@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Sequence
@@ -95,10 +96,13 @@ def follow(
 
 
 def lapack(problem: Blocks, label: str = "SVD lstsq") -> Curve:
-    """One point: scipy's least squares."""
-    C = np.eye(len(problem.A)) if problem.C is None else problem.C
+    """One point: scipy's least squares, for ``W A = B`` if there is no C."""
+    lstsq = functools.partial(scipy.linalg.lstsq, lapack_driver=DRIVERS[label])
     start = time.perf_counter()
-    value = problem.B @ scipy.linalg.lstsq(problem.A, C, lapack_driver=DRIVERS[label])[0]
+    if problem.C is None:
+        value = lstsq(problem.A.T, problem.B.T)[0].T
+    else:
+        value = problem.B @ lstsq(problem.A, problem.C)[0]
     seconds = time.perf_counter() - start
     return Curve(np.array([seconds]), np.array([problem.error(value) ** 2]))
 

@@ -46,8 +46,8 @@ class Rounds:
 def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rounds:
     """Algorithm 1 as printed, ``eta = 1/3``, ``gamma = 1``, round by round.
 
-    Norms are taken once and A rescaled by 3/2; a machine's A is left alone once it is conditioned,
-    which does not change the rounds.
+    Norms are taken once and A rescaled by 3/2; all A are left alone once all are conditioned, which
+    does not change the rounds.
     """
     machines = []
     for A, B in zip(shards.A, shards.B, strict=True):

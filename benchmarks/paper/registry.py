@@ -43,6 +43,11 @@ class Page:
         """Whether it cannot be drawn without ``--data``."""
         return bool(getattr(self.module, "NEEDS_DATA", False))
 
+    def check(self, setting: Setting) -> None:
+        """FileNotFoundError if ``--data`` lacks what this needs."""
+        if self.needs_data:
+            self.module.check(setting)
+
     def draw(self, setting: Setting) -> Drawing:
         """Measure and draw."""
         return self.module.draw(setting)

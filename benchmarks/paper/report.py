@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
-import io
 import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import write_csv, write_json
 from benchmarks.paper import registry
-from benchmarks.paper.common import Drawing, Outcome, Rows, Verdict
+from benchmarks.paper.common import Drawing, Outcome, Verdict
 from eagle.plotting import save
 from eagle.tables import replacing
 
@@ -48,9 +47,9 @@ def write(
     """One figure's files. Each appears whole or not at all."""
     if drawing is not None:
         save(drawing.figure, folder / f"{page.name}.png")
-        _csv(folder / f"{page.name}.csv", drawing.rows)
+        write_csv(folder / f"{page.name}.csv", drawing.rows)
         if drawing.points:
-            _csv(folder / f"{page.name}-curves.csv", drawing.points)
+            write_csv(folder / f"{page.name}-curves.csv", drawing.points)
     record = {
         "name": page.name,
         "title": page.title,
@@ -66,24 +65,13 @@ def write(
         "circumstances": circumstances,
         "facts": facts,
     }
-    with replacing(folder / f"{page.name}.json") as file:
-        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
-
-
-def _csv(path: Path, rows: Rows) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
+    write_json(folder / f"{page.name}.json", record)
 
 
 def write_page(folder: Path) -> Path:
     """The report: everything that was ever drawn into this folder, pictures embedded."""
     records = [
-        json.loads((folder / f"{name}.json").read_text())
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in registry.names()
         if (folder / f"{name}.json").exists()
     ]

@@ -25,12 +25,21 @@ TO = f"to {real.GOAL:g}"
 GPU = "the paper's seconds are a GPU's, where an SVD is slow; ours are a CPU's"
 
 
+def check(setting: Setting) -> None:
+    """FileNotFoundError names the matrices that are not there."""
+    assert setting.data is not None
+    real.find(setting.data, _names(setting))
+
+
+def _names(setting: Setting) -> tuple[str, ...]:
+    return setting.pick(FULL, real.QUICK)
+
+
 @cache
 def measured(setting: Setting) -> Rows:
     """Shared with Figure 23."""
     assert setting.data is not None
-    names = setting.pick(FULL, real.QUICK)
-    chosen = list(real.systems(setting.data, names, setting.seed))
+    chosen = list(real.systems(setting.data, _names(setting), setting.seed))
     rows = real.measure(chosen, real.available(), setting.pick(LIMIT, 5.0))
     return [
         {name: cell.median if isinstance(cell, Spread) else cell for name, cell in row.items()}
