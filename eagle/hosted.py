@@ -12,8 +12,9 @@ from eagle.arrays import Compute
 from eagle.methods import Compressed, Eagle
 from eagle.methods.again import Again
 from eagle.methods.base import Inverse
-from eagle.methods.compressed import WHOLE, width_for
+from eagle.methods.compressed import WHOLE
 from eagle.options import Options
+from eagle.ranges import width_for
 
 __all__ = ["HostSolves"]
 

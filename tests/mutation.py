@@ -45,6 +45,7 @@ TESTS: dict[str, list[str]] = {
     "eagle/methods/sketched.py": ["tests/test_sketched.py", CONFORMANCE],
     "eagle/orthogonal.py": ["tests/test_sketched.py", CONFORMANCE],
     "eagle/methods/compressed.py": ["tests/test_compressed.py", CONFORMANCE],
+    "eagle/ranges.py": ["tests/test_compressed.py", "tests/test_again.py", CONFORMANCE],
     "eagle/methods/conjugate_gradient.py": ["tests/test_baselines.py", CONFORMANCE],
     "eagle/methods/gradient_descent.py": ["tests/test_baselines.py", CONFORMANCE],
     "eagle/methods/newton_schulz.py": ["tests/test_baselines.py", CONFORMANCE],

@@ -10,7 +10,8 @@ from scipy.sparse.linalg import LinearOperator
 
 import eagle
 from eagle.certificate import COUNT
-from eagle.methods.compressed import EXCESS, FIRST, SPARE, _leaks, _thinner
+from eagle.methods.compressed import FIRST
+from eagle.ranges import EXCESS, SPARE, _thinner, leaks
 from eagle.sketch import NONZEROS, Dense, SparseSign, draw
 from tests.systems import KINDS as KINDS_OF_BLOCKS
 from tests.systems import SHAPES, orthonormal, quietly, system
@@ -177,9 +178,9 @@ def test_a_column_leaks_if_more_of_it_is_outside_than_of_the_probes(user):
     Q = orthonormal(rng, 50, 5, float)
     noise = 1e-9 * rng.standard_normal((50, user + COUNT))
     columns = Q @ rng.standard_normal((5, user + COUNT)) + noise
-    assert not _leaks(columns, Q, user, np.finfo(float).eps)
+    assert not leaks(columns, Q, user, np.finfo(float).eps)
     columns[:, 0] += 1e-4 * rng.standard_normal(50)
-    assert _leaks(columns, Q, user, np.finfo(float).eps)
+    assert leaks(columns, Q, user, np.finfo(float).eps)
 
 
 def test_an_impossible_size_is_refused():

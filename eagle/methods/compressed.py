@@ -14,34 +14,26 @@ L, so that A can be truncated exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from eagle.certificate import COUNT
-from eagle.kernels.blas import gram, norm, product, shifted_cholesky, times_inverse
+from eagle.kernels.blas import norm, product
 from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
-from eagle.operand import PIECE, Mapped, Matrix, Operand
+from eagle.operand import PIECE, Mapped, Matrix
 from eagle.options import Options, check_count, check_flag
 from eagle.problem import Factors, Problem
-from eagle.sketch import SKETCHES, Sketch, draw
+from eagle.ranges import Core, Seen, leaks, row_basis, whole
+from eagle.sketch import SKETCHES, draw
 
-__all__ = ["WHOLE", "Compressed", "CompressedState", "first_width", "next_width", "width_for"]
+__all__ = ["WHOLE", "Compressed", "CompressedState", "first_width", "next_width"]
 
 FIRST = 128  # columns of the first sketch, unless A is large
 SECOND = 512  # of the second; then they double
 WHOLE = 0.6  # of the shorter side: a sketch as wide as that saves nothing
-EXCESS = 1.25  # rows of the sketch that ranks Y, over its columns
-SPARE = 4  # directions that a sketch must have to spare before its rank is believed
-SHARE = 16  # and one in so many
-NOISE = 50.0  # in units of eps: directions relative to the largest that are rounding errors
-CLEAR = 100.0  # times that: what an unpivoted factorisation can be trusted to tell from them
-LOST = 1e3  # in units of rounding errors: what is more is not one
-NEARLY = 10.0  # ratio of diagonal entries up to which one Cholesky factorisation is enough
 ITERATIONS = 6  # of the power methods for the condition number
 SMALLEST = 8  # columns that a sketch under a memory limit has at least
 
@@ -58,76 +50,6 @@ class CompressedState(State):
     value: np.ndarray
     seen: Seen | None = None  # what the planner has sketched
     core: Core | None = None  # of `work`, once its range is known
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What sketches of A tell about its range.
-
-    ``Z R^-1`` and ``Y[:, order] R^-1`` span the ranges of Z and of A, both well-conditioned.
-    """
-
-    T: Sketch
-    Y: np.ndarray  # (d, s) A T
-    S: Sketch | None  # None: Z is Y
-    Z: np.ndarray  # (t, s) S^H Y
-    R: np.ndarray  # (k, k)
-    order: np.ndarray  # (k,) columns of Y
-
-    @property
-    def spare(self) -> bool:
-        """Whether the sketch has directions to spare, so that none can be outside it."""
-        return len(self.R) <= self.T.size - max(SPARE, self.T.size // SHARE)
-
-    def thin(self, columns: np.ndarray) -> np.ndarray:
-        """``S^H columns``."""
-        return columns if self.S is None else _thin(self.S, columns)
-
-    @cached_property
-    def small_basis(self) -> np.ndarray:
-        """Orthonormal basis of the range of Z."""
-        return _orthonormal(self.Z[:, self.order], self.R)[0]
-
-    def basis(self) -> np.ndarray:
-        """Orthonormal basis of the range of A."""
-        return _orthonormal(self.Y[:, self.order], self.R)[0]
-
-
-@dataclass(eq=False)
-class Core(Inverse):
-    """``A^+ = P L^-H Q^H`` with ``A^H Q = P L``, which is computed when it is needed."""
-
-    A: Matrix
-    basis: Callable[[], np.ndarray] | None  # gives Q, orthonormal
-    turned: bool = False  # the inverse is wanted for ``A^H``
-    rank: int | None = None
-    condition: float | None = None
-
-    @cached_property
-    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Q, P and L."""
-        assert self.basis is not None
-        Q, self.basis = self.basis(), None  # sketches are not needed any more
-        return Q, *_row_basis(self.A, Q, np.random.default_rng(Q.shape[1]))
-
-    def times(self, X: np.ndarray) -> np.ndarray:
-        """``A^+ X``."""
-        return self._apply(X, self.turned)
-
-    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        """``(A^+)^H X``."""
-        return self._apply(X, not self.turned)
-
-    def _apply(self, X: np.ndarray, adjoint: bool) -> np.ndarray:
-        import scipy.linalg
-
-        Q, P, L = self.parts
-        first, last = (P, Q) if adjoint else (Q, P)
-        inside = product(first, X, adjoint="X")
-        trans = "N" if adjoint else "C"
-        return product(
-            last, scipy.linalg.solve_triangular(L, inside, trans=trans, check_finite=False)
-        )
 
 
 @dataclass(frozen=True)
@@ -256,9 +178,9 @@ class Compressed(Method):
         while True:
             seen = self._look(A, state)
             if seen is None:
-                Q = _whole(A, state)
+                Q = whole(A, state)
                 break
-            if seen.spare and _within(seen, white):
+            if seen.spare and seen.holds(white):
                 Q = seen.basis()
                 break
             self._widen(state)
@@ -267,7 +189,7 @@ class Compressed(Method):
                     f"memory_limit={options.memory_limit} is too small to factorise A with shape "
                     f"{A.shape}: its rank is more than {len(seen.R)}"
                 )
-        P, L = _row_basis(A, Q, state.rng)
+        P, L = row_basis(A, Q, state.rng)
         U, s, Vh = scipy.linalg.svd(L.conj().T, full_matrices=False, check_finite=False)
         return product(Q, U), s, product(Vh, P, adjoint="Y")
 
@@ -302,8 +224,6 @@ class Compressed(Method):
 
     def _look(self, A: Matrix, state: CompressedState) -> Seen | None:
         """Sketches of the width that is due; None if they would be as large as A."""
-        import scipy.linalg
-
         (d, n), width = A.shape, state.width
         seen, state.seen = state.seen, None
         if seen is None and width >= WHOLE * min(d, n):
@@ -314,18 +234,7 @@ class Compressed(Method):
         if seen is not None:
             state.width = T.size
             return seen
-        Y = T.apply(A)
-        S = _thinner(Y, state.rng)
-        Z = Y if S is None else _thin(S, Y)
-        least = NOISE * np.finfo(Y.dtype).eps * norm(Z)
-        # Random columns show the rank in any order, unless it is hard to see.
-        (R,), order = scipy.linalg.qr(Z, mode="r", check_finite=False), np.arange(width)
-        sizes = np.abs(np.diagonal(R))
-        kept = int(np.count_nonzero(sizes > least))
-        if not (sizes[:kept] > CLEAR * least).all():
-            R, order = scipy.linalg.qr(Z, mode="r", pivoting=True, check_finite=False)
-            kept = int(np.count_nonzero(np.abs(np.diagonal(R)) > least))
-        return Seen(T, Y, S, Z, np.asfortranarray(R[:kept, :kept]), order[:kept])
+        return Seen.create(A, T, state.rng)
 
     def _compress(self, state: CompressedState) -> np.ndarray | None:
         """The extended value of the oriented problem, or None if the sketch is too small for it."""
@@ -333,7 +242,7 @@ class Compressed(Method):
         seen = self._look(work.A, state)
         if seen is None:
             state.settled = state.resolved = True
-            Q = _whole(work.A, state)
+            Q = whole(work.A, state)
             state.core = Core(work.A, lambda: Q)
             return _from_both_sides(state, state.core)
         if not np.isfinite(seen.Z).all():
@@ -342,7 +251,7 @@ class Compressed(Method):
         final = not self.grow or not self._next(work.A, state.width, state.limit)
         if not (seen.spare or final) or not len(seen.R):
             return None
-        state.resolved = seen.spare and _within(seen, work.column_probes[:, :COUNT])
+        state.resolved = seen.spare and seen.holds(work.column_probes[:, :COUNT])
         state.settled = state.resolved or not self.grow
         if not (state.settled or final):
             return None
@@ -354,7 +263,7 @@ class Compressed(Method):
         if rows is not None and work.C is not None:
             columns = np.concatenate([seen.thin(work.C), seen.thin(work.column_probes)], axis=1)
             Q = seen.small_basis
-            if not _leaks(columns, Q, work.shape[1], work.eps):
+            if not leaks(columns, Q, work.shape[1], work.eps):
                 inside = product(Q, columns, adjoint="X")
                 value = _from_one_side(state, rows, seen.Z, Q, inside)
                 if value is not None:
@@ -372,11 +281,6 @@ def first_width(A: Matrix) -> int:
     return min(max(FIRST, round(A.size ** (1 / 3))), *A.shape)
 
 
-def width_for(rank: int) -> int:
-    """Columns of a sketch that has directions to spare for that rank."""
-    return rank + max(SPARE, -(-rank // (SHARE - 1)))
-
-
 def next_width(A: Matrix, width: int) -> int:
     """Columns of the sketch after one that was too thin."""
     return min(max(2 * width, SECOND if width >= FIRST else 0), *A.shape)
@@ -391,84 +295,6 @@ def _bytes(A: Matrix, width: int) -> int:
     return item * (3 * d * width + 2 * n * width + 6 * width**2) + 2 * piece
 
 
-def _whole(A: Matrix, state: State) -> np.ndarray:
-    """Orthonormal basis of the range of A, by QR with column pivoting."""
-    dense = A.dense() if isinstance(A, Operand) else A
-    d, n = dense.shape
-    state.count(max(d, n), min(d, n), 2 * min(d, n))
-    if d >= n:
-        return _pivoted(dense)
-    return _pivoted(product(dense, _pivoted(dense.conj().T)))
-
-
-def _pivoted(X: np.ndarray) -> np.ndarray:
-    """Orthonormal basis of the columns of X, as far as they are more than rounding errors."""
-    import scipy.linalg
-
-    if not np.isfinite(X).all():
-        return np.full((len(X), 1), np.nan, X.dtype)
-    Q, R, _ = scipy.linalg.qr(X, mode="economic", pivoting=True, check_finite=False)
-    least = NOISE * np.finfo(X.dtype).eps * norm(X)
-    return np.asfortranarray(Q[:, : np.count_nonzero(np.abs(np.diagonal(R)) > least)])
-
-
-def _thinner(X: np.ndarray, rng: np.random.Generator) -> Sketch | None:
-    """A sketch of the rows of X that keeps the geometry of its columns; None if X has too few."""
-    d, s = X.shape
-    tall = int(EXCESS * s) + SPARE
-    return draw("auto", s, d, tall, X.dtype, rng) if tall < d else None
-
-
-def _thin(S: Sketch, X: np.ndarray) -> np.ndarray:
-    """``S^H X``."""
-    return S.apply(X.conj().T).conj().T
-
-
-def _orthonormal(X: np.ndarray, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Thin QR factorisation of X, for which the R of a sketch of its rows is known.
-
-    ``X R^-1`` is well-conditioned, which a Cholesky factorisation of its Gram matrix may rely on.
-    """
-    Q = times_inverse(np.array(X, order="F"), np.asfortranarray(R))
-    for _ in range(2):
-        G = gram(Q, np.zeros_like(R, order="F"))
-        S, _ = shifted_cholesky(G, 0.0)
-        Q, R = times_inverse(Q, S), product(np.triu(S), R)
-        diagonal = np.abs(np.diagonal(S))
-        if diagonal.max() < NEARLY * diagonal.min():
-            break
-    return Q, R
-
-
-def _row_basis(A: Matrix, Q: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """P and L of ``A^H Q = P L``."""
-    import scipy.linalg
-
-    X = product(A, Q, adjoint="X")
-    S = _thinner(X, rng)
-    (R,) = scipy.linalg.qr(X if S is None else _thin(S, X), mode="r", check_finite=False)
-    return _orthonormal(X, R[: X.shape[1]])
-
-
-def _within(seen: Seen, white: np.ndarray) -> bool:
-    """Whether columns ``A w`` with random w, which the sketch has not seen, are in its range."""
-    thin, Q = seen.thin(white), seen.small_basis
-    outside = thin - product(Q, product(Q, thin, adjoint="X"))
-    return norm(outside) <= LOST * np.finfo(Q.dtype).eps * norm(thin)
-
-
-def _leaks(columns: np.ndarray, Q: np.ndarray, user: int, eps: float) -> bool:
-    """Whether a user's column has a part outside the range of Q.
-
-    The white probes, which follow the user's columns, tell how large rounding errors are.
-    """
-    outside = columns - product(Q, product(Q, columns, adjoint="X"))
-    sizes = np.linalg.norm(columns, axis=0)
-    misfit = np.linalg.norm(outside, axis=0) / np.where(sizes > 0, sizes, 1)
-    noise = max(float(misfit[user : user + COUNT].max(initial=0.0)), eps)
-    return bool((misfit[:user] > LOST * noise).any())
-
-
 def _from_one_side(
     state: CompressedState, rows: np.ndarray, Y: np.ndarray, Q: np.ndarray, inside: np.ndarray
 ) -> np.ndarray | None:
@@ -480,7 +306,7 @@ def _from_one_side(
 
     core = product(Y, Q, adjoint="X")
     P, R = scipy.linalg.qr(core, mode="economic", check_finite=False)
-    if _leaks(rows.conj().T, P, state.work.shape[0], state.work.eps):
+    if leaks(rows.conj().T, P, state.work.shape[0], state.work.eps):
         return None
     return _through(state, product(rows, P), R, inside)
 

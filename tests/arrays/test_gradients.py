@@ -16,7 +16,7 @@ from torch import autograd as torch_autograd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import eagle
-from eagle import arrays
+from eagle import arrays, ranges
 from eagle.methods import compressed, direct
 from eagle.methods.again import Again
 from tests.arrays.libraries import DEVICES
@@ -380,15 +380,13 @@ def test_one_sketch_is_enough_for_value_and_gradient(monkeypatch, solved):
     """And A is read once more, for its row space."""
     problem = eagle.problems.low_rank(90, 70, 3, 4, rank=6, condition=10.0, rng=0)
     drawn, cores = [], []
-    draw_sketch, row_basis = compressed.draw, compressed._row_basis
+    draw_sketch, row_basis = compressed.draw, ranges.row_basis
     monkeypatch.setattr(
         compressed,
         "draw",
         lambda *given: drawn.append(given[1:3]) or draw_sketch(*given),
     )
-    monkeypatch.setattr(
-        compressed, "_row_basis", lambda *given: cores.append(1) or row_basis(*given)
-    )
+    monkeypatch.setattr(ranges, "row_basis", lambda *given: cores.append(1) or row_basis(*given))
     blocks = [torch.from_numpy(X).requires_grad_() for X in (problem.A, problem.B, problem.C)]
     eagle.solve(*blocks, method=eagle.Compressed(10), rng=0).value.sum().backward()
     assert [shape for shape in drawn if min(shape) >= 70] == [(90, 70)]
