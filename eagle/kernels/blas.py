@@ -24,6 +24,8 @@ __all__ = [
     "times_inverse",
 ]
 
+MOST = 2**31 - 1  # entries of a vector: BLAS counts in 32 bits
+
 
 @cache
 def _blas(char: str) -> dict[str, Callable[..., Any]]:
@@ -87,7 +89,8 @@ def energy(X: np.ndarray) -> float:
         return float("nan")
     flat = X.ravel(order="K")
     flat = flat.view(flat.real.dtype)
-    return float(_blas(X.dtype.char)["dot"](flat, flat)) if X.size else 0.0
+    dot = _blas(X.dtype.char)["dot"]
+    return float(sum(dot(part, part) for part in _parts(flat)))
 
 
 def norm(X: Any) -> float:
@@ -96,7 +99,15 @@ def norm(X: Any) -> float:
         return float(X.norm())
     if not X.size:
         return 0.0
-    return float(_blas(X.dtype.char)["nrm2"](X.ravel(order="K")))
+    nrm2, flat = _blas(X.dtype.char)["nrm2"], X.ravel(order="K")
+    if flat.size <= MOST:
+        return float(nrm2(flat))
+    return float(np.hypot.reduce([nrm2(part) for part in _parts(flat)]))
+
+
+def _parts(flat: np.ndarray) -> list[np.ndarray]:
+    """As many as it takes for BLAS to count the entries of each."""
+    return [flat[start : start + MOST] for start in range(0, flat.size, MOST)]
 
 
 def gram(A: np.ndarray, out: np.ndarray) -> np.ndarray:
