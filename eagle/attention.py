@@ -195,7 +195,9 @@ def nystrom_attention(
     with torch.autocast(query.device.type, enabled=False):
         Q, K, V = query.to(work), key.to(work), value.to(work)
         if landmarks >= min(Q.shape[-2], K.shape[-2]):
-            output = _attend(scale * Q, K, V, keep).to(query.dtype)
+            output = _attend(scale * Q, K, V, keep)
+            _check_finite("query, key or value", output)
+            output = output.to(query.dtype)
             return (output, None) if return_result else output
         keep_queries = keep if Q.shape[-2] == K.shape[-2] else None
         Q_few, K_few = scale * _means(Q, landmarks, keep_queries), _means(K, landmarks, keep)
@@ -203,7 +205,9 @@ def nystrom_attention(
         # What has landmarks on both sides is small, and worth double precision.
         double = work if query.device.type == "mps" else torch.float64
         A, Y = _softmax(Q_few.to(double), K_few.to(double)), Y.to(double)
-        _check_finite(A, Y)
+        # Every query and key is part of a landmark, every value of Y: few entries tell of all.
+        _check_finite("query or key", A)
+        _check_finite("value or key", Y)
         lambdas = A.new_tensor(0.0 if isinstance(ridge, str) else ridge)
         if return_result or isinstance(ridge, str):
             with torch.no_grad():
@@ -290,6 +294,12 @@ class NystromAttention(nn.Module):
         Odd length of a depthwise convolution of the values along the tokens, that is added to the
         output as in [1]_, where it is 33 or more; 0 for none.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are no positive integers or do not fit, and a ridge as for
+        `nystrom_attention`.
+
     References
     ----------
     .. [1] Xiong et al., "Nyströmformer", AAAI 2021, section 3.
@@ -313,9 +323,11 @@ class NystromAttention(nn.Module):
         convolution: int = 0,
     ):
         super().__init__()
-        if features % heads:
+        check_count("features", features)
+        if features % check_count("heads", heads):
             raise ValueError(f"features must be a multiple of heads={heads}, got {features}")
-        if convolution and convolution % 2 == 0:
+        _check_landmarks(landmarks, ridge)
+        if check_count("convolution", convolution, minimum=0) and convolution % 2 == 0:
             raise ValueError(f"convolution must be odd, or 0, got {convolution}")
         self.heads, self.landmarks, self.ridge = heads, landmarks, ridge
         self.project_in = nn.Linear(features, 3 * features)
@@ -393,12 +405,7 @@ def _check(
             f"value with shape {tuple(value.shape)} must have as many tokens as key with shape "
             f"{tuple(key.shape)}"
         )
-    check_count("landmarks", landmarks)
-    if isinstance(ridge, str):
-        if ridge != "cv":
-            raise ValueError(f"ridge must be a number or 'cv', got {ridge!r}")
-    else:
-        check_number("ridge", ridge)
+    _check_landmarks(landmarks, ridge)
     shapes = [block.shape[:-2] for block in (query, key, value)]
     keep = None
     if attn_mask is not None:
@@ -412,6 +419,14 @@ def _check(
             f"leading dimensions of query, key, value and attn_mask do not broadcast: {given}"
         ) from None
     return keep
+
+
+def _check_landmarks(landmarks: int, ridge: float | str) -> None:
+    check_count("landmarks", landmarks)
+    if not isinstance(ridge, str):
+        check_number("ridge", ridge)
+    elif ridge != "cv":
+        raise ValueError(f"ridge must be a number or 'cv', got {ridge!r}")
 
 
 def _check_mask(attn_mask: Any, key: Tensor) -> Tensor:
@@ -431,11 +446,10 @@ def _check_mask(attn_mask: Any, key: Tensor) -> Tensor:
     return keep
 
 
-def _check_finite(A: Tensor, Y: Tensor) -> None:
-    """Every query and key is part of a landmark, every value of Y: few entries tell of all."""
-    for names, block in (("query or key", A), ("value or key", Y)):
-        if not block.isfinite().all():
-            raise ValueError(f"{names} contains NaN or infinity, or overflows")
+def _check_finite(names: str, block: Tensor) -> None:
+    """Raise ValueError unless what was computed from the tensors of these names is finite."""
+    if not block.isfinite().all():
+        raise ValueError(f"{names} contains NaN or infinity, or overflows")
 
 
 def _softmax(Q: Tensor, K: Tensor, keep: Tensor | None = None) -> Tensor:

@@ -386,6 +386,7 @@ MASK = torch.ones(20, dtype=torch.bool)
         ((Q, K, V), {"attn_mask": MASK.expand(5, 1, 1, 20)}, ValueError, "do not broadcast"),
         ((Q * torch.nan, K, V), {}, ValueError, "query or key contains NaN"),
         ((Q, K, V / 0), {}, ValueError, "value or key contains NaN"),
+        ((Q * torch.nan, K, V), {"landmarks": 20}, ValueError, "query, key or value contains NaN"),
     ],
 )
 def test_what_cannot_be_done_is_refused(
@@ -436,7 +437,11 @@ def test_every_parameter_of_the_layer_is_trained() -> None:
     ("options", "message"),
     [
         ({"heads": 5}, "features must be a multiple of heads=5"),
+        ({"heads": 0}, "heads must be at least 1, got 0"),
+        ({"heads": 2, "landmarks": 0}, "landmarks must be at least 1, got 0"),
+        ({"heads": 2, "ridge": "best"}, "ridge must be a number or 'cv', got 'best'"),
         ({"heads": 2, "convolution": 4}, "convolution must be odd"),
+        ({"heads": 2, "convolution": -3}, "convolution must be at least 0, got -3"),
     ],
 )
 def test_layers_that_cannot_be(options: dict, message: str) -> None:
