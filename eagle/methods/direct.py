@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from eagle.kernels.blas import product
 from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.options import Options
@@ -78,7 +79,7 @@ class Direct(Method):
         From the drivers "lu" and "qr" if A is rank-deficient to working precision, where their
         answer would be meaningless.
     ValueError
-        From the driver "lu" if A is not square; for an unknown driver or kernel.
+        From the driver "lu" if A is not square or has a ridge; for an unknown driver or kernel.
 
     Examples
     --------
@@ -110,7 +111,14 @@ class Direct(Method):
         return frozenset({"rank", "cutoff"} if self.driver in ("gelsd", "svd") else ())
 
     def init(self, problem: Problem, options: Options) -> DirectState:
-        """Nothing yet."""
+        """Nothing yet; ValueError if the driver cannot use A."""
+        d, n = problem.A.shape
+        if self.driver == "lu" and d != n:
+            ridge = problem.extent != (d, n)
+            made = f" which a ridge makes {(d, n)}" if ridge else ""
+            raise ValueError(
+                f"A must be square for the driver 'lu', got shape {problem.extent}{made}"
+            )
         return DirectState(problem=problem, steps=1)
 
     def step(self, state: DirectState) -> DirectState:
@@ -167,7 +175,7 @@ class Direct(Method):
             U, s, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
             state.rank = int(np.count_nonzero(s > cutoff * s[0]))
             U, s, Vh = U[:, : state.rank], s[: state.rank], Vh[: state.rank]
-            X = Vh.conj().T @ ((U.conj().T @ C) / s[:, None])
+            X = product(Vh, product(U, C, adjoint="X") / s[:, None], adjoint="X")
         else:
             X, _, rank, s = scipy.linalg.lstsq(
                 A, C, cond=cutoff, lapack_driver=self.driver, check_finite=False
@@ -194,8 +202,6 @@ class Direct(Method):
         import scipy.linalg
 
         A = work.A
-        if A.shape[0] != A.shape[1]:
-            raise ValueError(f"A must be square for the driver 'lu', got shape {A.shape}")
         getrf, gecon, lange = scipy.linalg.get_lapack_funcs(("getrf", "gecon", "lange"), (A,))
         factors, pivots, _ = getrf(A)
         reciprocal, _ = gecon(factors, lange("1", A))
@@ -223,5 +229,6 @@ class Direct(Method):
             )
         state.rank, state.condition = len(R), float(1 / reciprocal)
         if tall:
-            return scipy.linalg.solve_triangular(R, Q.conj().T @ C, check_finite=False)
-        return Q @ scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False)
+            inside = product(Q, C, adjoint="X")
+            return scipy.linalg.solve_triangular(R, inside, check_finite=False)
+        return product(Q, scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False))
