@@ -19,7 +19,7 @@ import numpy as np
 from eagle.options import Options
 from eagle.result import Result
 
-__all__ = ["HALF", "Blocks", "Compute", "Home", "Host", "adjoint", "find_home", "with_value"]
+__all__ = ["Blocks", "Compute", "Home", "Host", "adjoint", "find_home", "with_value"]
 
 HALF = ("float16", "bfloat16")  # computed in float32
 FULL = ("float32", "float64", "complex64", "complex128")
@@ -132,6 +132,13 @@ class Home:
             return "complex128" if double else "complex64"
         return "float64" if double else "float32"
 
+    def to_compute(self, blocks: Blocks) -> tuple[str, Blocks]:
+        """What the value comes back as, and the blocks in the dtype that it is computed in."""
+        dtype = self.result_type([block for block in blocks if block is not None])
+        work = "float32" if dtype in HALF else dtype
+        A, B, C = (None if block is None else self.astype(block, work) for block in blocks)
+        return dtype, (A, B, C)
+
     def solve(
         self,
         compute: Compute,
@@ -154,16 +161,14 @@ class Home:
         names: tuple[str, str, str],
     ) -> Result:
         """The same for blocks that nobody differentiates."""
-        dtype = self.result_type([block for block in blocks if block is not None])
-        work = "float32" if dtype in HALF else dtype
-        A, B, C = (None if block is None else self.astype(block, work) for block in blocks)
+        dtype, blocks = self.to_compute(blocks)
         if self.on_cpu:
-            A, B, C = (None if block is None else self.view(block) for block in (A, B, C))
+            A, B, C = (None if block is None else self.view(block) for block in blocks)
             result = compute((A, B, C), method, self._seen_here(options, dtype), names)
             return self._brought_home(result, dtype)
         from eagle.device import solve
 
-        return solve(self, (A, B, C), method, options, names, dtype)
+        return solve(self, blocks, method, options, names, dtype)
 
     def _brought_home(self, result: Result, dtype: str) -> Result:
         """The same result with values of this library, which share memory with each other."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eagle.arrays import HALF, Blocks, Compute, Home, with_value
+from eagle.arrays import Blocks, Compute, Home, with_value
 from eagle.gradients import NUMPY, Library, Solve, pullback, refuse_truncation, warn_if_steep
 from eagle.hosted import HostSolves
 from eagle.methods.base import Inverse
@@ -38,9 +38,7 @@ def solve(
     """`compute` with a value that knows how to differentiate itself."""
     if blocks[0].requires_grad:
         refuse_truncation(options)
-    dtype = home.result_type([block for block in blocks if block is not None])
-    work = "float32" if dtype in HALF else dtype
-    A, B, C = (None if block is None else home.astype(block, work) for block in blocks)
+    dtype, (A, B, C) = home.to_compute(blocks)
     vector = False
     if C is not None and C.ndim == 1:
         C, vector = C[:, None], True

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eagle.arrays import HALF, Blocks, Compute, Home
+from eagle.arrays import Blocks, Compute, Home
 from eagle.gradients import NUMPY, Library, pullback, refuse_truncation, warn_if_steep
 from eagle.hosted import HostSolves
 from eagle.options import Options
@@ -37,9 +37,7 @@ def solve(
     names: tuple[str, str, str],
 ) -> Result:
     """A result whose numbers are traced too; what only a run can tell is left out."""
-    dtype = home.result_type([block for block in blocks if block is not None])
-    work = "float32" if dtype in HALF else dtype
-    A, B, C = (None if block is None else home.astype(block, work) for block in blocks)
+    dtype, (A, B, C) = home.to_compute(blocks)
     check_sizes(A, B, C)
     vector = False
     if C is not None and C.ndim == 1:
