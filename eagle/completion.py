@@ -19,7 +19,7 @@ __all__ = ["Completion", "Group", "complete"]
 FOLDS = 5  # as good as ten on real tables, at half the cost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Rows that miss the same columns.
 
@@ -44,7 +44,7 @@ class Group:
     curve: np.ndarray = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Completion:
     """A filled table.
 

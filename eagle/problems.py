@@ -67,7 +67,7 @@ def spectrum(rank: int, condition: float, kind: str = "log") -> np.ndarray:
     if kind == "cluster":
         return np.where(k < rank // 2, 1.0, low)
     if kind == "spike":
-        return np.concatenate([[1.0], np.geomspace(low**0.5, low, rank - 1)])
+        return np.concatenate([[1.0], np.geomspace(low**0.5, low, rank - 1)[:-1], [low]])
     if kind == "cliff":
         return np.where(k < rank - 1, 1.0, low)
     if kind == "inverse":

@@ -474,6 +474,13 @@ def test_more_noise_is_expected_to_give_a_larger_error():
     assert estimates == sorted(estimates)
 
 
+def test_completions_and_groups_can_be_compared_and_kept_in_sets():
+    first, second = (eagle.complete([[1.0, 2], [2, 4], [3, np.nan]], rng=0) for _ in range(2))
+    assert first == first
+    assert first != second
+    assert len({first, second, *first.groups, *second.groups}) == 4
+
+
 def test_a_completion_prints_as_a_summary():
     X = low_rank(16, 18, 9, 3)
     lines = str(eagle.complete(with_holes(X, block(X, range(4), [0, 5, 8])), rng=0)).splitlines()
