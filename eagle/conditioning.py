@@ -21,7 +21,7 @@ FIRST_ETA = 0.5  # forgives a norm that was under-estimated by 40 %
 LIFT = 1e-3  # Ritz values may over-estimate the smallest singular value by this much
 SINGLE = 0.05  # what rounding in single precision may do to a singular value near 1
 LOOK = 6  # Lanczos steps that tell when to stop
-SHIFT = 4.0  # Cholesky shift in units of n eps ||G||_F
+SHIFT = 4.0  # Cholesky shift in units of n eps ||A||^2
 
 
 @dataclass

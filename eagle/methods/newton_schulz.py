@@ -28,10 +28,11 @@ class NewtonSchulzState(State):
 
 @dataclass(frozen=True)
 class NewtonSchulz(Method):
-    """Pseudo-inverse by matrix products: ``Y <- Y (2 I - A Y)`` from ``Y = A^H / ||A||^2``.
+    """Pseudo-inverse by matrix products: ``Y <- Y (2 I - A Y)`` from a multiple of ``A^H``.
 
-    Converges quadratically to A^+ after about ``2 log2(condition)`` steps of two products. The
-    explicit pseudo-inverse costs accuracy: the error of ``B Y C`` grows like
+    From ``Y = A^H / (||A||_1 ||A||_inf)`` it takes about ``2 log2(condition)`` steps of two
+    products, and up to ``log2(d n) / 2`` more, as that divisor exceeds ``||A||^2``; the end is
+    quadratic. The explicit pseudo-inverse costs accuracy: the error of ``B Y C`` grows like
     ``eps * condition``.
 
     References
@@ -53,7 +54,7 @@ class NewtonSchulz(Method):
     default_maxiter: ClassVar[int] = 200
 
     def init(self, problem: Problem, options: Options) -> NewtonSchulzState:
-        """``Y_0 = A^H / bound`` with bound in ``[||A||^2, 2 ||A||^2)``."""
+        """``Y_0 = A^H / bound`` with bound in ``[||A||^2, sqrt(d n) ||A||^2]``."""
         A = problem.A
         bound = squared_norm_bound(A)
         Y = A.conj().T / A.real.dtype.type(bound or 1.0)

@@ -38,7 +38,7 @@ class StochasticGradientDescent(Method):
     Parameters
     ----------
     size : int, optional
-        Columns per step; an eighth of A's columns by default, at least 8.
+        Columns per step, or rows if those are fewer; an eighth of them by default, at least 8.
 
     References
     ----------
