@@ -27,6 +27,8 @@ __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
 _block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
 QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
+# A callback that asks to stop gets what it asked for; a traced call complains when it runs.
+EXPECTED = (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED)
 
 
 def solve(
@@ -71,7 +73,7 @@ def solve(
     maxiter : int, optional
         Most iterations.
     time_limit : float, optional
-        Seconds, checked after each iteration.
+        Seconds for all that ``"auto"`` tries, checked after each iteration.
     rank : int, optional
         Replace A by its best approximation of this rank.
     cutoff : float, optional
@@ -80,7 +82,7 @@ def solve(
         Tikhonov parameter: the value is ``B A^H (A A^H + ridge I)^-1 C``.
     memory_limit : int, optional
         Bytes of working memory beyond the data, for the methods that can do with less than a copy
-        of A: ``"compressed"`` and ``"sketched"``.
+        of A: ``"compressed"``, and ``"sketched"`` without a ridge.
     rng : int, numpy.random.Generator or None, optional
         Source of the random probes. Equal seeds give equal results.
     callback : callable, optional
@@ -159,7 +161,7 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
     Returns
     -------
     Result
-        ``result.value`` is ``(n,)`` or ``(n, k)``.
+        ``result.value`` is ``(n,)`` or ``(..., n, k)``.
 
     Raises
     ------
@@ -194,7 +196,7 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     Returns
     -------
     Result
-        ``result.value`` is ``(d', d)``.
+        ``result.value`` is ``(..., d', d)``.
 
     Raises
     ------
@@ -266,7 +268,7 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
     Returns
     -------
     Result
-        ``result.value`` is ``(n, q)``.
+        ``result.value`` is ``(..., n, q)``.
 
     Raises
     ------
@@ -382,14 +384,15 @@ def _solve_one(
     problem = Problem.create(A, B, C, names)
     result: Result | None = None
     for choice in choices(method, problem, options):
+        left = choice.options.left_after(time.perf_counter() - start)
         try:
-            latest = _run(choice, keep)
+            latest = _run(replace(choice, options=left), keep)
         except np.linalg.LinAlgError:
             if as_method(method) is not None:
                 raise
             continue  # a factorisation for full rank only was the planner's guess
         result = latest if result is None else _better(result, latest)
-        if not _disappoints(latest, problem):
+        if not _disappoints(latest, problem, options.rtol or 0.0):
             break
     assert result is not None
     return replace(result, seconds=time.perf_counter() - start)
@@ -397,8 +400,10 @@ def _solve_one(
 
 def _prepared(problem: Problem, method: Method, options: Options) -> Problem:
     """The problem that `rank`, `cutoff` and `ridge` make of another."""
+    if problem.trivial:
+        return problem
     asked = options.special() | ({"ridge"} if options.ridge else set())
-    if asked & method.factorises_for and not problem.zero:
+    if asked & method.factorises_for:
         factors = method.factorise(problem, options)
         problem = problem.truncated(factors, options.rank, options.cutoff)
     return problem.ridged(options.ridge)
@@ -409,16 +414,17 @@ def _run(choice: Choice, keep: driver.Keep | None) -> Result:
     return driver.run(problem, choice.method, choice.options, choice.reason, keep)
 
 
-def _disappoints(result: Result, problem: Problem) -> bool:
+def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """Whether auto should try something else after all.
 
     LU and sketches are tried because they are cheap, and are expected to be as accurate as what
-    they stand in for. So is everything where LAPACK takes no time worth saving.
+    they stand in for. So is everything where LAPACK takes no time worth saving. Other methods may
+    stop as early as they were asked to.
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
     strict = isinstance(result.method, Direct | Compressed) or min(problem.A.shape) < LOOK
-    limit = QUICK * problem.eps if strict else problem.eps**0.5
+    limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
     return not result.converged or not result.error_estimate <= limit
 
 
@@ -433,13 +439,14 @@ def _better(first: Result, second: Result) -> Result:
 
 def complain(result: Result, options: Options, stacklevel: int) -> None:
     """Warn or raise if a result is not what was asked for."""
-    # A callback that asks to stop gets what it asked for; a traced call complains when it runs.
-    if result.status in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED):
+    if result.converged:
         return
-    worst, which = result, ""
-    if result.results is not None:
-        failed = [each for each in result.results.flat if not each.converged]
-        worst, which = failed[0], f"{len(failed)} of {result.results.size} problems; the first: "
+    each = [result] if result.results is None else list(result.results.flat)
+    failed = [one for one in each if one.status not in EXPECTED]
+    if not failed:
+        return
+    worst = failed[0]
+    which = "" if result.results is None else f"{len(failed)} of {len(each)} problems; the first: "
     message = (
         f"{which}{type(worst.method).__name__} ended with status {worst.status.name} after "
         f"{worst.iterations} iterations, error estimate {worst.error_estimate:.1e}. "

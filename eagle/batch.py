@@ -89,11 +89,7 @@ def solve_batch(
     for place in np.flatnonzero(~trusted):
         index = np.unravel_index(place, shape)
         A, B, C = (block if block is None or block.ndim < 3 else block[index] for block in spread)
-        left = options
-        if options.time_limit is not None:
-            spent = time.perf_counter() - start
-            left = replace(options, time_limit=max(options.time_limit - spent, 1e-9))
-        result = single(A, B, C, left)
+        result = single(A, B, C, options.left_after(time.perf_counter() - start))
         if many is None:
             value = np.empty(shape + result.value.shape, result.value.dtype)
             many = Many.unknown(value, shape, result)
@@ -202,10 +198,7 @@ def _by_arrays(
                 X if X is None else (X if X.ndim == 1 else X[begin:end]).astype(work, copy=False)
                 for X in stacks
             )
-            left = replace(options, rng=seed)
-            if options.time_limit is not None:
-                spent = time.perf_counter() - start
-                left = replace(left, time_limit=max(options.time_limit - spent, 1e-9))
+            left = replace(options, rng=seed).left_after(time.perf_counter() - start)
             tools = HostTools(Host(), A)
             found.append(
                 solve_many(

@@ -56,11 +56,11 @@ def run(
 
     The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
     below `rtol`, as often in a row as the method wants to see it, of a value that is about to come
-    to rest; a method that has nothing left
-    to gain (converged if no `rtol` was asked for, stagnated otherwise, or if fewer than four
-    digits are right); `maxiter`; `time_limit`.
+    to rest; no memory for a better one; a method that has nothing left to gain (converged if no
+    `rtol` was asked for, stagnated otherwise, or if fewer than four digits are right); `maxiter`;
+    `time_limit`.
     """
-    if problem.zero or 0 in problem.shape:
+    if problem.trivial:
         return _nothing_to_do(problem, method, plan)
     start = time.perf_counter()
     rtol = options.rtol
@@ -100,12 +100,11 @@ def run(
             tick(history[-1])
             enough = within >= state.confirmations
             status = _status(extended, state, certificate, rtol, enough, maxiter, len(history))
-            if status is not Status.NONFINITE and options.callback is not None:
-                snapshot = Snapshot(
-                    len(history), state.change, certificate.error_estimate, problem, extended
-                )
-                if options.callback(snapshot) is True:
-                    status = Status.STOPPED_BY_CALLBACK
+            snapshot = Snapshot(
+                len(history), state.change, certificate.error_estimate, problem, extended
+            )
+            if status is not Status.NONFINITE and options.asked_to_stop(snapshot):
+                status = Status.STOPPED_BY_CALLBACK
             if status is None and options.time_limit is not None and elapsed >= options.time_limit:
                 status = Status.TIME_LIMIT
             if status is not None:

@@ -28,11 +28,13 @@ __all__ = [
     "adjoint",
     "both",
     "mapping",
+    "shifted",
 ]
 
 LARGE = 10**7  # entries from which on reading A once for two products is worth loading numba for
 PIECE = 2**26  # bytes of a mapped file that are in memory at a time
 PROBES = 8  # products that estimate the size of an operator
+SHARED = ("r", "r+", "w+")  # modes of a mapped file whose pages are those of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,10 @@ class Operand:
     def adjoint(self) -> Operand:
         """``A^H``."""
         return Adjoint(self.shape[::-1], self.dtype, self)
+
+    def shifted(self, exponent: int) -> Operand:
+        """``2**exponent A``."""
+        return Scaled(self.shape, self.dtype, self, exponent)
 
     def norm(self) -> float:
         """Frobenius norm, estimated by a few products unless the entries are at hand.
@@ -149,6 +155,11 @@ class Sparse(Operand):
     def adjoint(self) -> Operand:
         return replace(self, shape=self.shape[::-1], rows=self.rows.conj().T.tocsr())
 
+    def shifted(self, exponent: int) -> Operand:
+        rows = self.rows.copy()
+        rows.data = shifted(rows.data, exponent)
+        return replace(self, rows=rows)
+
     def norm(self) -> float:
         return norm(self.rows.data)
 
@@ -171,11 +182,12 @@ class Implicit(Operand):
 
 @dataclass(frozen=True, eq=False)
 class Mapped(Operand):
-    """An array in a mapped file, of which one piece at a time is in memory."""
+    """``2**exponent`` times an array in a mapped file, of which a piece at a time is in memory."""
 
     array: np.ndarray
     file: mmap.mmap
     conjugated: bool = False
+    exponent: int = 0
 
     @property
     def by_rows(self) -> bool:
@@ -203,7 +215,7 @@ class Mapped(Operand):
         return self._in_memory(self.array)
 
     def _in_memory(self, part: np.ndarray) -> np.ndarray:
-        part = np.asarray(part, self.dtype)
+        part = shifted(part, self.exponent, self.dtype)
         return part.conj() if self.conjugated and self.dtype.kind == "c" else part
 
     def release(self) -> None:
@@ -236,6 +248,9 @@ class Mapped(Operand):
     def adjoint(self) -> Operand:
         conjugated = not self.conjugated
         return replace(self, shape=self.shape[::-1], array=self.array.T, conjugated=conjugated)
+
+    def shifted(self, exponent: int) -> Operand:
+        return replace(self, exponent=self.exponent + exponent)
 
     def norm(self) -> float:
         return self._norm
@@ -313,6 +328,22 @@ class Scaled(Operand):
         return times(np.asfortranarray(X * unit**before)) * unit ** (self.exponent - before)
 
 
+def shifted(A: Any, exponent: int, dtype: Any = None) -> Any:
+    """``2**exponent A``, exact short of over- and underflow; a copy only if need be."""
+    if isinstance(A, Operand):
+        A = A if dtype is None else A.cast(dtype)
+        return A.shifted(exponent) if exponent else A
+    if not exponent:
+        return np.asarray(A, dtype)
+    out = np.array(A, dtype, order="F")
+    # Steps of at most 2**100, which every dtype can hold: the whole factor may not fit.
+    while exponent and out.size:
+        step = max(-100, min(100, exponent))
+        out *= out.real.dtype.type(2.0) ** step
+        exponent -= step
+    return out
+
+
 def adjoint(A: Matrix) -> Matrix:
     """``A^H``."""
     return A.adjoint() if isinstance(A, Operand) else A.conj().T
@@ -337,13 +368,12 @@ def both(A: Matrix, right: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np
 def mapping(array: np.ndarray) -> mmap.mmap | None:
     """The mapped file that an array looks at, if its pages can be given back unharmed.
 
-    Those of a copy-on-write mapping cannot: what was written to them would be lost.
+    Those of a copy-on-write mapping cannot: what was written to them would be lost. Only numpy's
+    own mappings tell that they are none.
     """
     view: Any = array
-    while view is not None:
-        if isinstance(view, np.memmap) and view.mode == "c":
-            return None
-        if isinstance(view, mmap.mmap):
-            return view
+    while view is not None and not (isinstance(view, np.memmap) and view.mode in SHARED):
         view = getattr(view, "base", None)
-    return None
+    while view is not None and not isinstance(view, mmap.mmap):
+        view = getattr(view, "base", None)
+    return view

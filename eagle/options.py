@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Options", "as_generator", "check_count", "check_flag", "check_number"]
+
+LEAST = 1e-9  # seconds: a time limit that has passed
 
 
 def check_number(
@@ -104,6 +106,18 @@ class Options:
         put("progress", check_flag("progress", self.progress))
         put("raise_on_failure", check_flag("raise_on_failure", self.raise_on_failure))
         put("rng", as_generator(self.rng))
+
+    def asked_to_stop(self, snapshot: Any) -> bool:
+        """Show a callback a snapshot: whether it answers True, Python's or another library's."""
+        answer: Any = None if self.callback is None else self.callback(snapshot)
+        boolean = getattr(answer, "ndim", 1) == 0 and str(answer.dtype).endswith("bool")
+        return bool(answer) if boolean else answer is True
+
+    def left_after(self, seconds: float) -> Options:
+        """The same with what is left of the time limit."""
+        if self.time_limit is None:
+            return self
+        return replace(self, time_limit=max(self.time_limit - seconds, LEAST))
 
     def special(self) -> set[str]:
         """Names of the options that are set and that only some methods can honour."""

@@ -65,11 +65,12 @@ def choices(method: Any, problem: Problem, options: Options) -> Iterator[Choice]
     A = problem.A
     if chosen is not None:
         _refuse(chosen, problem, options)
-        if not (chosen.matrix_free or chosen.out_of_core):
+        piecewise = chosen.out_of_core and not options.ridge  # which is appended to a copy of A
+        if not (chosen.matrix_free or piecewise):
             problem = problem.in_memory()
         yield Choice(chosen, problem, options, f"asked for: {type(chosen).__name__}")
-    elif problem.zero or 0 in problem.shape:
-        yield Choice(Direct(), problem.in_memory(), options, "auto: nothing to compute")
+    elif problem.trivial:
+        yield Choice(Direct(), problem, options, "auto: nothing to compute")
     elif options.memory_limit is not None:
         yield from _in_little_memory(problem, options, "memory_limit")
     elif isinstance(A, Mapped) and 4 * A.size * A.dtype.itemsize > memory():
@@ -174,7 +175,7 @@ def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[
     reason = f"auto: {why}: a sketch of A is small if its rank is"
     yield Choice(Compressed(), problem, options, reason)
     dense = isinstance(problem.A, np.ndarray | Mapped)
-    if dense and options.special() == {"memory_limit"}:
+    if dense and options.special() == {"memory_limit"} and not options.ridge:
         reason = f"auto: {why}: A is read a few columns at a time"
         yield Choice(Sketched(), problem, options, reason)
 
@@ -236,4 +237,9 @@ def _refuse(method: Method, problem: Problem, options: Options) -> None:
         able = [repr(name) for name, kind in METHODS.items() if option in kind().supports]
         raise ValueError(
             f"{option} cannot be honoured by {method!r}; use method={' or '.join(able)}"
+        )
+    if options.ridge and options.memory_limit is not None and not method.matrix_free:
+        raise ValueError(
+            f"memory_limit cannot be honoured by {method!r} together with ridge, which takes a "
+            "copy of A; use method='compressed'"
         )

@@ -17,10 +17,10 @@ from eagle.operand import (
     Matrix,
     Operand,
     Ridged,
-    Scaled,
     Sparse,
     adjoint,
     mapping,
+    shifted,
 )
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "check_sizes",
     "leading_shape",
     "safe_range",
+    "shared_scale",
 ]
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]  # U, s, V^H
@@ -196,17 +197,14 @@ def _survey(name: str, array: Matrix | None, work: np.dtype) -> tuple[int, bool]
     return 0 if abs(exponent) <= np.finfo(work).maxexp // 10 else exponent, not top
 
 
-def _shifted(array: np.ndarray, exponent: int, dtype: Any = None) -> np.ndarray:
-    """``array * 2**exponent``, exact short of over- and underflow; a copy only if need be."""
-    if not exponent:
-        return np.asarray(array, dtype)
-    out = np.array(array, dtype, order="F")
-    # Steps of at most 2**100, which every dtype can hold: the whole factor may not fit.
-    while exponent and out.size:
-        step = max(-100, min(100, exponent))
-        out *= out.real.dtype.type(2.0) ** step
-        exponent -= step
-    return out
+def shared_scale(ridge: float, scale: Any) -> tuple[Any, Any]:
+    """``sqrt(ridge)`` beside an A of that scale, and the power of two that divides A once more.
+
+    Both have one scale then, and neither can overflow. `scale` may be an array.
+    """
+    mantissa, exponent = math.frexp(math.sqrt(ridge))
+    shift = np.maximum(0, exponent - scale)
+    return np.ldexp(mantissa, exponent - scale - shift), shift
 
 
 def _beside(A: Matrix, mu: float) -> Matrix:
@@ -240,7 +238,7 @@ class Problem:
     zero : bool
         Whether A has no entry other than 0.
     seen : object
-        A sketch of A that was taken while planning, see `eagle.methods.Compressed`.
+        A sketch of A that was taken while planning, see `eagle.ranges`.
     scale : int
         The user's A is ``2**scale`` times `A`.
     exponent : int
@@ -288,15 +286,10 @@ class Problem:
         (a, zero), (b, _), (c, _) = (
             _survey(name, block, work) for name, block in zip(names, (A, B, C), strict=True)
         )
-        if isinstance(A, Operand):
-            A = A.cast(work)
-            scaled: Matrix = Scaled(A.shape, work, A, -a) if a else A
-        else:
-            scaled = _shifted(A, -a, work)
         return cls(
-            A=scaled,
-            B=None if B is None else _shifted(B, -b, work),
-            C=None if C is None else _shifted(C, -c, work),
+            A=shifted(A, -a, work),
+            B=None if B is None else shifted(B, -b, work),
+            C=None if C is None else shifted(C, -c, work),
             row_probes=np.zeros((0, n), work),
             column_probes=np.zeros((d, 0), work),
             extent=(d, n),
@@ -332,17 +325,17 @@ class Problem:
         ``[B 0] [A  mu I]^+ C`` and ``B [A; mu I]^+ [C; 0]`` both are, with ``mu = sqrt(ridge)``;
         the shorter side grows, unless an implicit identity has to keep its size.
         """
-        if not ridge or self.zero:
+        if not ridge or self.trivial:
             return self
-        # A and mu share one scale, so that neither can overflow.
-        mantissa, exponent = math.frexp(math.sqrt(ridge))
-        shift = max(0, exponent - self.scale)
-        mu = math.ldexp(mantissa, exponent - self.scale - shift)
+        mu, shift = (part.item() for part in shared_scale(ridge, self.scale))
+        limits = np.finfo(self.A.dtype)
+        if mu < limits.tiny / limits.eps**2:  # beside A it is nothing, and its inverse overflows
+            return self
         factors: Factors | None = None
         if self.factors is not None:
             U, s, Vh = self.factors
-            factors = U, _shifted(s, -shift), Vh
-        A, (d, n), dtype = self._shifted(-shift), self.A.shape, self.A.dtype
+            factors = U, shifted(s, -shift), Vh
+        A, (d, n), dtype = shifted(self.A, -shift), self.A.shape, self.A.dtype
         B, C = self.B, self.C
         if C is None or (d <= n and B is not None):
             B = np.eye(n, dtype=dtype) if B is None else B
@@ -365,12 +358,6 @@ class Problem:
             exponent=self.exponent - shift,
         )
 
-    def _shifted(self, exponent: int) -> Matrix:
-        """``2**exponent A``."""
-        if isinstance(self.A, Operand):
-            return Scaled(self.A.shape, self.A.dtype, self.A, exponent) if exponent else self.A
-        return _shifted(self.A, exponent)
-
     def in_memory(self) -> Problem:
         """The same with an array for A."""
         if not isinstance(self.A, Operand):
@@ -382,6 +369,11 @@ class Problem:
         """Shape of the value that the user asked for."""
         d, n = self.A.shape
         return (n if self.B is None else len(self.B), d if self.C is None else self.C.shape[1])
+
+    @property
+    def trivial(self) -> bool:
+        """Whether the value is zero or has no entries, whatever the method."""
+        return self.zero or 0 in self.shape
 
     @property
     def eps(self) -> float:

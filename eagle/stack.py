@@ -17,7 +17,7 @@ from eagle.certificate import COUNT, judge_many, unit_normal
 from eagle.many import Many, Record
 from eagle.methods import Direct
 from eagle.options import Options
-from eagle.problem import safe_range
+from eagle.problem import safe_range, shared_scale
 from eagle.result import Status
 
 __all__ = ["QR", "Stack", "norms", "solve_stack"]
@@ -107,20 +107,22 @@ def solve_stack(
     """
     start = time.perf_counter()
     A, B, C = (None if stack is None else stack.matrices for stack in stacks)
-    given, shift = [stack for stack in stacks if stack is not None], stacks[0].exponents
+    given, scale = [stack for stack in stacks if stack is not None], stacks[0].exponents
+    exponents = sum(stack.exponents for stack in given) - 2 * scale
     assert A is not None
     (count, d, n), eps = A.shape, float(np.finfo(A.dtype).eps)
     user = n if B is None else B.shape[1], d if C is None else C.shape[2]
     answers = None
     if options.ridge:
-        A, B, C, answers = _ridged(A, B, C, np.ldexp(options.ridge**0.5, -shift), options)
+        mu, shift = shared_scale(options.ridge, scale)
+        A, B, C, answers = _ridged(_scaled(A, -shift), B, C, mu, options)
+        exponents = exponents - shift
     value, ranks, sizes = _solve(A, B, C, user, options)
     if answers is not None:
         errors = value[:, :, user[1] :] - answers
         sizes["column_errors_plain"], sizes["column_answers_plain"] = norms(errors), norms(answers)
         value = value[:, :, : user[1]]
     errors, inconsistency, negligible = judge_many(sizes, eps)
-    exponents = sum(stack.exponents for stack in given) - 2 * shift
     value, finite = _scaled(value, exponents), np.isfinite(sizes["hidden"])
     with np.errstate(over="ignore"):
         value = value.astype(dtype, copy=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import mpmath
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
+from eagle.options import Options
 from eagle.plan import Choice
 from tests.systems import DTYPES, KINDS, SHAPES, normal, orthonormal, quietly, system
 from tests.tolerances import relative_error, tolerance
@@ -342,10 +344,20 @@ def test_a_callback_that_returns_true_stops_without_a_warning(method):
     assert not result.converged
 
 
+@pytest.mark.parametrize("answer", [np.True_, np.array(True)])
+def test_a_true_of_numpy_stops_too(answer):
+    problem = system("tall")
+    result = eagle.solve(
+        problem.A, problem.B, problem.C, method="eagle", rng=0, callback=lambda state: answer
+    )
+    assert result.status is Status.STOPPED_BY_CALLBACK
+    assert result.iterations == 1
+
+
 def test_only_true_stops():
     """A callback that returns its last expression does not stop by accident."""
     problem = system("tall")
-    for answer in (None, False, 1, "yes", np.ones(3)):
+    for answer in (None, False, 1, "yes", np.ones(3), np.False_, np.float64(1), np.array([True])):
         result = eagle.solve(
             problem.A, problem.B, problem.C, rng=0, callback=lambda state, answer=answer: answer
         )
@@ -487,6 +499,26 @@ def test_auto_falls_back_on_lapack_when_a_good_value_is_not_good_enough(monkeypa
     assert result.method == eagle.Direct()
     assert result.error_estimate <= 1e-12
     assert result.seconds > 0
+
+
+def test_what_auto_tries_shares_the_time_limit(monkeypatch):
+    """The second method finds that the first, which disappointed, has left no time."""
+    problem = system("tall", condition=100)
+    limits = []
+
+    def run(choice, keep):
+        limits.append(choice.options.time_limit)
+        return run_choice(choice, keep)
+
+    run_choice = eagle.api._run
+    monkeypatch.setattr(eagle.api, "_run", run)
+    monkeypatch.setattr(eagle.api, "_disappoints", lambda *given: True)
+    quietly(eagle.solve, problem.A, problem.B, problem.C, time_limit=5.0, rng=0)
+    assert len(limits) > 1
+    assert all(later < earlier for earlier, later in pairwise([5.0, *limits]))
+    assert Options(time_limit=2.0).left_after(3.0).time_limit > 0
+    assert Options(time_limit=5.0).left_after(3.0).time_limit == 2.0
+    assert Options().left_after(3.0).time_limit is None
 
 
 def test_auto_does_not_go_on_after_a_limit_that_the_user_set(monkeypatch):

@@ -111,6 +111,23 @@ def test_an_empty_batch_has_an_empty_value(shape):
     assert result.converged
 
 
+def test_who_stops_one_problem_is_told_of_the_others():
+    many = batch((3,), condition=100)
+    answers = iter([True])
+    with pytest.warns(ConvergenceWarning, match=r"^2 of 3 problems; .* MAX_ITERATIONS"):
+        result = eagle.solve(
+            many["A"],
+            many["B"],
+            many["C"],
+            method="gd",
+            maxiter=2,
+            callback=lambda state: next(answers, False),
+            rng=0,
+        )
+    statuses = [each.status for each in result.results]
+    assert statuses == [Status.STOPPED_BY_CALLBACK, *[Status.MAX_ITERATIONS] * 2]
+
+
 def test_what_does_not_fit_is_refused_before_any_work():
     many = batch((3,), condition=3)
     with pytest.raises(ValueError, match=r"dimensions do not broadcast: A \(3,\), B \(2,\), C"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -11,7 +13,7 @@ import eagle
 from eagle.kernels import sketch as loops
 from eagle.kernels.blas import energy, norm, product
 from eagle.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
-from eagle.problem import as_matrix
+from eagle.problem import Problem, as_matrix
 from eagle.sketch import draw
 from tests.systems import DTYPES, SHAPES, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
@@ -56,7 +58,9 @@ def operands(A, folder):
     yield Ridged.create(A, 0.5), whole
     sparse = Sparse(A.shape, A.dtype, scipy.sparse.csr_array(A))
     yield Ridged.create(sparse, 0.5), whole
-    yield Scaled(A.shape, A.dtype, sparse, 3), 8 * A
+    yield Scaled(A.shape, A.dtype, Implicit(A.shape, A.dtype, aslinearoperator(A)), 3), 8 * A
+    yield sparse.shifted(3), 8 * A
+    yield as_matrix("A", mapped(folder, A)).shifted(2).adjoint().shifted(1).adjoint(), 8 * A
 
 
 @pytest.mark.parametrize("piece", [1, 300, 2**26])
@@ -214,6 +218,17 @@ def test_huge_and_tiny_entries_neither_overflow_nor_lose_digits(form, magnitude,
     assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
 
 
+@pytest.mark.parametrize("options", [{}, {"rank": 2}, {"ridge": 1.0}, {"method": "compressed"}])
+def test_nothing_to_compute_takes_no_memory(options):
+    """Written out, these would take a terabyte."""
+    d, n = 400_000, 300_000
+    zero = scipy.sparse.csr_array((d, n))
+    some = scipy.sparse.coo_array(([1.0], ([5], [7])), shape=(d, n))
+    result = eagle.solve(zero, np.ones((1, n)), np.ones((d, 1)), rng=0, **options)
+    assert result.value.tolist() == [[0.0]]
+    assert eagle.solve(some, np.ones((0, n)), np.ones((d, 1)), **options).value.shape == (0, 1)
+
+
 def test_zero_and_empty_matrices_have_the_answer_of_numpy():
     for A in (scipy.sparse.csr_array((3, 2)), scipy.sparse.csr_array((0, 2))):
         result = eagle.lstsq(A, np.ones(A.shape[0]), method="compressed")
@@ -251,6 +266,17 @@ def test_the_energy_of_an_array_tells_whether_it_is_finite():
     assert not np.isfinite(energy(A))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sizes_of_arrays_with_more_entries_than_blas_can_count(dtype, monkeypatch):
+    monkeypatch.setattr("eagle.kernels.blas.MOST", 10)
+    A = normal(np.random.default_rng(0), (7, 5), dtype).astype(dtype)
+    assert norm(A) == pytest.approx(np.linalg.norm(A), rel=tolerance(dtype))
+    assert energy(A) == pytest.approx(np.linalg.norm(A) ** 2, rel=tolerance(dtype))
+    assert norm(1e30 * A[:, :1].real) > 0  # whose square would overflow in single precision
+    A[3, 3] = np.inf
+    assert not np.isfinite(energy(A))
+
+
 def test_large_arrays_are_read_once_for_two_products(monkeypatch):
     monkeypatch.setattr("eagle.operand.LARGE", 100)
     rng = np.random.default_rng(0)
@@ -258,6 +284,44 @@ def test_large_arrays_are_read_once_for_two_products(monkeypatch):
     first, second = both(A, X, Y)
     assert relative_error(first, A @ X) <= tolerance(np.float64)
     assert relative_error(second, A.T @ Y) <= tolerance(np.float64)
+
+
+@pytest.mark.parametrize("magnitude", [1e-280, 1e280])
+@pytest.mark.parametrize("method", ["direct", "eagle", "sketched", "auto"])
+def test_entries_near_the_limits_leave_a_file_a_file(method, magnitude, tmp_path):
+    given = system("tall", rank=5, condition=3)
+    A = mapped(tmp_path, given.A * magnitude)
+    result = eagle.solve(A, given.B * magnitude, given.C, method=method, rng=0)
+    assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
+
+
+def test_entries_near_the_limits_leave_a_sparse_matrix_sparse():
+    A = scipy.sparse.csr_array(np.diag([1e-280, 2e-280]))
+    problem = Problem.create(as_matrix("A", A), None, np.eye(2))
+    assert isinstance(problem.A, Sparse)
+    assert A[0, 0] == 1e-280  # the user's own
+
+
+@pytest.mark.parametrize("method", ["sketched", "compressed", "cg", "auto"])
+def test_a_ridge_beside_a_file(method, tmp_path):
+    given = system("tall", condition=3)
+    A, ridge = given.A, 0.5
+    value = eagle.solve(
+        mapped(tmp_path, A), given.B, given.C, method=method, ridge=ridge, rng=0
+    ).value
+    expected = given.B @ np.linalg.solve(A.T @ A + ridge * np.eye(A.shape[1]), A.T @ given.C)
+    assert relative_error(value, expected) <= 1e-7  # of conjugate gradients
+
+
+def test_a_mapping_that_does_not_tell_whose_its_pages_are_keeps_them():
+    """Private pages that are given back are lost, with what the user wrote to them."""
+    entries = np.random.default_rng(0).standard_normal((300, 200))
+    private = mmap.mmap(-1, entries.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    A = np.ndarray(entries.shape, buffer=private)
+    A[:] = entries
+    result = eagle.lstsq(A, entries[:, 0], method="cg", rng=0)
+    np.testing.assert_array_equal(A, entries)
+    assert result.converged
 
 
 @pytest.mark.parametrize("mode", ["c", "r+"])

@@ -12,7 +12,7 @@ from eagle.certificate import COUNT
 from eagle.machine import Rates, memory, rates
 from eagle.methods.compressed import FIRST, SECOND
 from eagle.options import Options
-from eagle.plan import SPARSE, VECTOR, choices
+from eagle.plan import LOOK, SPARSE, VECTOR, choices
 from eagle.problem import Problem, as_matrix
 from tests.systems import DTYPES, system
 from tests.tolerances import relative_error, tolerance
@@ -75,6 +75,15 @@ def test_a_large_matrix_of_full_rank_goes_to_eagle():
     assert f"a sketch of {FIRST} columns was not enough" in tried[0].reason
 
 
+def test_an_accuracy_that_is_enough_is_not_improved_by_another_method():
+    problem = eagle.problems.low_rank(LOOK + 20, LOOK, condition=1e6, rng=0)
+    result = eagle.solve(problem.A, problem.B, problem.C, rtol=1e-2, rng=0)
+    assert result.converged
+    assert 1e-2 >= result.error_estimate > np.finfo(float).eps ** 0.5  # it did stop early
+    assert isinstance(result.method, eagle.Eagle)
+    assert problem.error(result.value) <= 1e-2
+
+
 def test_looks_that_cost_too_much_are_not_taken(monkeypatch):
     slow = Rates(product=2.0**37, factorisation=2.0**20)
     monkeypatch.setattr("eagle.plan.rates", lambda char: slow)
@@ -128,6 +137,8 @@ def test_lu_is_elimination_with_pivoting(dtype):
 def test_lu_refuses_what_it_cannot_do():
     with pytest.raises(np.linalg.LinAlgError, match="A is singular to working precision"):
         eagle.pinv(np.ones((3, 3)), method=eagle.Direct("lu"))
+    with pytest.raises(ValueError, match=r"square .* 'lu', got shape \(3, 3\) which a ridge makes"):
+        eagle.lstsq(np.eye(3), np.ones(3), method=eagle.Direct("lu"), ridge=0.1)
     with pytest.raises(ValueError, match=r"A must be square for the driver 'lu', got shape"):
         eagle.pinv(np.ones((3, 2)), method=eagle.Direct("lu"))
 
@@ -197,6 +208,12 @@ def test_a_memory_limit_leaves_two_methods():
     tried = planned(np.eye(20, 30), memory_limit=10**6)
     assert names(tried) == ["Compressed", "Sketched"]
     assert names(planned(np.eye(20), memory_limit=10**6, rank=2)) == ["Compressed"]
+    assert names(planned(np.eye(20), memory_limit=10**6, ridge=0.1)) == ["Compressed"]
+
+
+def test_a_memory_limit_is_refused_where_a_ridge_takes_a_copy():
+    with pytest.raises(ValueError, match=r"memory_limit .* Sketched.* together with ridge"):
+        eagle.lstsq(np.eye(3), np.ones(3), method="sketched", memory_limit=10**6, ridge=0.1)
 
 
 def test_rates_are_measured_once_and_are_powers_of_two():

@@ -146,6 +146,20 @@ def test_no_ridge_overflows(ridge, size, dtype, which):
     assert problem.A.any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size", "ridge"), [(np.float64, 1e200, 1e-320), (np.float32, 1, 1e-100)]
+)
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+@pytest.mark.parametrize("method", ["direct", "compressed"])
+def test_a_ridge_below_the_range_of_the_dtype_is_none(method, shape, dtype, size, ridge):
+    given = system(shape, dtype=dtype, condition=3)
+    blocks = dtype(size) * given.A, dtype(size) * given.B, given.C
+    result = eagle.solve(*blocks, method=method, rank=4, ridge=ridge, rng=0)
+    plain = eagle.solve(*blocks, method=method, rank=4, rng=0)
+    assert result.converged
+    np.testing.assert_array_equal(result.value, plain.value)
+
+
 def test_a_ridge_larger_than_the_matrix_shares_its_scale():
     given = system("tall")
     problem = create(given).ridged(2.0**40)
@@ -293,7 +307,7 @@ def test_as_block_does_not_copy_what_is_fine():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
-@pytest.mark.parametrize(("shape", "rank"), [((9, 7), None), ((7, 9), 4), ((8, 8), 1)])
+@pytest.mark.parametrize(("shape", "rank"), [((9, 7), None), ((7, 9), 4), ((8, 8), 2), ((8, 8), 1)])
 def test_gallery_problems_have_the_spectrum_and_the_value_they_claim(shape, rank, kind, dtype):
     blocks = eagle.problems.low_rank(
         *shape, 3, 2, rank=rank, condition=50, kind=kind, dtype=dtype, rng=1

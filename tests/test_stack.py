@@ -181,6 +181,18 @@ def test_a_ridge_is_what_the_formula_says(d, n, rank, exponent, scale, dtype, fo
     assert alone.inconsistency <= 5 * one.inconsistency + tolerance(dtype, 10)
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e-30), (np.float64, 1e-200)])
+def test_a_ridge_far_larger_than_the_matrix_neither_overflows_nor_claims_digits(dtype, size):
+    """The value is ``B A^H C / ridge`` then, and below what rounding makes of sqrt(ridge)."""
+    many = stacked(3, (9, 6), dtype=dtype, condition=3)
+    A, B, C = (many[name].astype(dtype) for name in "ABC")
+    result = quietly(eagle.solve, A * dtype(size), B, C, method=QR, ridge=1.0, rng=0)
+    wanted = B @ np.swapaxes(A, 1, 2) @ C * size
+    error = max(map(relative_error, result.value.astype(float), wanted))
+    assert error <= FACTOR * min(each.error_estimate for each in result.results)
+    assert np.abs(result.value).max() <= np.finfo(dtype).eps
+
+
 def test_auto_solves_a_ridge_at_once_and_keeps_to_a_time_limit():
     many = stacked(MANY, (12, 9), ranks=(None, 5), condition=10)
     A, B, C = many["A"], many["B"], many["C"]

@@ -12,6 +12,7 @@ from eagle.arrays import Blocks
 from eagle.certificate import COUNT, judge_many, unit_normal
 from eagle.device.tools import Tools, Vector
 from eagle.options import Options
+from eagle.problem import shared_scale
 
 __all__ = ["Probes", "Problem", "Sides"]
 
@@ -235,9 +236,8 @@ class Problem:
         back = b + c - a
         if options.ridge:
             factors = None
-            mantissa, power = np.frexp(options.ridge**0.5)
-            shift = np.maximum(0, power - a)
-            mu = tools.each(np.ldexp(mantissa, power - a - shift))
+            root, shift = shared_scale(options.ridge, a)
+            mu = tools.each(root)
             A, back = tools.scaled(A, -shift), back - shift
             if C is None or (d <= n and B is not None):
                 B = tools.eye(n) if B is None else B

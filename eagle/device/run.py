@@ -304,9 +304,7 @@ class _Run:
                     )
                     ended.history.append(record)
                     tick(record.worst())
-                    if options.callback is not None and self._stops(
-                        options.callback, record.worst(), [ended, batch, *batches]
-                    ):
+                    if self._stops(record.worst(), [ended, batch, *batches]):
                         for rest in batches:
                             ended.add(rest, np.full(len(rest.places), Status.STOPPED_BY_CALLBACK))
                         batches.clear()
@@ -324,8 +322,8 @@ class _Run:
                     batch.keep((endings == RUNNING) & ~leaking)
         return ended.outcome(probes, method, options)
 
-    def _stops(self, callback: Any, record: Iteration, parts: list[Any]) -> bool:
-        """Whether the callback asks to stop, shown all matrices in their order."""
+    def _stops(self, record: Iteration, parts: list[Any]) -> bool:
+        """Whether a callback asks to stop, shown all matrices in their order."""
 
         def value() -> Any:
             first, *rest = parts
@@ -334,7 +332,7 @@ class _Run:
             return self.finished(_in_order(self.problem.sides.tools, pieces))
 
         snapshot = Snapshot(record.iteration, record.change, record.error_estimate, value)
-        return callback(snapshot) is True
+        return self.options.asked_to_stop(snapshot)
 
 
 class _Ended:
