@@ -43,7 +43,7 @@ _FOREIGN = {"torch", "jax", "jaxlib", "cupy", "cupyx", "tensorflow", "dask", "ml
 def as_block(
     name: str, value: Any, *, vectors: bool = False, batches: bool = False, finite: bool = True
 ) -> np.ndarray:
-    """`value` as a finite 2-D (with `vectors` also 1-D) numeric array; never copied.
+    """`value` as a finite 2-D (with `vectors` also 1-D) numeric array; a copy only of integers.
 
     With `batches` it may have leading dimensions.
 
@@ -51,6 +51,15 @@ def as_block(
     NaN or infinity, each naming the argument. `Problem.create` looks at what is given to it
     itself, as reading a large matrix twice takes time.
     """
+    given, dtype = _given(name, value, vectors, batches)
+    array = given.astype(dtype, copy=False)
+    if finite:
+        check_finite(name, array)
+    return array
+
+
+def _given(name: str, value: Any, vectors: bool, batches: bool) -> tuple[np.ndarray, np.dtype]:
+    """The entries as they are, and the dtype that they have or become."""
     kind = type(value)
     packages = {base.__module__.split(".")[0] for base in kind.__mro__}
     if packages & _FOREIGN:
@@ -67,15 +76,13 @@ def as_block(
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
-    array = array.astype(_numeric(name, array.dtype), copy=False)
+    dtype = _numeric(name, array.dtype)
     fits = array.ndim == 2 or (vectors and array.ndim == 1) or (batches and array.ndim > 2)
     if not fits:
         wanted = "1-D or 2-D" if vectors else "2-D"
         more = " or more" if batches else ""
         raise ValueError(f"{name} must be {wanted}{more}, got shape {array.shape}")
-    if finite:
-        check_finite(name, array)
-    return array
+    return array, dtype
 
 
 def check_sizes(A: Any, B: Any, C: Any) -> None:
@@ -115,11 +122,11 @@ def as_matrix(name: str, value: Any) -> Matrix:
     operand = _operand(name, value)
     if operand is not None:
         return operand
-    array = as_block(name, value, batches=True, finite=False)
+    array, dtype = _given(name, value, vectors=False, batches=True)
     file = mapping(array)
-    return (
-        array if file is None or array.ndim > 2 else Mapped(array.shape, array.dtype, array, file)
-    )
+    if file is None or array.ndim > 2:
+        return array.astype(dtype, copy=False)
+    return Mapped(array.shape, dtype, array, file)
 
 
 def _operand(name: str, value: Any) -> Operand | None:

@@ -295,6 +295,19 @@ def test_entries_near_the_limits_leave_a_file_a_file(method, magnitude, tmp_path
     assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.bool_, np.float16])
+def test_a_file_of_other_numbers_is_not_read_at_once(dtype, tmp_path):
+    entries = np.random.default_rng(0).integers(0, 2, (30, 20)).astype(dtype)
+    A = as_matrix("A", mapped(tmp_path, entries))
+    assert isinstance(A, Mapped)
+    np.testing.assert_array_equal(A.times(np.eye(20, dtype=A.dtype, order="F")), entries)
+    b = entries.astype(float) @ np.ones(20)
+    given = mapped(tmp_path, entries)
+    for options in ({"method": "compressed"}, {"method": "sketched"}, {"memory_limit": 10**6}):
+        value = eagle.lstsq(given, b, rng=0, **options).value
+        assert relative_error(value, np.ones(20)) <= tolerance(np.float64, 1e3)
+
+
 def test_entries_near_the_limits_leave_a_sparse_matrix_sparse():
     A = scipy.sparse.csr_array(np.diag([1e-280, 2e-280]))
     problem = Problem.create(as_matrix("A", A), None, np.eye(2))
