@@ -288,7 +288,7 @@ def _hidden_error(
         return by_size
     # Directions with very different errors are told apart as far as rounding allows.
     rcond = min(1e-3, 100 * corner_floor / norm(corner))
-    by_completion = columns @ (np.linalg.pinv(corner, rcond=rcond) @ rows)
+    by_completion = product(columns, product(np.linalg.pinv(corner, rcond=rcond), rows))
     return max(by_size, norm(by_completion))
 
 

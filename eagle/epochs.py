@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eagle.certificate import COUNT
-from eagle.kernels.blas import norm, product
+from eagle.kernels.blas import largest_eigenvalue, norm, product
 from eagle.methods.base import State, relative
 from eagle.problem import Problem
 
@@ -46,13 +46,15 @@ class SketchedState(State):
 
 def move(state: SketchedState, sampling: str, lift: str, eta: float, gamma: float) -> None:
     """One UPDATE of Algorithm 1, and A rescaled so that repeated steps do not underflow."""
+    import scipy.linalg
+
     n = state.A.shape[1]
     start, stop = state.position, min(state.position + state.size, n)
     state.position = stop
     S: np.ndarray | None = None
     if sampling == "orthonormal":
         draw = state.rng.standard_normal((n, stop - start)).astype(state.A.dtype)
-        S = np.linalg.qr(draw)[0]
+        S = np.asfortranarray(scipy.linalg.qr(draw, mode="economic", check_finite=False)[0])
         At, Bt = product(state.A, S), product(state.B, S)
         columns = np.arange(0)
         state.count(len(state.A), n, stop - start)
@@ -65,7 +67,7 @@ def move(state: SketchedState, sampling: str, lift: str, eta: float, gamma: floa
         At, Bt = np.asfortranarray(state.A[:, columns]), np.asfortranarray(state.B[:, columns])
     d, r = At.shape
     inner = product(At, At, adjoint="X")
-    square = float(np.linalg.eigvalsh(inner)[-1]) if np.isfinite(inner).all() else np.nan
+    square = largest_eigenvalue(inner)
     if square == 0:
         return
     real = At.real.dtype.type

@@ -106,7 +106,8 @@ def test_every_method_solves_an_easy_problem(name, shape, rank, dtype):
     rtol = wanted(INSTANCES[name], dtype)
     assert result.converged
     assert problem.error(result.value) <= max(10 * rtol, tolerance(dtype, 4))
-    assert result.error_estimate <= max(rtol, tolerance(dtype, 4))
+    # The 4 x 4 corner that the estimate divides by is half its mean once in 1000: chi^2_16 < 4.
+    assert result.error_estimate <= max(rtol, 2 * tolerance(dtype, 4))
     assert result.inconsistency <= max(10 * rtol, tolerance(dtype, 4))
     assert result.value.dtype == np.dtype(dtype)
 

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
 
 import eagle
 from eagle import kernels
@@ -192,3 +194,31 @@ def test_a_shift_of_nothing_is_raised_for_a_singular_matrix(G, dtype):
     R = np.triu(R)
     assert 0 < shift <= 1e3 * np.finfo(dtype).eps
     np.testing.assert_allclose(R.conj().T @ R, G + shift * np.eye(3), atol=tolerance(dtype))
+
+
+@given(
+    n=st.integers(1, 30),
+    rank=st.integers(1, 5),
+    exponent=st.integers(-140, 140),
+    dtype=st.sampled_from([np.float64, np.complex128]),
+    seed=st.integers(0, 20),
+)
+def test_the_largest_eigenvalue_is_a_squared_norm_near_underflow_too(
+    n, rank, exponent, dtype, seed
+):
+    X = normal(np.random.default_rng(seed), (rank, n), dtype) * 10.0**exponent
+    expected = np.linalg.norm(X, 2) ** 2
+    H = np.asfortranarray(X.conj().T @ X)
+    assert blas.largest_eigenvalue(H) == pytest.approx(expected, rel=tolerance(float, n))
+    H[0, 0] = np.nan
+    assert np.isnan(blas.largest_eigenvalue(H))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+def test_the_trace_of_a_product_is_that_of_its_entries(dtype):
+    X, Y = (normal(np.random.default_rng(k), (7, 5), dtype).astype(dtype) for k in (0, 1))
+    expected = np.trace(X.conj().T @ Y).real
+    size = np.linalg.norm(X) * np.linalg.norm(Y)
+    for order in "CF":
+        found = blas.trace(np.asarray(X, order=order), np.asarray(Y, order=order))
+        assert abs(found - expected) <= tolerance(dtype) * size

@@ -16,12 +16,14 @@ __all__ = [
     "energy",
     "gram",
     "inverse_quotient",
+    "largest_eigenvalue",
     "norm",
     "product",
     "ritz_values",
     "shifted_cholesky",
     "times_hermitian",
     "times_inverse",
+    "trace",
 ]
 
 MOST = 2**31 - 1  # entries of a vector: BLAS counts in 32 bits
@@ -80,17 +82,19 @@ def _operand(X: np.ndarray, adjoint: bool) -> tuple[np.ndarray, int]:
     return X, 2 if adjoint else 0
 
 
+def trace(X: np.ndarray, Y: np.ndarray) -> float:
+    """Real part of the trace of ``X^H Y``, for contiguous arrays in the same order."""
+    dot = _blas(X.dtype.char)["dot"]
+    flat = (_parts(each.ravel(order="K").view(each.real.dtype)) for each in (X, Y))
+    return float(sum(dot(x, y) for x, y in zip(*flat, strict=True)))
+
+
 def energy(X: np.ndarray) -> float:
     """Squared Frobenius norm at the speed of memory, NaN if that takes a copy.
 
     It is finite only if all entries are; it may over- and underflow where `norm` does not.
     """
-    if not (X.flags.c_contiguous or X.flags.f_contiguous):
-        return float("nan")
-    flat = X.ravel(order="K")
-    flat = flat.view(flat.real.dtype)
-    dot = _blas(X.dtype.char)["dot"]
-    return float(sum(dot(part, part) for part in _parts(flat)))
+    return trace(X, X) if X.flags.c_contiguous or X.flags.f_contiguous else float("nan")
 
 
 def norm(X: Any) -> float:
@@ -114,6 +118,16 @@ def gram(A: np.ndarray, out: np.ndarray) -> np.ndarray:
     """``A^H A`` into the upper triangle of `out`: ``d n^2`` flops, half a general product."""
     trans = 2 if A.dtype.kind == "c" else 1
     return _blas(A.dtype.char)["syrk"](1.0, A, trans=trans, c=out, beta=0.0, overwrite_c=1)
+
+
+def largest_eigenvalue(H: np.ndarray) -> float:
+    """Of a Hermitian matrix; NaN if its entries are not finite."""
+    import scipy.linalg
+
+    if not np.isfinite(H).all():
+        return float("nan")
+    # All of them: bisection for one alone fails on entries near underflow.
+    return float(scipy.linalg.eigvalsh(H, driver="evd", check_finite=False)[-1])
 
 
 def times_hermitian(
@@ -176,7 +190,7 @@ def inverse_quotient(R: np.ndarray, start: np.ndarray) -> float:
     trsv = _blas(R.dtype.char)["trsv"]
     x = trsv(R, trsv(R, start, trans=2 if R.dtype.kind == "c" else 1))
     size = norm(x) ** 2
-    return float(np.vdot(x, start).real) / size if size else 0.0
+    return trace(x, start) / size if size else 0.0
 
 
 def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> np.ndarray:
@@ -193,7 +207,7 @@ def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> 
     betas: list[float] = []
     for _ in range(min(steps, len(G))):
         w = multiply(1.0, G, v)
-        alpha = float(np.vdot(v, w).real)
+        alpha = trace(v, w)
         w -= alpha * v
         if previous is not None:
             w -= beta * previous

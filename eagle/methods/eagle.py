@@ -464,7 +464,7 @@ def _rank(state: EagleState) -> int:
         return round(first)
     out = state.spare if state.spare.size else np.empty_like(A)
     AG = blas.times_hermitian(A, blas.gram(A, out=state.gram), out=out, scale=scale)
-    second, third = float(np.vdot(A.T, AG.T).real) * scale, norm(AG) ** 2 * scale
+    second, third = blas.trace(A, AG) * scale, norm(AG) ** 2 * scale
     d, n = A.shape
     state.count(n, d, n, half=True)
     state.count(d, n, n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eagle.kernels.blas import norm, product
+from eagle.kernels.blas import energy, norm, product
 
 __all__ = ["squared_norm", "squared_norm_bound"]
 
@@ -19,7 +19,7 @@ def squared_norm(A: np.ndarray, *, rtol: float = 1e-3, maxiter: int = 100) -> fl
         if not size:
             return 0.0
         u = product(A, v / v.real.dtype.type(size))
-        previous, value = value, float(np.vdot(u, u).real)
+        previous, value = value, energy(u)
         v = product(A, u, adjoint="X")
         if value - previous <= rtol * value:
             break

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import product
+from eagle.kernels.blas import largest_eigenvalue, product
 from eagle.methods.base import Method
 from eagle.methods.gradient_descent import GradientState, setup, update_value
 from eagle.methods.sketched import default_size
@@ -88,7 +88,7 @@ class StochasticGradientDescent(Method):
             state.order, state.position = state.rng.permutation(n), 0
         At = np.asfortranarray(A[:, columns])
         inner = product(At, At, adjoint="X")
-        square = float(np.linalg.eigvalsh(inner)[-1])
+        square = largest_eigenvalue(inner)
         residual = state.B[:, columns] - product(state.W, At)
         r = len(columns)
         state.count(r, d, r)
