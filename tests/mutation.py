@@ -128,14 +128,15 @@ def mutants(path: str, source: str) -> list[Mutant]:
                 return line, first + code.index(sign.encode())
         raise ValueError(f"{path}:{start[0]}: no {sign!r} found")
 
+    tree = ast.parse(source)
     annotations = {
         id(inner)
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         for name in ("annotation", "returns")
         if getattr(node, name, None) is not None
         for inner in ast.walk(getattr(node, name))
     }
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if id(node) in annotations:
             continue
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
