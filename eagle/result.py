@@ -114,7 +114,8 @@ class Result:
         One record per iteration.
     error_estimate : float
         Relative numerical error of `value` in the Frobenius norm, estimated from random probes
-        that went through the same computation (see `eagle.certificate`).
+        that went through the same computation (see `eagle.certificate`). Rounding to half
+        precision and underflow, in a value that comes back as such, happen after it.
     inconsistency : float
         ``||B - W A|| / ||B||`` with ``W = B A^+``: the part of B that A does not explain, 0 when
         ``rank [A; B] = rank A``; estimated from the same probes.
