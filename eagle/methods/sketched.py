@@ -66,8 +66,8 @@ class Sketched(Method):
     -----
     The shorter side of A is the one that is sketched; of a mapped file, which is read a sketch at
     a time, the one that is contiguous. An iteration is one sketch, an epoch ``n / size`` of them:
-    with exact steps, the default, one epoch reaches the accuracy floor, at the ``4 d n k`` flops
-    of a QR factorisation with rank k. Exact steps never write to A: beyond the data they need
+    with exact steps, the default, one epoch reaches the accuracy floor, at ``4 d k (2 n - k)``
+    flops for A of rank k. Exact steps never write to A: beyond the data they need
     ``d (k + size)`` numbers, which `memory_limit` bounds; the others work on a copy of A.
 
     If A is rank-deficient and B has a part outside its row space, sketches of columns do not lead
