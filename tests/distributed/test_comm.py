@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,17 +66,25 @@ def test_results_belong_to_the_machine_that_gets_them():
 
 
 def test_sums_do_not_depend_on_who_comes_first():
-    def work(comm):
-        totals = []
-        for turn in range(20):
-            time.sleep(0.002 * ((comm.rank * 7 + turn) % 3))
-            totals.append(comm.sum(buffer(comm.rank + 100 * turn)))
-        return totals
+    """Three numbers of which the order decides what rounding leaves."""
+    mine = np.array([1.0, 1e16, -1e16])
 
-    first, *others = run_local(4, work)
-    again, *_ = run_local(4, work)
-    for totals in (*others, again):
-        np.testing.assert_array_equal(totals, first)
+    def total(order):
+        turns = [threading.Event() for _ in order]
+
+        def work(comm):
+            place = order.index(comm.rank)
+            if place:
+                turns[place - 1].wait(10)
+            turns[place].set()
+            return comm.sum(mine[comm.rank : comm.rank + 1]).item()
+
+        return run_local(3, work)
+
+    orders = list(itertools.permutations(range(3)))
+    assert len({(mine[i] + mine[j]) + mine[k] for i, j, k in orders}) > 1
+    for order in orders:
+        assert total(order) == [(mine[0] + mine[1]) + mine[2]] * 3
 
 
 def test_an_exception_of_one_machine_is_raised_and_stops_the_others():
@@ -111,7 +120,17 @@ def test_network_model():
     assert network.gather(8, 10) == pytest.approx(3 + 7)
 
 
-def test_simulated_seconds_are_those_of_the_model():
+@pytest.fixture
+def processor(monkeypatch):
+    """Processor time that passes only when a machine says so, for each machine its own."""
+    own = threading.local()
+    clock = SimpleNamespace(thread_time=lambda: getattr(own, "time", 0.0))
+    clock.work = lambda seconds: setattr(own, "time", clock.thread_time() + seconds)
+    monkeypatch.setattr("eagle.distributed.comm.time", clock)
+    return clock
+
+
+def test_simulated_seconds_are_those_of_the_model(processor):
     network = Network(latency=0.5, bandwidth=100.0)
 
     def work(comm):
@@ -121,18 +140,14 @@ def test_simulated_seconds_are_those_of_the_model():
 
     for seconds, clock in run_local(4, work, network):
         assert seconds == pytest.approx(3 * network.allreduce(4, 80))
-        assert seconds <= clock < seconds + 0.2
+        assert clock == seconds
 
 
-def test_the_clock_waits_for_the_slowest():
+def test_the_clock_waits_for_the_slowest(processor):
     def work(comm):
-        if comm.rank == 2:
-            start = time.thread_time()
-            while time.thread_time() - start < 0.05:
-                pass
-        comm.sum(np.ones(1))
-        return comm.clock
+        for turn in range(2):
+            processor.work(5.0 if comm.rank == turn else 1.0)
+            comm.sum(np.ones(1))
+        return comm.clock, comm.seconds
 
-    clocks = run_local(3, work)
-    assert min(clocks) >= 0.05
-    assert len(set(clocks)) == 1
+    assert run_local(3, work) == [(10.0, 0.0)] * 3

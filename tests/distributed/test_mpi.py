@@ -230,12 +230,10 @@ def running(marker: str) -> list[int]:
 @pytest.mark.parametrize("mode", FAULTS)
 def test_a_rank_that_fails_ends_the_job_and_is_named(mode, slow, tmp_path):
     rank, message = FAULTS[mode]
-    start = time.perf_counter()
-    run = mpi(
+    run = mpi(  # which would raise if the job went on
         4, sys.executable, "-m", "mpi4py", tmp_path / "fault.py", mode, rank, "shards",
         "-o", "D.npy", "--method", "eagle", "--patience", "1", cwd=tmp_path, timeout=30,
     )  # fmt: skip
-    assert time.perf_counter() - start < 15
     assert run.returncode != 0
     said = [line for line in run.stderr.splitlines() if line.startswith("eagle")]
     assert len(said) == 1, run.stderr
@@ -249,11 +247,10 @@ def test_a_rank_that_fails_ends_the_job_and_is_named(mode, slow, tmp_path):
 
 
 def test_a_deadline_ends_the_job(slow, tmp_path):
-    start = time.perf_counter()
     run = mpi(
-        4, *COMMAND, "shards", "-o", "D.npy", "--method", "eagle", "--deadline", "2", cwd=tmp_path
-    )
-    assert time.perf_counter() - start < 12
+        4, *COMMAND, "shards", "-o", "D.npy", "--method", "eagle", "--deadline", "2",
+        cwd=tmp_path, timeout=30,
+    )  # fmt: skip
     assert run.returncode != 0
     assert "eagle distributed: error: the deadline of 2 s has passed\n" in run.stderr
     assert not (tmp_path / "D.npy").exists()

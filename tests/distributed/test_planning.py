@@ -23,6 +23,11 @@ def fastest(job: Job) -> str:
     return min(seconds, key=seconds.__getitem__)
 
 
+def test_a_gram_matrix_is_never_in_the_race():
+    """Whether A is conditioned well enough shows when it is too late."""
+    assert set(JOB.seconds()) == {"tsqr", "krylov", "compressed"}
+
+
 def test_one_reduction_wins_on_a_slow_network_while_d_is_small():
     assert fastest(JOB) == "tsqr"
     assert JOB.tsqr() < JOB.krylov() / 4

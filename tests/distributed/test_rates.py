@@ -8,6 +8,7 @@ import pytest
 import eagle.distributed as many
 from eagle import ConvergenceWarning
 from eagle.distributed.methods.apc import APC, parameters
+from tests.distributed.machines import ITERATIVE, simulate
 
 RTOL = 1e-8
 
@@ -114,6 +115,29 @@ def test_the_diversity_is_estimated_from_above(alpha):
     shards = many.shards_with_diversity(alpha, 4, d=60, rng=0)
     result = many.simulate(shards.A, shards.B, shards.C, method="krylov", rng=0, rtol=1e-12)
     assert 0.999 * alpha <= result.diversity <= 1.2 * alpha
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_an_iteration_sends_what_the_documentation_says(name):
+    """Numbers in the messages of the fifth iteration, d = 30, d' = 3, n' = 2."""
+    d, rows, columns = 30, 3, 2
+    numbers = {
+        "eagle": (d + rows) * (columns + 1),
+        "eagle-frozen": (d + rows) * (columns + 1),
+        "krylov": d * (columns + 1),
+        "apc": d * (rows + 2),
+        "gd": (d + 1) * (columns + 4),
+        "cg": (d + 1) * (columns + 4),
+        "pooled": 2 * d * (columns + 4),
+    }
+    shards = many.shards_with_diversity(0.02, 4, d=d, rows=rows, queries=columns, rng=0)
+    four, five = (
+        simulate(shards.A, shards.B, shards.C, method=name, rng=0, rtol=1e-14, maxiter=maxiter)
+        for maxiter in (4, 5)
+    )
+    assert (four.iterations, five.iterations) == (4, 5)
+    assert five.bytes_sent - four.bytes_sent == 8 * numbers[name]
+    assert five.rounds - four.rounds == (2 if name == "pooled" else 1)
 
 
 @pytest.mark.parametrize("name", ["gram", "tsqr"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from eagle.cli import main
 from eagle.distributed.shards import load_shard, slices
 from eagle.tables import TableError
 from tests.distributed.machines import ITERATIVE, simulate
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -100,6 +105,31 @@ def test_the_command_on_one_machine(shards, tmp_path, capsys, monkeypatch):
     assert shards.error(np.load("D.npy")) <= 1e-10
     assert main(["distributed", "shards", "-o", "D.npy", "--method", "gd", "--maxiter", "2"]) == 1
     assert "MAX_ITERATIONS" in capsys.readouterr().err
+
+
+STUCK = """
+import sys, threading
+import eagle.cli
+from eagle.distributed.methods.averaging import Averaging
+Averaging.step = lambda *arguments: threading.Event().wait()
+sys.exit(eagle.cli.main(["distributed", *sys.argv[1:]]))
+"""
+
+
+def test_a_deadline_ends_the_command_with_status_3(shards, tmp_path):
+    write(tmp_path / "shards", shards, "npz")
+    flags = ["shards", "-o", "D.npy", "--method", "eagle", "--deadline", "1"]
+    run = subprocess.run(
+        [sys.executable, "-c", STUCK, *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (3, "")
+    assert run.stderr == "eagle distributed: error: the deadline of 1 s has passed\n"
+    assert not (tmp_path / "D.npy").exists()
 
 
 BAD = {
