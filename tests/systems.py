@@ -71,3 +71,14 @@ def quietly(function: Any, *arguments: Any, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", eagle.ConvergenceWarning)
         return function(*arguments, **options)
+
+
+def solve(blocks: Any, method: Any = "auto", **options: Any) -> eagle.Result:
+    """`eagle.solve` of a system or a problem, whose failure the test looks at itself."""
+    options = {"rng": 0} | options
+    return quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=method, **options)
+
+
+def stacks(systems: Any, names: str = "ABC") -> list[np.ndarray]:
+    """Blocks of several systems, those of the same name in one array."""
+    return [np.stack([getattr(each, name) for each in systems]) for name in names]

@@ -16,7 +16,7 @@ import eagle
 from eagle import ConvergenceWarning, Status
 from eagle.options import Options
 from eagle.plan import Choice
-from tests.systems import DTYPES, KINDS, SHAPES, normal, orthonormal, quietly, system
+from tests.systems import DTYPES, KINDS, SHAPES, normal, orthonormal, solve, system
 from tests.tolerances import relative_error, tolerance
 
 ACCURATE = ("auto", "eagle", "direct")
@@ -24,7 +24,7 @@ ACCURATE = ("auto", "eagle", "direct")
 
 def bound(dtype, condition, kind, result):
     """Backward-stable accuracy: condition for a residual on one side, its square for both."""
-    power = {"consistent": 1, "both inconsistent": 2}.get(kind, 1)
+    power = 2 if kind == "both inconsistent" else 1
     assert result.error_estimate <= tolerance(dtype, condition**power, constant=500)
     return tolerance(dtype, condition**power)
 
@@ -385,9 +385,7 @@ def test_maxiter_is_respected_and_told(method):
 @pytest.mark.parametrize("method", ["eagle", "cg", "gd", "newton-schulz", "lsmr"])
 def test_a_time_limit_ends_after_the_iteration_it_falls_in(method):
     problem = system("tall", condition=100)
-    result = quietly(
-        eagle.solve, problem.A, problem.B, problem.C, method=method, time_limit=1e-9, rng=0
-    )
+    result = solve(problem, method=method, time_limit=1e-9, rng=0)
     assert result.status is Status.TIME_LIMIT
     assert len(result.history) == 1
 
@@ -484,7 +482,7 @@ def test_auto_falls_back_on_lapack_when_its_choice_fails(monkeypatch):
     assert result.plan.startswith("auto: a slow choice; fell back on LAPACK")
     assert result.converged
     assert relative_error(result.value, problem.value) <= tolerance(float, 10**2)
-    asked = quietly(eagle.solve, problem.A, problem.B, problem.C, method=slow, maxiter=3, rng=0)
+    asked = solve(problem, method=slow, maxiter=3, rng=0)
     assert asked.method == slow  # what was asked for by name stays
 
 
@@ -493,7 +491,7 @@ def test_auto_falls_back_on_lapack_when_a_good_value_is_not_good_enough(monkeypa
     slow = eagle.GradientDescent()
     choose_first(monkeypatch, slow)
     options = {"rtol": 1e-12, "maxiter": 180, "rng": 0}
-    asked = quietly(eagle.solve, problem.A, problem.B, problem.C, method=slow, **options)
+    asked = solve(problem, method=slow, **options)
     assert 1e-12 < asked.error_estimate < 1e-8
     result = eagle.solve(problem.A, problem.B, problem.C, **options)
     assert result.method == eagle.Direct()
@@ -527,6 +525,6 @@ def test_auto_does_not_go_on_after_a_limit_that_the_user_set(monkeypatch):
     choose_first(monkeypatch, slow)
     stopped = eagle.solve(problem.A, problem.B, problem.C, callback=lambda state: True)
     assert stopped.status is Status.STOPPED_BY_CALLBACK
-    late = quietly(eagle.solve, problem.A, problem.B, problem.C, time_limit=1e-9)
+    late = solve(problem, time_limit=1e-9)
     assert late.status is Status.TIME_LIMIT
     assert late.method == slow

@@ -14,7 +14,7 @@ from eagle.methods import norms
 from eagle.methods.norms import squared_norm, squared_norm_bound
 from eagle.options import Options
 from eagle.problem import Problem
-from tests.systems import DTYPES, SHAPES, normal, orthonormal, quietly, system
+from tests.systems import DTYPES, SHAPES, normal, orthonormal, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -65,6 +65,8 @@ def test_cg_beats_its_bound_and_gradient_descent(condition):
     result = eagle.solve(problem.A, problem.B, problem.C, method="cg", rng=0)
     rate = (condition - 1) / (condition + 1)
     assert result.iterations <= np.log(1e-8 / 2 / condition) / np.log(rate)
+    rival = solve(problem, "gd", maxiter=result.iterations)
+    assert problem.error(rival.value) > 1e3 * problem.error(result.value)
 
 
 def test_cg_never_lets_the_residual_grow():
@@ -127,7 +129,8 @@ def test_gd_shrinks_the_error_along_a_direction_by_its_rate():
         np.linalg.norm((W - np.ldexp(truth, _w_exponent(problem, B))) @ U[:, 11]) for W in errors
     ]
     rate = 1 - step * (scale * s[-1]) ** 2
-    assert np.allclose(np.divide(slow[1:], slow[:-1]), rate, rtol=1e-9)
+    # After 20 steps 1e-3 is left of an error of size one, and of its digits.
+    assert np.divide(slow[1:], slow[:-1]) == pytest.approx(rate, rel=tolerance(float, 1e3), abs=0)
     assert rate == pytest.approx(1 - 0.25 / 1.01, abs=2e-3)
 
 
@@ -167,9 +170,7 @@ def test_newton_schulz_loses_accuracy_with_the_condition_and_says_so():
     errors = {}
     for condition in (1e2, 1e4, 1e6, 1e8):
         problem = eagle.problems.low_rank(40, 40, condition=condition, rng=0)
-        result = quietly(
-            eagle.solve, problem.A, problem.B, problem.C, method="newton-schulz", rng=0
-        )
+        result = solve(problem, method="newton-schulz", rng=0)
         errors[condition] = problem.error(result.value)
         assert errors[condition] <= tolerance(float, condition)
         assert errors[condition] <= 10 * result.error_estimate + tolerance(float)
@@ -203,7 +204,7 @@ def test_lsmr_iterations_are_those_of_its_hardest_right_hand_side():
 
 def test_lsmr_stops_each_right_hand_side_at_maxiter():
     problem = system("tall", condition=1e3)
-    result = quietly(eagle.solve, problem.A, problem.B, problem.C, method="lsmr", maxiter=3, rng=0)
+    result = solve(problem, method="lsmr", maxiter=3, rng=0)
     assert result.iterations == 3
     assert result.status is eagle.Status.MAX_ITERATIONS
 

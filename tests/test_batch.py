@@ -11,20 +11,16 @@ import eagle
 from eagle import ConvergenceWarning, Status
 from eagle import batch as batches
 from eagle.batch import SOME
-from tests.systems import DTYPES, KINDS, quietly, system
+from tests.systems import DTYPES, KINDS, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 
 
 def batch(shape, **settings):
-    """Systems of one shape in an array of them, and stacks of their blocks."""
-    count = int(np.prod(shape))
-    systems = [system("tall", seed=seed, **settings) for seed in range(count)]
-
-    def stack(name):
-        blocks = np.stack([getattr(each, name) for each in systems])
-        return blocks.reshape(shape + blocks.shape[1:])
-
-    return {name: stack(name) for name in ("A", "B", "C", "pinv", "value", "W")}
+    """Stacks of blocks, by name, with these leading dimensions."""
+    systems = [system("tall", seed=seed, **settings) for seed in range(int(np.prod(shape)))]
+    names = ("A", "B", "C", "pinv", "value", "W")
+    blocks = zip(names, stacks(systems, names), strict=True)
+    return {name: block.reshape(shape + block.shape[1:]) for name, block in blocks}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -80,7 +76,7 @@ def test_scales_of_different_matrices_do_not_meet():
 
 def test_each_has_its_own_status_and_the_worst_is_told():
     easy, hard = system("tall", condition=1.5), system("tall", condition=1e4)
-    blocks = [np.stack([getattr(each, name) for each in (easy, hard)]) for name in "ABC"]
+    blocks = stacks((easy, hard))
     with pytest.warns(ConvergenceWarning, match=r"^1 of 2 problems; the first: GradientDescent"):
         result = eagle.solve(*blocks, method="gd", maxiter=300, rng=0)
     assert [each.status for each in result.results] == [Status.CONVERGED, Status.MAX_ITERATIONS]
@@ -158,7 +154,7 @@ def test_equal_seeds_give_equal_batches_and_a_time_limit_is_for_all():
 def together(count, shape, **settings):
     """Systems of one shape, and stacks of their blocks."""
     systems = [system(shape, seed=seed, **settings) for seed in range(count)]
-    return systems, [np.stack([getattr(each, name) for each in systems]) for name in "ABC"]
+    return systems, stacks(systems)
 
 
 def no_single(*arguments):
@@ -184,7 +180,7 @@ def test_eagle_on_many_is_eagle_on_each(d, n, rank, exponent, dtype, kind, sched
         system((d, n), rank=rank, condition=condition, dtype=dtype, kind=kind, seed=seed + place)
         for place in range(SOME)
     ]
-    blocks = [np.stack([getattr(each, name) for each in systems]) for name in "ABC"]
+    blocks = stacks(systems)
     many = quietly(eagle.solve, *blocks, method=method, rng=seed)
     grown = condition if kind == "consistent" else condition**2
     for one, each in zip(many.results, systems, strict=True):

@@ -11,7 +11,7 @@ import eagle
 from eagle.certificate import COUNT, Probes, judge_many
 from eagle.methods.base import Method, State
 from eagle.problem import Problem
-from tests.systems import KINDS, SHAPES, normal, quietly, system
+from tests.systems import KINDS, SHAPES, normal, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
 FACTOR = 10  # stated in the documentation: the truth is at most ten times the estimate
@@ -32,13 +32,9 @@ METHODS = {
 }
 
 
-def extended(blocks, rng, *, ridge: float = 0.0):
+def extended(blocks, rng):
     """Probes of a problem and the exact extended value."""
-    problem = (
-        Problem.create(blocks.A, blocks.B, blocks.C, ridge)
-        if ridge
-        else Problem.create(blocks.A, blocks.B, blocks.C)
-    )
+    problem = Problem.create(blocks.A, blocks.B, blocks.C)
     probes = Probes.draw(problem, rng)
     rows, columns = probes.problem.rows(), probes.problem.columns()
     return probes, rows @ np.linalg.pinv(problem.A, rcond=1e-13) @ columns
@@ -53,15 +49,7 @@ def test_the_estimate_bounds_the_error_over_a_wide_family(name, kind, condition)
         [(40, 40, None), (20, 50, None), (50, 20, None), (40, 40, 8), (50, 40, 30)]
     ):
         problem = eagle.problems.low_rank(d, n, rank=rank, condition=condition, kind=kind, rng=seed)
-        result = quietly(
-            eagle.solve,
-            problem.A,
-            problem.B,
-            problem.C,
-            method=METHODS[name],
-            maxiter=500,
-            rng=seed,
-        )
+        result = solve(problem, method=METHODS[name], maxiter=500, rng=seed)
         assert problem.error(result.value) <= FACTOR * result.error_estimate
 
 
@@ -82,15 +70,7 @@ def test_the_estimate_bounds_the_error_of_a_run_that_was_cut_short(name, iterati
         problem = eagle.problems.low_rank(
             40, 40, condition=1e4, kind="spike" if seed % 2 else "log", rng=seed
         )
-        result = quietly(
-            eagle.solve,
-            problem.A,
-            problem.B,
-            problem.C,
-            method=METHODS[name],
-            maxiter=iterations,
-            rng=seed,
-        )
+        result = solve(problem, method=METHODS[name], maxiter=iterations, rng=seed)
         assert problem.error(result.value) <= FACTOR * result.error_estimate
 
 
@@ -116,8 +96,8 @@ def test_data_along_the_smallest_direction_do_not_fool_it(side, iterations):
 
 
 @pytest.mark.parametrize("level", [1e-12, 1e-6, 1e-2, 1.0])
-@pytest.mark.parametrize("row", [True, False])
-def test_a_wrong_value_is_found_out(level, row, rng):
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_wrong_value_is_found_out(level, quick, rng):
     """An error of rank one in W, however the data see it, is measured within the factor."""
     blocks = eagle.problems.low_rank(30, 20, condition=100, rng=0)
     probes, exact = extended(blocks, rng)
@@ -128,9 +108,8 @@ def test_a_wrong_value_is_found_out(level, row, rng):
         probes.problem.rows() @ np.linalg.pinv(probes.problem.A) @ u, u @ probes.problem.columns()
     )
     error *= level * np.linalg.norm(exact[:d, :n]) / np.linalg.norm(error[:d, :n])
-    estimate = probes.certify(
-        exact + error, State(problem=probes.problem), quick=row
-    ).error_estimate
+    state = State(problem=probes.problem)
+    estimate = probes.certify(exact + error, state, quick=quick).error_estimate
     assert level / FACTOR <= estimate <= 100 * level + 1e-11
 
 

@@ -20,7 +20,7 @@ from eagle.options import Options
 from eagle.problem import Problem
 from eagle.result import Iteration
 from eagle.schedule import NAMED
-from tests.systems import DTYPES, KINDS, SHAPES, quietly, system
+from tests.systems import DTYPES, KINDS, SHAPES, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
 INSTANCES = {name: kind() for name, kind in eagle.METHODS.items()}
@@ -58,15 +58,7 @@ def wanted(method, dtype=np.float64) -> float:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_method_reaches_the_truth_or_says_it_did_not(name, shape, condition, kind):
     problem = eagle.problems.low_rank(*SHAPES[shape], condition=condition, kind=kind, rng=1)
-    result = quietly(
-        eagle.solve,
-        problem.A,
-        problem.B,
-        problem.C,
-        method=FULL_RANK[name],
-        maxiter=SLOW,
-        rng=2,
-    )
+    result = solve(problem, method=FULL_RANK[name], maxiter=SLOW, rng=2)
     assert honest(result, problem.error(result.value), tolerance(float))
 
 
@@ -79,15 +71,7 @@ def test_what_a_method_says_about_a_is_right(name, shape, condition, rank):
     if rank is not None and name not in INSTANCES:
         rank = None
     problem = eagle.problems.low_rank(*SHAPES[shape], rank=rank, condition=condition, rng=1)
-    result = quietly(
-        eagle.solve,
-        problem.A,
-        problem.B,
-        problem.C,
-        method=FULL_RANK[name],
-        maxiter=SLOW,
-        rng=2,
-    )
+    result = solve(problem, method=FULL_RANK[name], maxiter=SLOW, rng=2)
     if result.converged:
         assert result.rank in (None, rank or min(SHAPES[shape]))
     if result.converged and result.condition is not None:
@@ -118,15 +102,7 @@ def test_every_method_solves_an_easy_problem(name, shape, rank, dtype):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_method_is_fooled_by_inconsistent_blocks(name, shape, rank, kind):
     problem = system(shape, rank=rank, kind=kind, condition=3, seed=5)
-    result = quietly(
-        eagle.solve,
-        problem.A,
-        problem.B,
-        problem.C,
-        method=INSTANCES[name],
-        maxiter=SLOW,
-        rng=6,
-    )
+    result = solve(problem, method=INSTANCES[name], maxiter=SLOW, rng=6)
     assert honest(result, relative_error(result.value, problem.value), tolerance(float, 3**2))
 
 
@@ -213,10 +189,7 @@ def test_seconds_are_no_more_than_have_passed(size):
 def test_the_change_in_the_history_is_that_of_the_value(name, shape):
     problem = system(shape, condition=3)
     values = []
-    result = quietly(
-        eagle.solve, problem.A, problem.B, problem.C, method=INSTANCES[name], maxiter=8, rng=0,
-        callback=lambda state: values.append(state.value.copy()),
-    )  # fmt: skip
+    result = solve(problem, INSTANCES[name], maxiter=8, callback=lambda s: values.append(s.value))
     assert len(values) >= 3
     for (before, after), record in zip(itertools.pairwise(values), result.history[1:], strict=True):
         change = np.linalg.norm(after - before) / np.linalg.norm(after)
@@ -238,9 +211,7 @@ def test_complex_products_count_four_times(name):
     flops = {}
     for dtype in (np.float64, np.complex128):
         given = system("tall", dtype=dtype, condition=1)
-        result = quietly(
-            eagle.solve, given.A, given.B, given.C, method=FULL_RANK[name], maxiter=1, rng=0
-        )
+        result = solve(given, method=FULL_RANK[name], maxiter=1, rng=0)
         flops[dtype] = result.flops / len(result.history)
     assert flops[np.complex128] == 4 * flops[np.float64]
 
@@ -310,15 +281,7 @@ def test_a_step_leaves_the_problem_alone_and_the_output_has_its_shape(name, shap
 @pytest.mark.parametrize("maxiter", [1, 3])
 def test_maxiter_is_never_exceeded(name, maxiter):
     problem = system("tall", condition=1e3, kind="inconsistent B")
-    result = quietly(
-        eagle.solve,
-        problem.A,
-        problem.B,
-        problem.C,
-        method=INSTANCES[name],
-        maxiter=maxiter,
-        rng=0,
-    )
+    result = solve(problem, method=INSTANCES[name], maxiter=maxiter, rng=0)
     assert result.iterations <= maxiter
     assert honest(result, relative_error(result.value, problem.value), tolerance(float, 1e3))
 

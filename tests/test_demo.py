@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eagle import cli, demo, plotting
+from tests.tolerances import relative_error, tolerance
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +52,16 @@ def test_the_picture_is_a_png_with_something_on_it(shown):
 
 
 def test_the_reference_solves_in_more_than_double_precision():
-    rng = np.random.default_rng(0)
-    half = rng.standard_normal((12, 12))
-    A = half @ half.T + 1e-4 * np.eye(12)
-    X = rng.standard_normal((12, 2))
-    B = rng.standard_normal((3, 12))
-    C = (A.astype(np.longdouble) @ X).astype(float)
-    exact = (B.astype(np.longdouble) @ X).astype(float)
-    assert np.linalg.norm(demo.reference(A, B, C) - exact) <= 1e-9 * np.linalg.norm(exact)
+    """Integers, so that the answer is known to the last bit; double precision loses six digits."""
+    rng = np.random.default_rng(1)
+    half = np.tril(rng.integers(-3, 4, (9, 9)), -1) + np.eye(9, dtype=int)
+    A, B, X = half @ half.T, rng.integers(-9, 10, (3, 9)), rng.integers(-9, 10, (9, 2))
+    C, exact = A @ X, B @ X
+    assert 1e7 < np.linalg.cond(A) < 1e9
+    found = demo.reference(A.astype(float), B.astype(float), C.astype(float))
+    assert relative_error(found, exact) <= tolerance(float)
+    plain = B @ np.linalg.solve(A, C)
+    assert relative_error(plain, exact) > 1e3 * tolerance(float)
 
 
 @pytest.mark.parametrize("package", ["sklearn", "matplotlib"])

@@ -17,7 +17,7 @@ from eagle.methods.eagle import EagleState, _condition, _judge, _leaks, _measure
 from eagle.options import Options
 from eagle.problem import Problem
 from eagle.schedule import largest, lifted
-from tests.systems import DTYPES, KINDS, SHAPES, quietly, system
+from tests.systems import DTYPES, KINDS, SHAPES, solve, system
 from tests.tolerances import relative_error, tolerance
 
 SCHEDULES = ("minimax", "paper", "trained", "cholesky", (0.45, 1.1))
@@ -172,7 +172,7 @@ def test_the_restart_is_what_saves_inconsistent_blocks(schedule, condition, shap
     method = eagle.Eagle(schedule)
     good = eagle.solve(blocks.A, blocks.B, blocks.C, method=method, rng=0)
     monkeypatch.setattr("eagle.methods.eagle._leaks", lambda state: False)
-    bad = quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=method, rng=0, maxiter=60)
+    bad = solve(blocks, method=method, rng=0, maxiter=60)
     assert relative_error(good.value, blocks.value) < 0.02 * relative_error(bad.value, blocks.value)
 
 
@@ -198,11 +198,12 @@ def test_the_estimation_form_agrees_with_the_contraction_at_every_step():
     method = eagle.Eagle("paper")
     carried, plain = start(problem, method), start(problem, method, C=False)
     rows, columns = carried.user
+    carried.rho = plain.rho = methods.NORM_MARGIN**-2  # or each would measure ||A|| = 1 its own way
     for _ in range(6):
         method.step(carried)
         method.step(plain)
-        # The norm is estimated from different vectors; that is all the difference.
-        assert relative_error(plain.D[:rows] @ problem.C, carried.D[:rows, :columns]) <= 1e-9
+        found = plain.D[:rows] @ problem.C
+        assert relative_error(found, carried.D[:rows, :columns]) <= tolerance(float, 20)
 
 
 def test_estimating_allocates_no_identity_of_the_long_side():
@@ -370,7 +371,7 @@ def test_any_consistent_problem_is_solved_to_rounding(d, n, rank, condition, sch
 def test_a_bad_pair_is_slow_but_never_silently_wrong(pair, kind):
     """Beyond eta = 1/2 the map does not settle at 1; eta = 1 annihilates what is there."""
     blocks = system("square", rank=6, condition=10, kind=kind)
-    result = quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=eagle.Eagle(pair), rng=0)
+    result = solve(blocks, method=eagle.Eagle(pair), rng=0)
     error = relative_error(result.value, blocks.value)
     assert error <= 10 * result.error_estimate or not result.converged
 

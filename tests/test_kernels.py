@@ -84,9 +84,10 @@ def test_lanczos_finds_the_spectrum_in_as_many_steps_as_there_are_values(module,
     G = np.array(np.triu((Q * values) @ Q.conj().T), dtype=dtype, order="F")
     start = array(rng, (12,), dtype)
     found = module.ritz_values(G, start, 3, 1e-6)
-    assert np.allclose(found, [1, 2, 5], rtol=tolerance(dtype, 10))
+    assert found == pytest.approx([1, 2, 5], rel=tolerance(dtype, 10), abs=0)
     only = (Q[:, values < 3] @ Q[:, values < 3].conj().T @ start).astype(dtype)
-    assert np.allclose(module.ritz_values(G, only, 2, 1e-6), [1, 2], rtol=tolerance(dtype, 10))
+    found = module.ritz_values(G, only, 2, 1e-6)
+    assert found == pytest.approx([1, 2], rel=tolerance(dtype, 10), abs=0)
 
 
 @pytest.mark.parametrize("module", [blas, small])
@@ -118,7 +119,7 @@ def test_contract_updates_and_measures(module, dtype, rng):
         np.linalg.norm(wanted_C[:, :2]),
         np.linalg.norm(wanted_C[:, 2:6]),
     ]
-    assert np.allclose([moved, size, user, white], truth, rtol=tolerance(dtype))
+    assert [moved, size, user, white] == pytest.approx(truth, rel=tolerance(dtype), abs=0)
 
 
 @over_dtypes
@@ -193,7 +194,7 @@ def test_a_shift_of_nothing_is_raised_for_a_singular_matrix(G, dtype):
     R, shift = blas.shifted_cholesky(np.array(G, dtype, order="F"), 0.0)
     R = np.triu(R)
     assert 0 < shift <= 1e3 * np.finfo(dtype).eps
-    np.testing.assert_allclose(R.conj().T @ R, G + shift * np.eye(3), atol=tolerance(dtype))
+    assert np.abs(R.conj().T @ R - (G + shift * np.eye(3))).max() <= tolerance(dtype)
 
 
 @given(

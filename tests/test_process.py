@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import eagle
-from tests.systems import quietly, system
+from tests.systems import solve, system
 
 PACKAGE = Path(eagle.__file__).parent
 METHODS = {name: kind() for name, kind in eagle.METHODS.items()} | {
@@ -70,7 +70,7 @@ def test_concurrent_solves_do_not_notice_each_other(name):
     def value(number: int) -> bytes:
         blocks = given[number]
         options = {"method": METHODS[name], "rng": number, "maxiter": 300}
-        result = quietly(eagle.solve, blocks.A, blocks.B, blocks.C, **options)
+        result = solve(blocks, **options)
         return result.value.tobytes() + np.float64(result.error_estimate).tobytes()
 
     one_by_one = [value(number) for number in range(len(given))]

@@ -17,12 +17,8 @@ from eagle.options import Options
 from eagle.orthogonal import WORK, _append, leaks, remember, take_out
 from eagle.problem import Problem
 from eagle.update import LIFTS, Blocks, update
-from tests.systems import KINDS, SHAPES, quietly, system
+from tests.systems import KINDS, SHAPES, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
-
-
-def solve(blocks, method, **options):
-    return quietly(eagle.solve, blocks.A, blocks.B, blocks.C, method=method, rng=1, **options)
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e4, 1e8, 1e12])
@@ -204,11 +200,16 @@ def test_sketches_need_fewer_epochs_than_stochastic_gradients():
     assert sketched.iterations * 20 < stochastic.iterations
 
 
-def test_stochastic_gradients_on_inconsistent_rows_say_that_they_fail():
-    given = system("wide", rank=5, kind="inconsistent B", condition=2, seed=4)
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [("tall", "inconsistent B"), ("square", "inconsistent B"), ("wide", "inconsistent C")],
+)
+def test_stochastic_gradients_on_inconsistent_rows_say_that_they_fail(shape, kind):
+    """Of a wide A the columns are what is solved for."""
+    given = system(shape, rank=5, kind=kind, condition=2, seed=4)
     result = solve(given, "sgd", maxiter=300)
-    error = relative_error(result.value, given.value)
-    assert error <= 10 * result.error_estimate or not result.converged
+    assert result.status is eagle.Status.MAX_ITERATIONS
+    assert 0.01 < relative_error(result.value, given.value) <= 10 * result.error_estimate
 
 
 def test_the_default_size_is_an_eighth():
@@ -234,6 +235,15 @@ def test_impossible_settings_are_refused(settings, kind, message):
 def test_an_impossible_batch_is_refused():
     with pytest.raises(ValueError, match="size must be at least 1"):
         eagle.StochasticGradientDescent(0)
+
+
+@pytest.mark.parametrize("rank", [10, 400])
+def test_an_epoch_of_exact_steps_costs_what_the_documentation_says(rank):
+    """Every sketch is taken out of what came before twice: ``4 d k (2 n - k)`` operations."""
+    problem = eagle.problems.low_rank(600, 400, rank=rank, condition=10, rng=0)
+    result = solve(problem, eagle.Sketched(40))
+    assert result.iterations == 10
+    assert result.flops == pytest.approx(4 * 600 * rank * (2 * 400 - rank), rel=0.1)
 
 
 @pytest.mark.parametrize("condition", [1e3, 1e9])

@@ -18,7 +18,7 @@ from eagle.batch import MANY
 from eagle.certificate import COUNT
 from eagle.kernels.batched import SIZES, least_squares
 from eagle.stack import QR, _mirrored
-from tests.systems import DTYPES, KINDS, normal, quietly, system
+from tests.systems import DTYPES, KINDS, normal, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 
 FACTOR = 10  # stated in the documentation: the truth is at most ten times the estimate
@@ -30,7 +30,7 @@ def stacked(count, shape, *, ranks=(None,), **settings):
         system(shape, rank=ranks[seed % len(ranks)], seed=seed, **settings) for seed in range(count)
     ]
     names = ("A", "B", "C", "pinv", "value", "W")
-    return {name: np.stack([getattr(each, name) for each in systems]) for name in names}
+    return dict(zip(names, stacks(systems, names), strict=True))
 
 
 @given(
@@ -234,6 +234,7 @@ def test_what_the_kernel_did_badly_is_given_to_the_planner():
     B = np.random.default_rng(0).standard_normal((MANY, 3, 12)) @ A
     result = eagle.solve(A, B, many["C"], rng=0)
     assert result.converged
+    assert [one.method == QR for one in result.results[:3]] == [True, False, True]
     for one in result.results:
         assert one.error_estimate <= 1e4 * np.finfo(float).eps or one.method != QR
 

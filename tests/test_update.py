@@ -41,9 +41,8 @@ def test_states_are_the_polynomials_of_theory(d, n, condition, dtype, eta, gamma
     D = (weights * (1 - left)) @ (U.conj().T @ blocks.C)
     scale = np.linalg.norm(weights) * np.linalg.norm(blocks.C)
     assert np.linalg.norm(state.D - D) <= tolerance(dtype, condition) * rank * scale
-    assert np.allclose(
-        np.sort(np.linalg.svd(state.A, compute_uv=False)), np.sort(np.abs(s)), atol=1e-12
-    )
+    found = np.linalg.svd(state.A, compute_uv=False)
+    assert np.abs(found - np.sort(np.abs(s))[::-1]).max() <= tolerance(dtype)  # of at most 1
 
 
 @pytest.mark.parametrize("lift", LIFTS)
@@ -65,7 +64,7 @@ def test_a_square_orthogonal_sketch_is_none_at_all(rng):
     wanted = update(blocks, 0.4, 1.1)
     for lift in LIFTS:
         for X, Y in zip(update(blocks, 0.4, 1.1, sketch=S, lift=lift), wanted, strict=True):
-            assert np.allclose(X, Y, rtol=0, atol=1e-14)
+            assert relative_error(X, Y) <= tolerance(float)
 
 
 def test_the_paper_lift_moves_only_the_sketched_columns(rng):
@@ -85,7 +84,7 @@ def test_a_lift_of_one_s_own_stands_between_the_two(rng):
         wanted = update(blocks, 0.4, 1.1, sketch=S, lift=lift)
         found = update(blocks, 0.4, 1.1, sketch=S, lift=matrix)
         for X, Y in zip(found, wanted, strict=True):
-            assert np.allclose(X, Y, rtol=0, atol=1e-14)
+            assert relative_error(X, Y) <= tolerance(float)
 
 
 def test_machines_share_c_and_d_only(rng):
@@ -98,8 +97,9 @@ def test_machines_share_c_and_d_only(rng):
     after = average(stepped)
     for own, before in zip(after, stepped, strict=True):
         assert own.A is before.A
-        assert np.allclose(own.C, (stepped[0].C + stepped[1].C) / 2)
-        assert np.allclose(own.D, (stepped[0].D + stepped[1].D) / 2)
+        assert own.B is before.B
+        assert np.array_equal(own.C, (stepped[0].C + stepped[1].C) / 2)
+        assert np.array_equal(own.D, (stepped[0].D + stepped[1].D) / 2)
 
 
 def test_an_unknown_lift_is_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import array_api_strict
 import jax
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 import eagle
 from eagle import arrays
 from tests.arrays.libraries import LIBRARIES
-from tests.systems import DTYPES, system
+from tests.systems import DTYPES, stacks, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -82,10 +84,7 @@ def test_numpy_looks_at_the_same_memory_and_the_value_goes_back_in_it(library, m
 
 def test_batches_keep_their_results_in_the_memory_of_the_value(library):
     systems = [system("tall", condition=3, seed=seed) for seed in range(6)]
-    A, B, C = (
-        library.make(np.stack([getattr(each, name) for each in systems]).reshape(shape))
-        for name, shape in [("A", (2, 3, 17, 11)), ("B", (2, 3, 3, 11)), ("C", (2, 3, 17, 2))]
-    )
+    A, B, C = (library.make(X.reshape(2, 3, *X.shape[1:])) for X in stacks(systems))
     result = eagle.solve(A, B, C, rng=0)
     assert isinstance(result.value, library.kind)
     assert tuple(result.value.shape) == (2, 3, 3, 2)
@@ -102,7 +101,8 @@ def test_integers_become_float64_and_half_precision_comes_back(library):
     for kind in (np.int8, np.int64, np.uint16):
         value = eagle.pinv(library.make(A.astype(kind)), rng=0)
         assert value.dtype == library.dtype("float64")
-        assert np.allclose(library.numpy(value), [[0.5, 0, 0], [0, 0.25, 0]], rtol=1e-15)
+        wanted = [[0.5, 0, 0], [0, 0.25, 0]]
+        assert relative_error(library.numpy(value), wanted) <= tolerance(float)
     value = eagle.pinv(library.make(A > 0), rng=0)
     assert value.dtype == library.dtype("float64")
     if library.name == "array_api_strict":  # the standard has no half precision
@@ -195,11 +195,11 @@ MIXED = {
 }
 
 
-@pytest.mark.parametrize("second", MIXED)
-@pytest.mark.parametrize("first", MIXED)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [pair for pair in itertools.permutations(MIXED, 2) if set(pair) != {"numpy", "a list"}],
+)
 def test_two_libraries_or_devices_in_one_call_are_refused_by_name(first, second):
-    if {first, second} <= {"numpy", "a list"} or first == second:
-        return
     said = {
         "numpy": "a numpy array",
         "a list": "a numpy array",
@@ -234,7 +234,7 @@ def test_jax_without_double_precision_stays_single():
     assert not jax.config.jax_enable_x64
     value = eagle.pinv(jax.numpy.eye(3, 2, dtype="int32"), rng=0)
     assert value.dtype == np.float32
-    assert np.allclose(value, np.eye(2, 3))
+    assert relative_error(value, np.eye(2, 3)) <= tolerance(np.float32)
 
 
 @given(

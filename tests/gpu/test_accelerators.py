@@ -7,7 +7,7 @@ import pytest
 
 import eagle
 from tests.gpu.accelerators import FOUND
-from tests.systems import KINDS, SHAPES, quietly, system
+from tests.systems import KINDS, SHAPES, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -73,10 +73,7 @@ def test_a_thousand_matrices_of_every_rank_have_endings_of_their_own(accelerator
         system((24, 16), rank=1 + place % 16, condition=1 if place % 16 == 0 else condition)
         for place in range(64)
     ]
-    A, B, C = (
-        accelerator.send(np.stack([getattr(each, name) for each in systems * 16]).astype(dtype))
-        for name in "ABC"
-    )
+    A, B, C = (accelerator.send(block.astype(dtype)) for block in stacks(systems * 16))
     result = eagle.solve(A, B, C, method="eagle", rng=0)
     assert result.converged
     assert [one.rank for one in result.results[:64]] == [1 + place % 16 for place in range(64)]

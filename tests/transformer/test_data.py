@@ -46,7 +46,7 @@ def test_rank_of_a_is_what_was_asked_for():
 
 def test_condition_is_what_was_asked_for():
     s = np.linalg.svd(draw(TaskConfig("condition", condition=1e4)).A.numpy(), compute_uv=False)
-    assert np.allclose(s[:, 0] / s[:, 9], 1e4, rtol=1e-8)
+    assert s[:, 0] / s[:, 9] == pytest.approx(1e4, rel=tolerance(np.float64, 1e4), abs=0)
     assert (s[:, 10:] < 1e-12 * s[:, :1]).all()
 
 

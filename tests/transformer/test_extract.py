@@ -217,7 +217,8 @@ def test_heads_that_do_nothing_are_pruned():
     pruned, kept = prune(many, batches=2)
     assert kept == (3,)
     batch = sample_batch(TaskConfig(), 4, seed=0, dtype=torch.float64)
-    assert torch.allclose(pruned.predict(batch), one.predict(batch))
+    found, wanted = (model.predict(batch).detach() for model in (pruned, one))
+    assert relative_error(found, wanted) <= tolerance(np.float64)
     assert extract(many, batches=4).gamma == pytest.approx(extract(one, batches=4).gamma, rel=1e-5)
 
 
