@@ -29,7 +29,7 @@ NEARLY = 10.0  # ratio of diagonal entries up to which one Cholesky factorisatio
 class Seen:
     """What sketches of A tell about its range.
 
-    ``Z R^-1`` and ``Y[:, order] R^-1`` span the ranges of Z and of A, both well-conditioned.
+    ``Z[:, order] R^-1`` and ``Y[:, order] R^-1`` span the ranges of Z and of A.
     """
 
     T: Sketch
@@ -78,8 +78,13 @@ class Seen:
         return _orthonormal(self.Z[:, self.order], self.R)[0]
 
     def basis(self) -> np.ndarray:
-        """Orthonormal basis of the range of A."""
-        return _orthonormal(self.Y[:, self.order], self.R)[0]
+        """Orthonormal basis of the range of A, out of the best-conditioned columns of Y."""
+        import scipy.linalg
+
+        # What is wrong with it comes into the value wherever C lies outside the range.
+        R, order = scipy.linalg.qr(self.Z, mode="r", pivoting=True, check_finite=False)
+        k = len(self.R)
+        return _orthonormal(self.Y[:, order[:k]], np.asfortranarray(R[:k, :k]))[0]
 
 
 @dataclass(eq=False)

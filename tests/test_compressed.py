@@ -94,6 +94,20 @@ def test_inconsistent_blocks_have_the_value_of_least_norm(shape, condition, kind
     assert (result.inconsistency > 0.01) == (kind in ("inconsistent B", "both inconsistent"))
 
 
+@pytest.mark.parametrize("sketch", ["sparse-sign", "gaussian"])
+def test_a_c_outside_the_range_meets_a_basis_as_good_as_lapacks(sketch):
+    """What is wrong with a basis of the range meets the part of C that lies outside it."""
+    rivals, ours = [], []
+    for seed in range(3, 9):
+        given = system((70, 70), rank=5, kind="inconsistent C", condition=1e5, seed=seed)
+        rivals.append(relative_error(solve(given, "direct").value, given.value))
+        for rng in range(6):
+            result = solve(given, eagle.Compressed(12, sketch), rng=rng)
+            assert result.converged
+            ours.append(relative_error(result.value, given.value))
+    assert max(ours) <= 10 * max(rivals)
+
+
 def test_a_sketch_that_misses_a_direction_is_found_out_and_replaced(monkeypatch):
     """The first T has a row of zeros, where A has all of one direction; there is room to spare."""
     problem = eagle.problems.low_rank(200, 180, rank=10, condition=10, rng=0)
