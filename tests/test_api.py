@@ -511,7 +511,7 @@ def test_what_auto_tries_shares_the_time_limit(monkeypatch):
     run_choice = eagle.api._run
     monkeypatch.setattr(eagle.api, "_run", run)
     monkeypatch.setattr(eagle.api, "_disappoints", lambda *given: True)
-    quietly(eagle.solve, problem.A, problem.B, problem.C, time_limit=5.0, rng=0)
+    solve(problem, time_limit=5.0)
     assert len(limits) > 1
     assert all(later < earlier for earlier, later in pairwise([5.0, *limits]))
     assert Options(time_limit=2.0).left_after(3.0).time_limit > 0
