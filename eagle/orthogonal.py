@@ -68,8 +68,13 @@ def take_out(state: ExactState, sampling: str) -> None:
         state.count(len(state.C), n, stop - start)
     else:
         chosen = state.order[start:stop]
-        if sampling == "columns":  # any of them may be drawn again
+        if sampling == "columns":
             chosen = state.rng.choice(n, stop - start, replace=False)
+            # Columns that are drawn again have nothing left but rounding errors.
+            chosen = chosen[~state.drawn[chosen]]
+            if not chosen.size:
+                state.change = np.inf
+                return
         At, Bt = _columns(state.A, chosen), np.asfortranarray(state.B[:, chosen])
         state.drawn[chosen] = True
     if not np.isfinite(At).all():
@@ -94,7 +99,7 @@ def take_out(state: ExactState, sampling: str) -> None:
     if np.linalg.norm(At, axis=0).max() > noise:  # otherwise there is nothing new
         Q, R, order = scipy.linalg.qr(At, mode="economic", pivoting=True, check_finite=False)
         state.count(d, r, r)
-        # Columns that are drawn again leave rounding errors, which may look like new directions.
+        # Rounding errors may look like new directions.
         kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) - k)
     if sampling == "orthonormal":  # it sees everything that there is
         state.exhausted = state.exhausted or kept < At.shape[1]
