@@ -14,20 +14,19 @@ except ImportError as error:
     raise ImportError("eagle.attention needs torch: pip install 'eagle-solver[torch]'") from error
 from torch import Tensor, nn
 from torch.linalg import matrix_norm
-from torch.nn.functional import scaled_dot_product_attention
 
 from eagle.api import lstsq
 from eagle.batch import LONGEST
 from eagle.options import check_count, check_number
 from eagle.result import Result
 from eagle.stack import QR
+from eagle.tokens import attend, means, sample, softmax
 
 __all__ = ["AttentionResult", "NystromAttention", "fixed_step_pinv", "nystrom_attention"]
 
 # Rows of softmax sum to one, so that 1 <= ||A||_2 and a ridge needs no other unit.
 RIDGES = tuple(10.0**k for k in range(-10, 2))
 SAMPLE = 128  # queries that choose the ridge, and two for each landmark if that is more
-GOLDEN = 0.6180339887498949  # whose multiples are spread most evenly
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -195,25 +194,25 @@ def nystrom_attention(
     with torch.autocast(query.device.type, enabled=False):
         Q, K, V = query.to(work), key.to(work), value.to(work)
         if landmarks >= min(Q.shape[-2], K.shape[-2]):
-            output = _attend(scale * Q, K, V, keep)
+            output = attend(scale * Q, K, V, keep)
             _check_finite("query, key or value", output)
             output = output.to(query.dtype)
             return (output, None) if return_result else output
         keep_queries = keep if Q.shape[-2] == K.shape[-2] else None
-        Q_few, K_few = scale * _means(Q, landmarks, keep_queries), _means(K, landmarks, keep)
-        Y = _attend(Q_few, K, V, keep)
+        Q_few, K_few = scale * means(Q, landmarks, keep_queries), means(K, landmarks, keep)
+        Y = attend(Q_few, K, V, keep)
         # What has landmarks on both sides is small, and worth double precision.
         double = work if query.device.type == "mps" else torch.float64
-        A, Y = _softmax(Q_few.to(double), K_few.to(double)), Y.to(double)
+        A, Y = softmax(Q_few.to(double), K_few.to(double)), Y.to(double)
         # Every query and key is part of a landmark, every value of Y: few entries tell of all.
         _check_finite("query or key", A)
         _check_finite("value or key", Y)
         lambdas = A.new_tensor(0.0 if isinstance(ridge, str) else ridge)
         if return_result or isinstance(ridge, str):
             with torch.no_grad():
-                Q_some = scale * _sample(Q, max(SAMPLE, 2 * landmarks), keep_queries)
-                F_some = _softmax(Q_some, K_few).to(double)
-                Y_some = _attend(Q_some, K, V, keep).to(double)
+                Q_some = scale * sample(Q, max(SAMPLE, 2 * landmarks), keep_queries)
+                F_some = softmax(Q_some, K_few).to(double)
+                Y_some = attend(Q_some, K, V, keep).to(double)
         if isinstance(ridge, str):
             lambdas = _best_ridges(A, Y, F_some, Y_some)
         # A^T (A A^T + lambda I)^-1 is the upper half of [A  sqrt(lambda) I]^+, in which lambda may
@@ -224,7 +223,7 @@ def nystrom_attention(
             options = {"method": QR}
         result = lstsq(wide, Y, **{"rng": 0, **options})
         T: Any = result.value[..., :landmarks, :]
-        output = _attend(Q, scale * K_few, T.to(work)).to(query.dtype)
+        output = attend(Q, scale * K_few, T.to(work)).to(query.dtype)
     if not return_result:
         return output
     sizes = matrix_norm(Y_some).clamp(min=torch.finfo(double).tiny)
@@ -450,59 +449,6 @@ def _check_finite(names: str, block: Tensor) -> None:
     """Raise ValueError unless what was computed from the tensors of these names is finite."""
     if not block.isfinite().all():
         raise ValueError(f"{names} contains NaN or infinity, or overflows")
-
-
-def _softmax(Q: Tensor, K: Tensor, keep: Tensor | None = None) -> Tensor:
-    """``softmax(Q K^T)`` over the keys that count."""
-    logits = Q @ K.mT
-    if keep is not None:
-        logits = logits.masked_fill(~keep[..., None, :], -torch.inf)
-    return torch.softmax(logits, dim=-1)
-
-
-def _attend(Q: Tensor, K: Tensor, V: Tensor, keep: Tensor | None = None) -> Tensor:
-    """``softmax(Q K^T) V``."""
-    if torch.is_grad_enabled() and any(block.requires_grad for block in (Q, K, V)):
-        return _softmax(Q, K, keep) @ V
-    # Weights that are not written out take less time, a third with 16,000 keys, but can only be
-    # differentiated once.
-    mask = None if keep is None else keep[..., None, :]
-    return scaled_dot_product_attention(Q, K, V, attn_mask=mask, scale=1.0)
-
-
-def _segments(tokens: int, parts: int, keep: Tensor | None, device: Any) -> list[Tensor]:
-    """First and one past the last token of each part, (..., parts), counted among those to keep.
-
-    Sizes differ by one at most; with fewer tokens than parts, some tokens are in several.
-    """
-    count = tokens if keep is None else keep.sum(dim=-1, keepdim=True)
-    edges = torch.arange(parts + 1, device=device) * count // parts
-    start = edges[..., :-1]
-    return [start, torch.maximum(edges[..., 1:], start + 1)]
-
-
-def _means(X: Tensor, landmarks: int, keep: Tensor | None) -> Tensor:
-    """The landmarks (..., landmarks, features): means of segments of the tokens to keep."""
-    tokens = X.shape[-2]
-    if keep is None and tokens % landmarks == 0:
-        return X.unflatten(-2, (landmarks, -1)).mean(dim=-2)
-    segments = _segments(tokens, landmarks, keep, X.device)
-    start, stop = (edge[..., None] for edge in segments)
-    keep = torch.ones(tokens, dtype=torch.bool, device=X.device) if keep is None else keep
-    place = keep.cumsum(dim=-1)[..., None, :] - 1
-    inside = (start <= place) & (place < stop) & keep[..., None, :]
-    return (inside.to(X.dtype) / (stop - start)) @ X
-
-
-def _sample(X: Tensor, size: int, keep: Tensor | None) -> Tensor:
-    """One token of each of so many parts, at places that follow no pattern of the data."""
-    start, stop = _segments(X.shape[-2], size, keep, X.device)
-    part = torch.arange(size, dtype=torch.float64) * GOLDEN % 1
-    place = start + (part.to(X.device, torch.float32) * (stop - start)).long()
-    if keep is not None:
-        kept_first = keep.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)
-        place = kept_first.take_along_dim(place, dim=-1)
-    return X.take_along_dim(place.reshape(*(1,) * (X.ndim - 1 - place.ndim), *place.shape, 1), -2)
 
 
 @torch.no_grad()

@@ -16,13 +16,13 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import eagle
 from eagle.attention import (
-    GOLDEN,
     RIDGES,
     SAMPLE,
     NystromAttention,
     fixed_step_pinv,
     nystrom_attention,
 )
+from eagle.tokens import GOLDEN
 from tests.tolerances import tolerance
 
 
