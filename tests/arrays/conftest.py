@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 pytest.importorskip("jax")
 pytest.importorskip("array_api_strict")
 
+import eagle
 from tests.arrays.libraries import DEVICES, LIBRARIES, Library
 
 
@@ -32,3 +33,18 @@ def x64():
 
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def solved(monkeypatch):
+    """The methods of all solves, those of backward passes included."""
+    methods = []
+    compute = eagle.api._compute
+
+    def watched(*given, **keep):
+        result = compute(*given, **keep)
+        methods.append(result.method)
+        return result
+
+    monkeypatch.setattr(eagle.api, "_compute", watched)
+    return methods

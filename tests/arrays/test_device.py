@@ -298,11 +298,10 @@ def test_mixed_precision_conditions_many_steps_at_a_time(device):
     mixed = eagle.solve(*blocks, method=eagle.Eagle(precision="mixed"), rng=0)
     double = eagle.solve(*blocks, method="eagle", rng=0)
     assert len(mixed.history) <= 0.75 * len(double.history)
-    if device.name != "jax":
-        single = [device.make(np.asarray(X, np.float32)) for X in (given.A, given.B, given.C)]
-        there = eagle.solve(*single, method=eagle.Eagle(precision="mixed"), rng=0)
-        same = eagle.solve(*single, method="eagle", rng=0)
-        assert np.array_equal(device.numpy(there.value), device.numpy(same.value))
+    single = [device.make(np.asarray(X, np.float32)) for X in (given.A, given.B, given.C)]
+    there = eagle.solve(*single, method=eagle.Eagle(precision="mixed"), rng=0)
+    same = eagle.solve(*single, method="eagle", rng=0)
+    assert np.array_equal(device.numpy(there.value), device.numpy(same.value))
 
 
 def test_mixed_precision_is_for_each_matrix_of_a_batch_by_itself(device):

@@ -272,21 +272,6 @@ def test_results_are_freed_without_the_garbage_collector():
         gc.enable()
 
 
-@pytest.fixture
-def solved(monkeypatch):
-    """The methods of all solves, those of backward passes included."""
-    methods = []
-    compute = eagle.api._compute
-
-    def watched(*given, **keep):
-        result = compute(*given, **keep)
-        methods.append(result.method)
-        return result
-
-    monkeypatch.setattr(eagle.api, "_compute", watched)
-    return methods
-
-
 @pytest.mark.parametrize(
     ("case", "by_solve", "by_lstsq"),
     [("tall", 2, 2), ("wide", 2, 1), ("square", 2, 1), ("deficient", 3, 2)],
