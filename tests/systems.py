@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 import eagle
+from eagle.methods import as_method
+from tests.tolerances import tolerance
 
 SHAPES = {"tall": (17, 11), "wide": (11, 17), "square": (13, 13)}
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
@@ -82,3 +84,9 @@ def solve(blocks: Any, method: Any = "auto", **options: Any) -> eagle.Result:
 def stacks(systems: Any, names: str = "ABC") -> list[np.ndarray]:
     """Blocks of several systems, those of the same name in one array."""
     return [np.stack([getattr(each, name) for each in systems]) for name in names]
+
+
+def aim(method: Any, dtype: Any = np.float64) -> float:
+    """The accuracy that a method aims at by default, 0 for its floor; the truth is within ten."""
+    rtol = as_method(method).default_rtol
+    return 0.0 if rtol is None else max(rtol, tolerance(dtype, constant=100))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 import eagle
-from tests.systems import DTYPES, normal, orthonormal
+from tests.systems import DTYPES, aim, normal, orthonormal
 from tests.tolerances import relative_error, tolerance
 
 
@@ -426,11 +425,11 @@ def test_a_solve_that_does_not_converge_warns_and_is_told():
 def test_every_method_fills_alike_without_truncation(method):
     X = low_rank(11, 25, 9, 9) + np.eye(25, 9)
     missing = block(X, range(12, 17), [0, 4])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-        done = eagle.complete(with_holes(X, missing), rank=None, method=method, rng=0)
+    done = eagle.complete(with_holes(X, missing), rank=None, method=method, rng=0)
+    assert done.converged
     plain = eagle.complete(with_holes(X, missing), rank=None, method="direct", rng=0)
-    assert relative_error(done.X[missing], plain.X[missing]) <= 1e-6
+    limit = max(10 * aim(method), tolerance(float, amplification(X, missing)))
+    assert relative_error(done.X[missing], plain.X[missing]) <= limit
 
 
 def test_random_complex_rows_are_not_confused_with_their_conjugates():

@@ -20,7 +20,7 @@ from eagle.options import Options
 from eagle.problem import Problem
 from eagle.result import Iteration
 from eagle.schedule import NAMED
-from tests.systems import DTYPES, KINDS, SHAPES, quietly, solve, system
+from tests.systems import DTYPES, KINDS, SHAPES, aim, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
 INSTANCES = {name: kind() for name, kind in eagle.METHODS.items()}
@@ -43,13 +43,6 @@ over_full_rank = pytest.mark.parametrize("name", FULL_RANK)
 def honest(result: eagle.Result, error: float, floor: float) -> bool:
     """Whether the error is within ten times the estimate, or the result says that it failed."""
     return error <= 10 * result.error_estimate + floor or not result.converged
-
-
-def wanted(method, dtype=np.float64) -> float:
-    """The accuracy that a method aims at by default: no less than single precision can give."""
-    if method.default_rtol is None:
-        return 0.0
-    return max(method.default_rtol, tolerance(dtype, constant=100))
 
 
 @over_full_rank
@@ -87,7 +80,7 @@ def test_what_a_method_says_about_a_is_right(name, shape, condition, rank):
 def test_every_method_solves_an_easy_problem(name, shape, rank, dtype):
     problem = eagle.problems.low_rank(*SHAPES[shape], rank=rank, condition=4, dtype=dtype, rng=3)
     result = eagle.solve(problem.A, problem.B, problem.C, method=INSTANCES[name], rng=4)
-    rtol = wanted(INSTANCES[name], dtype)
+    rtol = aim(INSTANCES[name], dtype)
     assert result.converged
     assert problem.error(result.value) <= max(10 * rtol, tolerance(dtype, 4))
     # The 4 x 4 corner that the estimate divides by is half its mean once in 1000: chi^2_16 < 4.
@@ -134,7 +127,7 @@ def test_every_method_solves_least_squares_with_a_residual(name, shape):
     problem = system(shape, kind="inconsistent C", condition=3, seed=7)
     result = eagle.lstsq(problem.A, problem.C, method=INSTANCES[name], maxiter=SLOW, rng=8)
     assert result.converged
-    slack = max(10 * wanted(INSTANCES[name]), tolerance(float, 3**2))
+    slack = max(10 * aim(INSTANCES[name]), tolerance(float, 3**2))
     assert relative_error(result.value, problem.pinv @ problem.C) <= slack
 
 
@@ -145,7 +138,7 @@ def test_every_method_honours_a_ridge(name, shape):
     A, ridge = problem.A, 0.3
     inverse = A.T @ np.linalg.inv(A @ A.T + ridge * np.eye(len(A)))
     options = {"method": INSTANCES[name], "maxiter": SLOW, "ridge": ridge, "rng": 10}
-    slack = max(10 * wanted(INSTANCES[name]), tolerance(float, 3**2))
+    slack = max(10 * aim(INSTANCES[name]), tolerance(float, 3**2))
     for result, truth in [
         (quietly(eagle.solve, A, problem.B, problem.C, **options), problem.B @ inverse @ problem.C),
         (quietly(eagle.lstsq, A, problem.C, **options), inverse @ problem.C),
