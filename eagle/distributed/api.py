@@ -115,6 +115,7 @@ def solve(
             f"comm must be an eagle.distributed.Comm, such as MPIComm(comm), got "
             f"{type(comm).__name__}"
         )
+    communicated = comm.seconds
     try:
         chosen = as_method(method)
         if checkpoint is not None and chosen is not None and not hasattr(chosen, "step"):
@@ -137,7 +138,11 @@ def solve(
     session = Session(comm, time_limit)
     rtol = max(RTOL, 100 * local.eps) if rtol is None else rtol
     result = _solve(local, chosen, method, session, rtol, maxiter, checkpoint, every)
-    result = replace(result, seconds=time.perf_counter() - started)
+    result = replace(
+        result,
+        seconds=time.perf_counter() - started,
+        communication=comm.seconds - communicated,
+    )
     if not result.converged:
         message = (
             f"distributed {result.method} ended with status {result.status.name} after "
@@ -224,7 +229,6 @@ def _result(
         rounds=session.rounds,
         bytes_sent=session.bytes_sent,
         diversity=outcome.diversity,
-        communication=session.seconds,
         simulated=comm.clock if isinstance(comm, LocalComm) else None,
     )
 

@@ -27,7 +27,8 @@ class Result(eagle.result.Result):
         Estimate of the smallest positive eigenvalue of the mean projector, for methods that see
         it; it approaches the truth from above.
     communication : float
-        Seconds spent in collective operations; by the model of `Network` in `simulate`.
+        Seconds spent in collective operations, the agreement included; by the model of `Network`
+        in `simulate`.
     simulated : float or None
         Seconds that the job would take on the machines of `simulate`.
     """

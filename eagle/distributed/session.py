@@ -31,7 +31,7 @@ class Session:
         self.time_limit = time_limit
         self.started = time.perf_counter()
         self.overtime = False
-        self._before = comm.rounds, comm.bytes_sent, comm.seconds
+        self._before = comm.rounds, comm.bytes_sent
 
     @property
     def elapsed(self) -> float:
@@ -47,11 +47,6 @@ class Session:
     def bytes_sent(self) -> int:
         """Bytes that this machine put into them."""
         return self.comm.bytes_sent - self._before[1]
-
-    @property
-    def seconds(self) -> float:
-        """Time in them."""
-        return self.comm.seconds - self._before[2]
 
     def sum(self, *arrays: Any) -> list[np.ndarray]:
         """Sums of the arrays, of one dtype, over all machines."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import eagle.distributed as many
+from eagle.distributed.agreement import SIZE
 from eagle.distributed.comm import Network
 from eagle.distributed.planning import Job
 
@@ -62,6 +63,18 @@ def test_the_choice_is_said_and_right(latency):
         assert result.method == "tsqr"
         assert result.simulated >= 2 * latency
         assert result.communication <= result.simulated
+
+
+def test_communication_is_all_that_is_simulated_of_messages():
+    """The agreement, and of this method one sum."""
+    shards = many.shards_with_diversity(1, 4, d=20, rng=0)
+    network = Network(0.05, 1e6)
+    result = many.simulate(
+        shards.A, shards.B, shards.C, method="gram", rng=0, latency=0.05, bandwidth=1e6
+    )
+    messages = network.gather(4, SIZE) + network.allreduce(4, result.bytes_sent)
+    assert result.rounds == 1
+    assert result.communication == pytest.approx(messages, rel=1e-12)
 
 
 def test_one_machine_needs_no_model():
