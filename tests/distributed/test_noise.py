@@ -9,6 +9,7 @@ import eagle
 import eagle.distributed as many
 from eagle.distributed import planning
 from tests.distributed.machines import ITERATIVE, PROJECTORS, REDUCTIONS, simulate
+from tests.tolerances import tolerance
 
 NOISE = [1e-1, 1e-4, 1e-7, 1e-9, 1e-12]
 
@@ -36,6 +37,22 @@ def test_the_value_is_that_of_the_pooled_data(name, noise):
     if noise >= 1e-4:
         expected = noise / np.sqrt(30)  # rows of B have about the size sqrt(d)
         assert expected / 4 <= result.inconsistency <= 4 * expected
+
+
+@pytest.mark.parametrize("name", PROJECTORS)
+@pytest.mark.parametrize("seed", range(4))
+def test_graded_rows_do_not_hide_that_data_are_inconsistent(name, seed):
+    """``A = S G`` with diagonal S: what probes of the size of A do not see is in the value."""
+    rng = np.random.default_rng(seed)
+    d = 6
+    S = np.geomspace(1, 1e-12, d)
+    G, B = ([rng.standard_normal((rows, n)) for n in (8, 1, 8)] for rows in (d, 2))
+    C = rng.standard_normal((d, 2))
+    result = simulate([S[:, None] * block for block in G], B, C, method=name, rng=seed)
+    # G has full row rank: A^+ = G^+ S^-1.
+    truth = np.hstack(B) @ np.linalg.pinv(np.hstack(G)) @ (C / S[:, None])
+    assert "finished" in result.plan
+    assert error(result.value, truth) <= max(10 * result.error_estimate, tolerance(float, 10 * d))
 
 
 @pytest.mark.parametrize("finish", ["tsqr", "pooled"])

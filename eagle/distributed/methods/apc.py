@@ -24,14 +24,14 @@ import numpy as np
 
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.methods.base import State
-from eagle.distributed.problem import LocalProblem
+from eagle.distributed.problem import LocalProblem, normals
 from eagle.distributed.residuals import USED_UP, MinimalResiduals, basis
 from eagle.distributed.session import Session
 from eagle.kernels.blas import norm, product
 
 __all__ = ["APC", "parameters"]
 
-PROBES = 4  # columns; two of them also make rows, which travel
+PROBES = 4  # columns of either kind; two of the first also make rows, which travel
 SAME = 1e-2  # relative change of the smallest Ritz value in three rounds that is none
 
 
@@ -56,8 +56,8 @@ def parameters(alpha: float, largest: float) -> tuple[float, float]:
 class ConsensusState(State):
     """W is this machine's, the mean everybody's."""
 
-    columns: np.ndarray  # (d, p) A w
-    answers: np.ndarray  # (d', p) B w
+    columns: np.ndarray  # (d, 2 p) [A w  U g], of size 1
+    answers: np.ndarray  # (d', 2 p) what B makes of them
     rows: np.ndarray  # (2, d) z^H, z in the range of A
     W: np.ndarray  # (d' + 2, d)
     mean: np.ndarray
@@ -90,14 +90,24 @@ class APC:
     projects = True
 
     def init(self, problem: LocalProblem, session: Session) -> ConsensusState:
-        """Probes, the spectrum, and everybody's own solution."""
+        """Probes, the spectrum, and everybody's own solution.
+
+        ``A w`` has the sizes that A gives to directions, as C may have; ``U g`` is white after
+        conditioning, and sees what B has along directions that are small in A.
+        """
         w, M = problem.probes(PROBES), session.comm.size
-        columns, answers = session.sum(product(problem.A, w), product(problem.B, w))
+        factors, stream = problem.factors, session.comm.rank + 1
+        g = normals(problem.seed, stream, 0, len(factors.s), PROBES, problem.A.dtype)
+        columns, answers = session.sum(
+            np.concatenate([product(problem.A, w), product(factors.U, g)], axis=1),
+            np.concatenate([product(problem.B, w), product(factors.W, g)], axis=1),
+        )
+        sizes = np.linalg.norm(columns, axis=0)
+        scale = 1 / np.where(sizes > 0, sizes, 1)
+        columns, answers = columns * scale, answers * scale
         alpha, largest = self.spectrum or _measured(problem, session, columns[:, :1])
         gamma, eta = parameters(alpha, largest)
-        z = columns[:, :2] / np.maximum(np.linalg.norm(columns[:, :2], axis=0), 1e-300)
-        rows = z.conj().T.astype(problem.A.dtype)
-        factors = problem.factors
+        rows = columns[:, :2].conj().T
         own = np.concatenate([factors.W, product(rows, factors.U)])
         W = product(own, factors.U, adjoint="Y")  # [B; z^H A] A^+
         (mean,) = session.sum(W / M)
@@ -129,7 +139,8 @@ class APC:
         rows = values[d:] - product(state.rows, problem.C)
         corner = probes[d:] - product(state.rows, state.columns)
         errors = probes[:d] - state.answers
-        state.misfit = norm(errors) / norm(state.answers) if norm(state.answers) else 0.0
+        answer = norm(state.answers[:, :PROBES])
+        state.misfit = norm(errors[:, :PROBES]) / answer if answer else 0.0
         start, probe_start = norm(problem.C), norm(state.columns)
         return Evidence(
             value=values[:d],
@@ -143,7 +154,7 @@ class APC:
             white=(corner, corner),
             white_start=probe_start,
             size=start,
-            probe_size=probe_start,
+            probe_size=PROBES**0.5,  # of either kind: the larger misfit counts
             amplification=0.0,
             eps=problem.eps,
         )
