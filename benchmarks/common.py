@@ -26,12 +26,10 @@ __all__ = [
     "Parser",
     "Report",
     "Spread",
-    "best_run",
     "best_time",
     "command_line",
     "existing_folder",
     "gemm",
-    "gemm_seconds",
     "machine_facts",
     "make_folder",
     "measure",
@@ -116,18 +114,13 @@ def command_line(name: str, description: str | None, sections: Sequence[str] = (
 
 def best_time(function: Callable[[], Any], repeats: int = 3) -> float:
     """Seconds of the fastest of some runs, after one to warm up."""
-    return best_run(function, repeats)[0]
-
-
-def best_run(function: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
-    """The same, and what the function returns."""
-    value = function()
-    best = np.inf
+    function()
+    best = math.inf
     for _ in range(repeats):
         start = time.perf_counter()
-        value = function()
+        function()
         best = min(best, time.perf_counter() - start)
-    return float(best), value
+    return best
 
 
 @dataclass(frozen=True)
@@ -190,13 +183,8 @@ def measure(
     return {name: Spread(tuple(values)) for name, values in seconds.items()}
 
 
-def gemm_seconds(n: int, dtype: Any = np.float64, repeats: int = 5) -> float:
-    """Seconds of one general product of two n x n matrices: the unit of most tables."""
-    return best_time(gemm(n, dtype), repeats)
-
-
 def gemm(n: int, dtype: Any = np.float64) -> Callable[[], Any]:
-    """One general product of two n x n matrices."""
+    """One general product of two n x n matrices: the unit of most tables."""
     from eagle.kernels.blas import product
 
     A = np.asfortranarray(np.random.default_rng(0).standard_normal((n, n)).astype(dtype))

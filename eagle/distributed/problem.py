@@ -10,7 +10,7 @@ import numpy as np
 
 from eagle.distributed.agreement import Facts, agree, digest, rounding
 from eagle.distributed.comm import Comm
-from eagle.kernels.blas import norm, product
+from eagle.kernels.blas import product
 from eagle.problem import as_block
 
 __all__ = ["Factors", "LocalProblem", "normals"]
@@ -154,10 +154,6 @@ class LocalProblem:
         r = int(np.count_nonzero(s > max(d, n) * self.eps * s[0]))
         U, s, V = np.asfortranarray(U[:, :r]), s[:r], np.asfortranarray(Vh[:r].conj().T)
         return Factors(U, s, V, product(self.B, V) / s)
-
-    def outside(self, V: np.ndarray) -> float:
-        """``||B_mu (I - V V^H)||_F^2``, what orthonormal V (n_mu, r) leaves of B_mu."""
-        return norm(self.B - product(product(self.B, V), V, adjoint="Y")) ** 2
 
     def probes(self, count: int, stream: int = 0) -> np.ndarray:
         """Rows of this machine of a Gaussian matrix (n, count) that no split changes."""
