@@ -183,11 +183,11 @@ def measure(
     return {name: Spread(tuple(values)) for name, values in seconds.items()}
 
 
-def gemm(n: int, dtype: Any = np.float64) -> Callable[[], Any]:
+def gemm(n: int) -> Callable[[], Any]:
     """One general product of two n x n matrices: the unit of most tables."""
     from eagle.kernels.blas import product
 
-    A = np.asfortranarray(np.random.default_rng(0).standard_normal((n, n)).astype(dtype))
+    A = np.asfortranarray(np.random.default_rng(0).standard_normal((n, n)))
     return lambda: product(A, A)
 
 
