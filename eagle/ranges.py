@@ -92,7 +92,7 @@ class Core(Inverse):
     """``A^+ = P L^-H Q^H`` with ``A^H Q = P L``, which is computed when it is needed."""
 
     A: Matrix
-    basis: Callable[[], np.ndarray] | None  # gives Q, orthonormal
+    basis: Callable[[], np.ndarray]  # gives Q, orthonormal
     turned: bool = False  # the inverse is wanted for ``A^H``
     rank: int | None = None
     condition: float | None = None
@@ -100,8 +100,8 @@ class Core(Inverse):
     @cached_property
     def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Q, P and L."""
-        assert self.basis is not None
-        Q, self.basis = self.basis(), None  # sketches are not needed any more
+        Q = self.basis()
+        self.basis = lambda: Q  # sketches are not needed any more
         return Q, *row_basis(self.A, Q, np.random.default_rng(Q.shape[1]))
 
     def times(self, X: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def largest_eigenvalue(H: np.ndarray) -> float:
     if not np.isfinite(H).all():
         return float("nan")
     # All of them: bisection for one alone fails on entries near underflow.
-    return float(scipy.linalg.eigvalsh(H, driver="evd", check_finite=False)[-1])
+    return float(scipy.linalg.eigvalsh(H, driver="ev", check_finite=False)[-1])
 
 
 def times_hermitian(
