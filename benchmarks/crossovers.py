@@ -17,7 +17,7 @@ import scipy.linalg
 import eagle
 from benchmarks.common import Report, Spread, command_line, measure
 
-SECTIONS = ("rank", "condition", "shape", "size")
+SECTIONS = ("rank", "condition", "shape", "size", "thin")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,9 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     report = Report("crossovers")
     for section in options.sections:
-        {"rank": _rank, "condition": _condition, "shape": _shape, "size": _size}[section](
-            report, options.quick, options.seed
-        )
+        _TABLES[section](report, options.quick, options.seed)
     report.save(options.json)
     return 0
 
@@ -98,6 +96,26 @@ def _size(report: Report, quick: bool, seed: int) -> None:
         }
 
     _walk(report, [10, 30, 100] if quick else [10, 30, 100, 200, 400, 800], runs)
+
+
+def _thin(report: Report, quick: bool, seed: int) -> None:
+    """One column of unknowns, beside which the certificate's eight weigh most."""
+    n = 40
+    report.section(f"by d: 'lstsq' with one right-hand side, n = {n}, condition 100", ("rival",))
+
+    def runs(d: int) -> dict[str, Callable[[], Any]]:
+        A = eagle.problems.low_rank(d, n, rng=seed).A
+        b = np.random.default_rng(seed).standard_normal(d)
+        return {
+            "ours": lambda: eagle.lstsq(A, b, rng=seed),
+            "numpy lstsq": lambda: np.linalg.lstsq(A, b),
+            "gelsy": lambda: scipy.linalg.lstsq(A, b, lapack_driver="gelsy"),
+        }
+
+    _walk(report, [200, 2000] if quick else [200, 2000, 20_000, 200_000], runs)
+
+
+_TABLES = dict(zip(SECTIONS, (_rank, _condition, _shape, _size, _thin), strict=True))
 
 
 def _blocks(d: int, n: int, columns: int, seed: int, **options: Any) -> eagle.problems.Blocks:
