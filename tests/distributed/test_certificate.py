@@ -40,6 +40,25 @@ def test_it_holds_for_runs_that_were_cut_short(name, maxiter):
         assert shards.error(result.value) <= FACTOR * result.error_estimate + tolerance(float, 10)
 
 
+@pytest.mark.parametrize("name", [*ITERATIVE, *REDUCTIONS])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_wrong_is_claimed_where_most_of_C_is_outside_the_range(name, dtype):
+    """No probe is outside the range; what rounding makes of C there is not theirs."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        A = rng.standard_normal((21, 19))
+        s, Vh = np.linalg.svd(A)[1:]
+        B, C = rng.standard_normal((2, 1)) * Vh[-1], rng.standard_normal((21, 2))
+        A, B, C = (block.astype(dtype) for block in (A, B, C))
+        blocks = (np.split(block, [2], axis=1) for block in (A, B))
+        result = simulate(*blocks, C, method=name, rng=seed, maxiter=100)
+        wide = A.astype(float), B.astype(float), C.astype(float)
+        truth = wide[1] @ np.linalg.pinv(wide[0]) @ wide[2]
+        allowed = FACTOR * result.error_estimate + tolerance(dtype, s[0] / s[-1])
+        right = relative_error(result.value, truth) <= allowed
+        assert right or not result.converged, f"seed {seed}: {result}"
+
+
 @pytest.mark.parametrize("name", PROJECTORS)
 @pytest.mark.parametrize("weight", [1.0, 1e3, 1e6])
 def test_a_map_that_is_large_where_rounds_are_slow_is_seen(name, weight):

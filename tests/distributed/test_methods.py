@@ -238,3 +238,13 @@ def test_single_precision_stops_at_its_own_default(name):
     result = simulate(shards.A, shards.B, shards.C, method=name, rng=0)
     assert result.converged, result
     assert shards.error(result.value) <= tolerance(np.float32, 20)
+
+
+@pytest.mark.parametrize("name", [*ITERATIVE, *REDUCTIONS])
+@pytest.mark.parametrize("power", [-40, -20, 20, 40])
+def test_the_unit_of_A_does_not_matter(name, power):
+    shards = many.shards_with_diversity(0.3, 3, d=12, columns=16, condition=3, noise=0.1, rng=0)
+    blocks = [np.ldexp(block, power) for block in shards.A]
+    result = simulate(blocks, shards.B, shards.C, method=name, rng=0)
+    assert result.converged
+    assert shards.error(np.ldexp(result.value, power)) <= 1e-10

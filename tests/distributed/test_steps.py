@@ -139,7 +139,7 @@ def test_the_evidence_on_the_pooled_data_is_what_it_is_called(name, kind):
         state = METHODS[name].init(problem, session)
         for _ in range(2):
             METHODS[name].step(state, session)
-        x = state.minimiser.Z if name == "pooled" else state.x
+        x = state.inverse * state.minimiser.Z if name == "pooled" else state.x
         return state.probes, x, METHODS[name].verify(state, session)
 
     results = machines(case, [7, 15], work)

@@ -75,18 +75,22 @@ class PooledProbes:
         problem: LocalProblem,
         session: Session,
         x: np.ndarray,
+        believed: np.ndarray,
         gradient: np.ndarray,
         exhausted: bool,
     ) -> tuple[Evidence, np.ndarray, float]:
         """Value, evidence, true residual and inconsistency of a decomposition: one sum.
 
-        `gradient` is ``A_mu^H R`` of this machine; `exhausted` if no further round would help.
+        `believed` is the residual R that the iteration has updated, `gradient` is ``A_mu^H R`` of
+        this machine; `exhausted` if no further round would help.
         """
         A, n = problem.A, problem.shape[1]
         values, images, more = session.sum(
             product(problem.B, x), product(A, x), product(A, gradient)
         )
         R = self.columns - images
+        # What rounding has made of R is inside the range of A, with an image of this size at most.
+        drift = A.real.dtype.type(self.scale) * (R - believed)
         errors = values[:, n:] - self.answers
         white, ranged, both = slice(n, n + PROBES), slice(n + PROBES, None), slice(n, None)
         answer = norm(self.answers[:, :PROBES])
@@ -102,7 +106,7 @@ class PooledProbes:
             probe_error=errors[:, used.start - n :],
             residual=R[:, :n],
             probe_residual=R[:, used],
-            image=more[:, :n],
+            image=more[:, :n] + drift[:, :n],
             probe_image=more[:, used],
             start=norm(problem.C),
             probe_start=norm(self.columns[:, used]),
@@ -147,7 +151,7 @@ class _FirstOrder:
     def verify(self, state: Any, session: Session) -> Evidence:
         """The value, the true residual, and the probes' errors: one sum."""
         evidence, state.R, state.inconsistency = state.probes.evidence(
-            state.problem, session, state.x, state.gradient, state.exhausted
+            state.problem, session, state.x, state.R, state.gradient, state.exhausted
         )
         state.gradient = product(state.problem.A, state.R, adjoint="X")
         return evidence
@@ -279,6 +283,11 @@ class PooledState(MinimisingState):
     probes: PooledProbes
     inconsistency: float = 0.0
 
+    @property
+    def inverse(self) -> float:
+        """``1 / ||A||_F^2``: the operator that is iterated with has a norm of at most 1."""
+        return 1 / self.probes.scale if self.probes.scale else 0.0
+
 
 @dataclass(frozen=True)
 class Pooled:
@@ -311,7 +320,8 @@ class Pooled:
         own = product(U, product(U, block, adjoint="X") / (s**2)[:, None])
         (directions,) = session.sum(own)
         directions, _ = basis(directions)
-        (images,) = session.sum(product(A, product(A, directions, adjoint="X")))
+        own = product(A, product(A, directions, adjoint="X"), scale=state.inverse)
+        (images,) = session.sum(own)
         before = norm(found.R)
         new = found.extend(directions, images)
         state.exhausted = not new
@@ -327,7 +337,8 @@ class Pooled:
         evidence, found.R, state.inconsistency = state.probes.evidence(
             state.problem,
             session,
-            product(A, found.Z, adjoint="X"),
+            product(A, found.Z, adjoint="X", scale=state.inverse),
+            found.R,
             product(A, found.R, adjoint="X"),
             state.exhausted,
         )
