@@ -26,7 +26,8 @@ Then only rounding errors are left, and
 * if one side misfits grossly, that is inconsistency, and the other side counts;
 * if a method treats the rows of B (or the columns of C) each by themselves, the side that sees
   the user's own counts. Such a method may believe too early that nothing is left: a gross misfit
-  is taken for inconsistency only if the other side's is at rounding level or is *shown*;
+  is taken for inconsistency only if the other side's is at rounding level or is *shown*, and
+  where generic right-hand sides of both have hardly begun, all of the value is suspected;
 * it is not charged with more than ``10 eps condition``. What exceeds that is inconsistency.
 
 To an identity small singular directions are as visible as large ones: if its side fits, then
@@ -52,6 +53,7 @@ __all__ = ["COUNT", "Certificate", "Probes", "judge_many", "unit_normal"]
 
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
 GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
+HARDLY = 0.5  # and beyond this on both sides probes tell nothing of other right-hand sides
 ABSURD = 1e2  # and beyond this for error, as inconsistency is a projection
 ROUNDING = 1e2  # in units of eps: misfits in which no direction above rounding level can hide
 
@@ -176,6 +178,8 @@ class Probes:
             )
         else:
             suspected = max(by_columns, by_rows, estimate(white, white))
+            if state.own is not None and min(gaps) > HARDLY:
+                suspected = max(suspected, hidden)
         if state.resolved and state.condition is not None:
             suspected = min(suspected, 10 * eps * state.condition * hidden)
         elif state.resolved and min(gaps) > GROSS:

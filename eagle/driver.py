@@ -81,9 +81,8 @@ def run(
                 certificate = probes.certify(extended, state)
             to_come = 0.0
             if not state.resolved:
-                # Krylov methods end abruptly: how they have moved tells only that they still do.
-                alone = state.own is not None
-                to_come = state.change if alone else _to_come(state.change, history)
+                # Where the end is abrupt, how a value has moved tells only that it still does.
+                to_come = state.change if state.abrupt else _to_come(state.change, history)
             reached = rtol is not None and max(certificate.error_estimate, to_come) <= rtol
             within = within + 1 if reached else 0
             elapsed = time.perf_counter() - start

@@ -32,6 +32,8 @@ class State:
         Estimates for A.
     own : {"rows", "columns", None}
         The side on which every right-hand side is treated by itself.
+    abrupt : bool
+        Changes do not shrink at a steady rate, as those of Krylov methods.
     remaining : float or None
         Estimate of the condition number left after this step.
     iterations : int
@@ -55,6 +57,7 @@ class State:
     condition: float | None = None
     rank: int | None = None
     own: str | None = None
+    abrupt: bool = False
     remaining: float | None = None
     iterations: int = 0
     steps: int = 0

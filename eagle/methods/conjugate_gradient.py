@@ -62,6 +62,7 @@ class ConjugateGradient(Method):
         noise = problem.eps * norm(A)
         state = ConjugateState(
             **fields,
+            abrupt=True,
             step_size=0.0,
             residual=B.copy(),
             direction=gradient,

@@ -66,6 +66,7 @@ class LSMR(Method):
             work=work,
             flipped=flipped,
             own="columns" if flipped else "rows",
+            abrupt=True,
             rows=B,
             value=value,
             steps=len(B),

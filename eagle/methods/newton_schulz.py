@@ -15,6 +15,8 @@ from eagle.problem import Problem
 
 __all__ = ["NewtonSchulz"]
 
+MOVING = 1e-1  # relative change of a value to which something is still to come
+
 
 @dataclass(kw_only=True)
 class NewtonSchulzState(State):
@@ -81,10 +83,12 @@ class NewtonSchulz(Method):
         # A direction of singular value s that is still to come has grown to 2^k s / bound in Y, and
         # doubles: it is no larger than the last change. So s is at rounding level, or seen.
         hidden = drift * state.bound / 2.0**state.taken
-        level = 10 * max(d, n) * eps
-        exhausted = state.taken >= -2 * np.log2(level)  # all of them have had their doublings
+        level = max(d, n) * eps * norm(A)
+        # All of them have had their doublings, up to ``s^2 / bound = 1``, and the quadratic end.
+        doublings = np.log2(state.bound) - 2 * np.log2(level) if level else 0.0
+        exhausted = state.taken >= doublings + np.log2(-np.log(eps))
         at_rest = state.change <= eps or state.change >= 0.5 * before
-        state.resolved = exhausted or hidden <= level * norm(A)
+        state.resolved = (exhausted or hidden <= level) and state.change <= MOVING
         state.settled = exhausted or (state.resolved and at_rest)
         return state
 
