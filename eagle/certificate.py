@@ -31,7 +31,8 @@ Then only rounding errors are left, and
 * it is not charged with more than ``10 eps condition``. What exceeds that is inconsistency.
 
 To an identity small singular directions are as visible as large ones: if its side fits, then
-right-hand sides by themselves are judged by it alone, resolved or not. And a value larger than
+right-hand sides by themselves are judged by it alone, resolved or not, and are at most ten times
+as accurate as its generic ones. And a value larger than
 ``|B| |C| / (eps |A|)`` is made of directions below rounding level: it is error.
 """
 
@@ -54,6 +55,7 @@ __all__ = ["COUNT", "Certificate", "Probes", "judge_many", "unit_normal"]
 COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
 GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
 HARDLY = 0.5  # and beyond this on both sides probes tell nothing of other right-hand sides
+LUCK = 10.0  # times as accurate as generic ones right-hand sides of one's own may be
 ABSURD = 1e2  # and beyond this for error, as inconsistency is a projection
 ROUNDING = 1e2  # in units of eps: misfits in which no direction above rounding level can hide
 
@@ -180,6 +182,9 @@ class Probes:
             suspected = max(by_columns, by_rows, estimate(white, white))
             if state.own is not None and min(gaps) > HARDLY:
                 suspected = max(suspected, hidden)
+        if state.own is not None and any(shown):
+            generic = max(gap for gap, sees in zip(gaps, shown, strict=True) if sees)
+            suspected = max(suspected, generic * hidden / LUCK)
         if state.resolved and state.condition is not None:
             suspected = min(suspected, 10 * eps * state.condition * hidden)
         elif state.resolved and min(gaps) > GROSS:
