@@ -30,10 +30,11 @@ Then only rounding errors are left, and
   where generic right-hand sides of both have hardly begun, all of the value is suspected;
 * it is not charged with more than ``10 eps condition``. What exceeds that is inconsistency.
 
-To an identity small singular directions are as visible as large ones: if its side fits, then
-right-hand sides by themselves are judged by it alone, resolved or not, and are at most ten times
-as accurate as its generic ones. And a value larger than
-``|B| |C| / (eps |A|)`` is made of directions below rounding level: it is error.
+Until then a value is at most ten times as accurate as those of generic right-hand sides are on
+the better side. To an identity small singular directions are as visible as large ones: if its
+side fits, then right-hand sides by themselves are judged by it alone, resolved or not, and are at
+most ten times as accurate as its generic ones. And a value larger than ``|B| |C| / (eps |A|)`` is
+made of directions below rounding level: it is error.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ class Probes:
                 size for size, sees in zip((by_columns, by_rows), shown, strict=True) if sees
             )
         else:
-            suspected = max(by_columns, by_rows, estimate(white, white))
+            generic = min(gaps) * hidden / LUCK
+            suspected = max(by_columns, by_rows, estimate(white, white), generic)
             if state.own is not None and min(gaps) > HARDLY:
                 suspected = max(suspected, hidden)
         if state.own is not None and any(shown):
@@ -260,7 +262,9 @@ def judge_many(
     unknown = np.where(np.minimum(gap, other) > GROSS, certain, suspected)
     suspected = np.where(np.isnan(condition), unknown, charged)
     if not np.all(resolved):
-        suspected = np.where(resolved, suspected, np.maximum(most, estimate("white", "white")))
+        generic = np.minimum(gap, other) * sizes["hidden"] / LUCK
+        unseen = np.maximum(np.maximum(most, estimate("white", "white")), generic)
+        suspected = np.where(resolved, suspected, unseen)
     inconsistency = gap
     if "column_errors_plain" in sizes:
         inconsistency = ratio(sizes["column_errors_plain"], sizes["column_answers_plain"])
