@@ -71,10 +71,14 @@ LANCZOS = (
 PHASE = "phase = x[0] / head if head > 0 else x[0] * 0 {} 1"
 PADDED = "width = (n + wide + LANES {} 1) // LANES * LANES"
 MOST = "MOST = 2**31 {} 1  # entries of a vector: BLAS counts in 32 bits"
+STREAM = "factors, stream = problem.factors, session.comm.rank {} 1"
 KEPT = "kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) {} k)"
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("eagle/kernels/blas.py", MOST.format("-"), MOST.format("+")): (
         "vectors of 2^31 entries would tell, and do not fit a test"
+    ),
+    ("eagle/distributed/methods/apc.py", STREAM.format("+"), STREAM.format("-")): (
+        "any stream of random numbers does that nobody else draws from"
     ),
     ("eagle/orthogonal.py", KEPT.format("-"), KEPT.format("+")): (
         "a bound for what the noise level does not let through anyway"

@@ -296,6 +296,19 @@ def test_norms_of_nothing_are_zero():
     assert squared_norm_bound(np.zeros((0, 2))) == 0.0
 
 
+def test_newton_schulz_gives_every_direction_its_doublings_and_no_more():
+    """For diagonal A all is exact. ``-2 log2(eps d |A|)`` are 102 doublings, the end takes five."""
+    for least in (1e-13, 1e-15):  # above rounding level: to be found
+        A = np.diag([1.0, least])
+        result = eagle.estimate(A, np.ones((1, 2)), method="newton-schulz", rng=0)
+        assert result.converged
+        assert relative_error(result.value, [[1, 1 / least]]) <= tolerance(float)
+    A, B = np.diag([1.0, 1e-17]), np.array([[1e-20, 1.0]])  # below, and B has nothing else
+    result = quietly(eagle.estimate, A, B, method="newton-schulz", rng=0)
+    assert not result.converged
+    assert result.iterations == 108
+
+
 def test_newton_schulz_waits_for_directions_that_are_still_growing():
     """The last change of Y is small long before the small singular values have arrived."""
     rng = np.random.default_rng(0)
