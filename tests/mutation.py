@@ -71,6 +71,7 @@ LANCZOS = (
 PHASE = "phase = x[0] / head if head > 0 else x[0] * 0 {} 1"
 PADDED = "width = (n + wide + LANES {} 1) // LANES * LANES"
 MOST = "MOST = 2**31 {} 1  # entries of a vector: BLAS counts in 32 bits"
+DRIFT = "image=more[:, :n] {} drift[:, :n],"
 STREAM = "factors, stream = problem.factors, session.comm.rank {} 1"
 KEPT = "kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) {} k)"
 EQUIVALENT: dict[tuple[str, str, str], str] = {
@@ -79,6 +80,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ),
     ("eagle/distributed/methods/apc.py", STREAM.format("+"), STREAM.format("-")): (
         "any stream of random numbers does that nobody else draws from"
+    ),
+    ("eagle/distributed/methods/normal.py", DRIFT.format("+"), DRIFT.format("-")): (
+        "rounding errors have either sign"
     ),
     ("eagle/orthogonal.py", KEPT.format("-"), KEPT.format("+")): (
         "a bound for what the noise level does not let through anyway"
