@@ -88,7 +88,7 @@ def test_the_page_holds_all_that_was_drawn(folder: Path) -> None:
         assert f"href='#{name}'" in page
         assert f"<section id={name}>" in page
     assert page.count("src='data:image/png;base64,") == len(CHEAP)
-    assert "http" not in page.replace("http-equiv", "")  # nothing is fetched
+    assert "://" not in page  # nothing is fetched; base64 has no colon
     assert np.__version__ in page
 
 
