@@ -361,3 +361,16 @@ def test_the_rules_for_many_are_the_rules_for_one(kind, condition, resolved):
         assert many[0][0] == pytest.approx(one.error_estimate, rel=1e-9)
         assert many[1][0] == pytest.approx(one.inconsistency, rel=1e-9)
         assert many[2][0] == one.negligible
+
+
+@pytest.mark.parametrize(("own", "least"), [(None, 0.1), ("rows", 1.0)])
+def test_probes_that_have_not_begun_tell_nothing_of_a_value(own, least):
+    """A value far larger than the errors of the probes, which are all of their answers."""
+    blocks = eagle.problems.low_rank(30, 20, rng=0)
+    problem = Problem.create(blocks.A, blocks.B, blocks.C)
+    probes = Probes.draw(problem, np.random.default_rng(1))
+    rows, columns = len(probes.row_answers), probes.column_answers.shape[1]
+    value = np.zeros((2 + rows, 2 + columns))
+    value[:2, :2] = 1e6 * blocks.D
+    found = probes.certify(value, State(problem=probes.problem, own=own))
+    assert found.error_estimate == pytest.approx(least)
