@@ -8,6 +8,6 @@ if find_spec("torch") is None or find_spec("safetensors") is None:
 if find_spec("sklearn") is None:
     collect_ignore_glob.append("eagle/estimators/*")
 if find_spec("torch") is None:
-    collect_ignore_glob += ["eagle/attention.py", "eagle/autograd.py", "eagle/tokens.py"]
+    collect_ignore_glob += ["eagle/attention/*", "eagle/gradients/autograd.py"]
 if find_spec("jax") is None:
-    collect_ignore_glob.append("eagle/tracing.py")
+    collect_ignore_glob.append("eagle/gradients/tracing.py")

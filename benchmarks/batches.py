@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import eagle
-from eagle.certificate import COUNT
-from eagle.kernels.batched import least_squares
+from eagle.algebra.qr import least_squares
+from eagle.problem.certificate import COUNT
 
 __all__ = ["Batch", "flops", "numpy_solvers", "qr_flops", "random_batch", "torch_solvers"]
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import eagle
-from eagle.machine import memory
+from eagle.run.machine import memory
 from eagle.tables import replacing
 
 __all__ = [
@@ -185,7 +185,7 @@ def measure(
 
 def gemm(n: int) -> Callable[[], Any]:
     """One general product of two n x n matrices: the unit of most tables."""
-    from eagle.kernels.blas import product
+    from eagle.algebra.blas import product
 
     A = np.asfortranarray(np.random.default_rng(0).standard_normal((n, n)))
     return lambda: product(A, A)

@@ -31,8 +31,8 @@ from benchmarks.common import (
     measure,
     positive,
 )
-from eagle.kernels.blas import energy
-from eagle.sketch import draw
+from eagle.algebra.blas import energy
+from eagle.methods.compressed.sketch import draw
 
 SECTIONS = ("epochs", "compressed", "sketch", "decay", "planner", "memory")
 RIVALS: dict[str, Callable[..., np.ndarray]] = {
@@ -185,7 +185,7 @@ def _sketch(report: Report, options: argparse.Namespace) -> None:
     S = scipy.sparse.random_array((20_000, 20_000), density=2e-3, rng=rng, format="csr")
     T = draw("sparse-sign", *S.shape, 512, S.dtype, rng)
     dense = T.dense()
-    operand = eagle.problem.as_matrix("A", S)
+    operand = eagle.problem.blocks.as_matrix("A", S)
     took = measure({"ours": lambda: T.apply(operand), "scipy": lambda: S @ dense}, repeats=5)
     report.row(
         n=20_000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 
 __all__ = ["LOOKS", "look"]
 

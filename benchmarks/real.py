@@ -37,7 +37,7 @@ from benchmarks.common import (
     positive,
 )
 from benchmarks.looks import look
-from eagle.plotting import save
+from eagle.gallery.plotting import save
 
 __all__ = [
     "FULL",

@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.common import Parser, Report, make_folder, new_file
 from benchmarks.transformer import Models
-from eagle.plotting import COLOURS, save
-from eagle.schedule import Minimax, largest
+from eagle.gallery.plotting import COLOURS, save
+from eagle.methods.eagle.schedule import Minimax, largest
 from eagle.transformer import (
     LayerRule,
     ModelConfig,

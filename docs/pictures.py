@@ -13,9 +13,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from sphinx.application import Sphinx
 
 import eagle
-from eagle.driver import Snapshot
-from eagle.plotting import COLOURS
-from eagle.schedule import Minimax, largest
+from eagle.gallery.plotting import COLOURS
+from eagle.methods.eagle.schedule import Minimax, largest
+from eagle.run.driver import Snapshot
 
 FOLDER = Path(__file__).parent / "_pictures"
 WIDTH = 7.0  # inches: letters are still readable when a phone shrinks the picture
@@ -86,7 +86,7 @@ def landing() -> Figure:
 
 
 def flow() -> Figure:
-    """A solve, from the blocks to the result, as `eagle.api` and `eagle.driver` run it."""
+    """A solve, from the blocks to the result, as `eagle.api` and `eagle.run.driver` run it."""
     figure = Figure(figsize=(WIDTH, 3.9 * WIDTH / 9))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 9), ylim=(0, 3.9))

@@ -3,7 +3,7 @@
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
 from eagle.completion import Completion, complete
-from eagle.gradients import GradientWarning
+from eagle.gradients.formula import GradientWarning
 from eagle.methods import (
     LSMR,
     METHODS,
@@ -16,7 +16,7 @@ from eagle.methods import (
     Sketched,
     StochasticGradientDescent,
 )
-from eagle.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
 
 __version__ = "0.1.0"
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from eagle import driver
-from eagle.arrays import adjoint as adjoint_of
-from eagle.arrays import find_home
-from eagle.batch import is_batch, solve_batch
+from eagle.algebra.homes import adjoint as adjoint_of
+from eagle.algebra.homes import find_home
 from eagle.methods import Compressed, Direct, as_method
 from eagle.methods.base import Method
-from eagle.operand import Matrix
-from eagle.options import Options
-from eagle.plan import LOOK, Choice, choices
-from eagle.problem import Problem, as_block, as_matrix
-from eagle.result import ConvergenceError, ConvergenceWarning, Result, Status
+from eagle.problem.blocks import Problem, as_block, as_matrix
+from eagle.problem.operand import Matrix
+from eagle.problem.options import Options
+from eagle.problem.result import ConvergenceError, ConvergenceWarning, Result, Status
+from eagle.run import driver
+from eagle.run.batch import is_batch, solve_batch
+from eagle.run.plan import LOOK, Choice, choices
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 

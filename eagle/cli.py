@@ -15,7 +15,7 @@ import numpy as np
 import eagle
 from eagle.commands import COMMANDS
 from eagle.commands.common import complain
-from eagle.result import ConvergenceWarning
+from eagle.problem.result import ConvergenceWarning
 
 __all__ = ["main"]
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from eagle.api import _split, solve
 from eagle.methods import as_method
-from eagle.options import as_generator, check_count
-from eagle.problem import as_block
-from eagle.result import Result
+from eagle.problem.blocks import as_block
+from eagle.problem.options import as_generator, check_count
+from eagle.problem.result import Result
 
 __all__ = ["Completion", "Group", "complete"]
 

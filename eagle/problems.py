@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eagle.options import as_generator, check_count, check_number
+from eagle.problem.options import as_generator, check_count, check_number
 
 __all__ = ["SPECTRA", "Blocks", "low_rank", "spectrum"]
 

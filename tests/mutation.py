@@ -25,27 +25,39 @@ LIMIT = 300  # seconds of computing: a mutant that takes longer never ends
 
 CONFORMANCE = "tests/test_conformance.py"
 TESTS: dict[str, list[str]] = {
-    "eagle/kernels/blas.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
-    "eagle/kernels/small.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
-    "eagle/kernels/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
-    "eagle/kernels/batched.py": [
+    "eagle/algebra/blas.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
+    "eagle/algebra/small.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
+    "eagle/algebra/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
+    "eagle/algebra/qr.py": [
         "tests/test_stack.py::test_the_kernel_finds_value_and_rank",
         "tests/test_stack.py",
     ],
-    "eagle/kernels/threads.py": ["tests/test_kernels.py"],
+    "eagle/algebra/threads.py": ["tests/test_kernels.py"],
     "eagle/update.py": ["tests/test_update.py"],
-    "eagle/schedule.py": ["tests/test_schedule.py", "tests/test_eagle.py"],
-    "eagle/conditioning.py": ["tests/test_conditioning.py", "tests/test_eagle.py", CONFORMANCE],
-    "eagle/certificate.py": ["tests/test_certificate.py", "tests/test_stack.py", CONFORMANCE],
-    "eagle/driver.py": ["tests/test_api.py", "tests/test_certificate.py", CONFORMANCE],
-    "eagle/epochs.py": ["tests/test_sketched.py", CONFORMANCE],
-    "eagle/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
-    "eagle/problem.py": ["tests/test_problem.py", "tests/test_batch.py", CONFORMANCE],
-    "eagle/methods/eagle.py": ["tests/test_eagle.py", CONFORMANCE],
-    "eagle/methods/sketched.py": ["tests/test_sketched.py", CONFORMANCE],
-    "eagle/orthogonal.py": ["tests/test_sketched.py", CONFORMANCE],
-    "eagle/methods/compressed.py": ["tests/test_compressed.py", CONFORMANCE],
-    "eagle/ranges.py": ["tests/test_compressed.py", "tests/test_again.py", CONFORMANCE],
+    "eagle/methods/eagle/schedule.py": ["tests/test_schedule.py", "tests/test_eagle.py"],
+    "eagle/methods/eagle/conditioning.py": [
+        "tests/test_conditioning.py",
+        "tests/test_eagle.py",
+        CONFORMANCE,
+    ],
+    "eagle/problem/certificate.py": [
+        "tests/test_certificate.py",
+        "tests/test_stack.py",
+        CONFORMANCE,
+    ],
+    "eagle/run/driver.py": ["tests/test_api.py", "tests/test_certificate.py", CONFORMANCE],
+    "eagle/methods/sketched/epochs.py": ["tests/test_sketched.py", CONFORMANCE],
+    "eagle/methods/compressed/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
+    "eagle/problem/blocks.py": ["tests/test_problem.py", "tests/test_batch.py", CONFORMANCE],
+    "eagle/methods/eagle/method.py": ["tests/test_eagle.py", CONFORMANCE],
+    "eagle/methods/sketched/method.py": ["tests/test_sketched.py", CONFORMANCE],
+    "eagle/methods/sketched/orthogonal.py": ["tests/test_sketched.py", CONFORMANCE],
+    "eagle/methods/compressed/method.py": ["tests/test_compressed.py", CONFORMANCE],
+    "eagle/methods/compressed/ranges.py": [
+        "tests/test_compressed.py",
+        "tests/test_again.py",
+        CONFORMANCE,
+    ],
     "eagle/methods/conjugate_gradient.py": ["tests/test_baselines.py", CONFORMANCE],
     "eagle/methods/gradient_descent.py": ["tests/test_baselines.py", CONFORMANCE],
     "eagle/methods/newton_schulz.py": ["tests/test_baselines.py", CONFORMANCE],
@@ -75,7 +87,7 @@ DRIFT = "image=more[:, :n] {} drift[:, :n],"
 STREAM = "factors, stream = problem.factors, session.comm.rank {} 1"
 KEPT = "kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) {} k)"
 EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("eagle/kernels/blas.py", MOST.format("-"), MOST.format("+")): (
+    ("eagle/algebra/blas.py", MOST.format("-"), MOST.format("+")): (
         "vectors of 2^31 entries would tell, and do not fit a test"
     ),
     ("eagle/distributed/methods/apc.py", STREAM.format("+"), STREAM.format("-")): (
@@ -84,19 +96,19 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("eagle/distributed/methods/normal.py", DRIFT.format("+"), DRIFT.format("-")): (
         "rounding errors have either sign"
     ),
-    ("eagle/orthogonal.py", KEPT.format("-"), KEPT.format("+")): (
+    ("eagle/methods/sketched/orthogonal.py", KEPT.format("-"), KEPT.format("+")): (
         "a bound for what the noise level does not let through anyway"
     ),
-    ("eagle/kernels/batched.py", PADDED.format("-"), PADDED.format("+")): (
+    ("eagle/algebra/qr.py", PADDED.format("-"), PADDED.format("+")): (
         "columns of zeros beyond the last one change no number"
     ),
-    ("eagle/kernels/batched.py", PHASE.format("+"), PHASE.format("-")): (
+    ("eagle/algebra/qr.py", PHASE.format("+"), PHASE.format("-")): (
         "a head that is zero has every phase: both signs make a reflector"
     ),
-    ("eagle/certificate.py", NORMAL.format("+"), NORMAL.format("-")): (
+    ("eagle/problem/certificate.py", NORMAL.format("+"), NORMAL.format("-")): (
         "Gaussian numbers and their conjugates have the same distribution"
     ),
-    ("eagle/kernels/blas.py", LANCZOS.format("+"), LANCZOS.format("-")): (
+    ("eagle/algebra/blas.py", LANCZOS.format("+"), LANCZOS.format("-")): (
         "signs off the diagonal of a tridiagonal matrix are signs of its eigenvectors' entries"
     ),
 }

@@ -8,9 +8,9 @@ import pytest
 import eagle
 from eagle.api import _compute
 from eagle.methods.again import Again
+from eagle.methods.compressed.ranges import Core, width_for
 from eagle.methods.direct import LU
-from eagle.options import Options
-from eagle.ranges import Core, width_for
+from eagle.problem.options import Options
 from tests.systems import KINDS, normal, system
 from tests.tolerances import relative_error, tolerance
 

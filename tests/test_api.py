@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
-from eagle.options import Options
-from eagle.plan import Choice
+from eagle.problem.options import Options
+from eagle.run.plan import Choice
 from tests.systems import DTYPES, KINDS, SHAPES, normal, orthonormal, solve, system
 from tests.tolerances import relative_error, tolerance
 

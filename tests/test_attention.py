@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
 import eagle
-from eagle.attention import (
+from eagle.attention.nystrom import (
     RIDGES,
     SAMPLE,
     NystromAttention,
     fixed_step_pinv,
     nystrom_attention,
 )
-from eagle.tokens import GOLDEN
+from eagle.attention.tokens import GOLDEN
 from tests.tolerances import tolerance
 
 

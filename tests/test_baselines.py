@@ -9,11 +9,11 @@ import pytest
 import scipy.sparse.linalg
 
 import eagle
-from eagle.kernels.blas import product
+from eagle.algebra.blas import product
 from eagle.methods import norms
 from eagle.methods.norms import squared_norm, squared_norm_bound
-from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
 from tests.systems import DTYPES, SHAPES, normal, orthonormal, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
-from eagle import batch as batches
-from eagle.batch import SOME
+from eagle.run import batch as batches
+from eagle.run.batch import SOME
 from tests.systems import DTYPES, KINDS, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle.certificate import COUNT, Probes, judge_many
 from eagle.methods.base import Method, State
-from eagle.problem import Problem
+from eagle.problem.blocks import Problem
+from eagle.problem.certificate import COUNT, Probes, judge_many
 from tests.systems import KINDS, SHAPES, normal, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 

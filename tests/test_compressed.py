@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator
 
 import eagle
-from eagle.certificate import COUNT
-from eagle.methods.compressed import FIRST
-from eagle.ranges import EXCESS, SPARE, _thinner, leaks
-from eagle.sketch import NONZEROS, Dense, SparseSign, draw
+from eagle.methods.compressed.method import FIRST
+from eagle.methods.compressed.ranges import EXCESS, SPARE, _thinner, leaks
+from eagle.methods.compressed.sketch import NONZEROS, Dense, SparseSign, draw
+from eagle.problem.certificate import COUNT
 from tests.systems import KINDS as KINDS_OF_BLOCKS
 from tests.systems import SHAPES, orthonormal, quietly, system
 from tests.tolerances import relative_error, tolerance
@@ -120,7 +120,7 @@ def test_a_sketch_that_misses_a_direction_is_found_out_and_replaced(monkeypatch)
     def drawn(kind, d, n, size, dtype, rng):
         return sketches.pop() if sketches else draw(kind, d, n, size, dtype, rng)
 
-    monkeypatch.setattr("eagle.methods.compressed.draw", drawn)
+    monkeypatch.setattr("eagle.methods.compressed.method.draw", drawn)
     B, C = problem.B.copy(), A[:, :3]
     B[:, 7] = 1.0
     result = eagle.solve(A, B, C, method=eagle.Compressed(20), rng=0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eagle.conditioning import LIFT, Cholesky, Polynomial
-from eagle.kernels import blas
-from eagle.schedule import Constant, Minimax, largest
+from eagle.algebra import blas
+from eagle.methods.eagle.conditioning import LIFT, Cholesky, Polynomial
+from eagle.methods.eagle.schedule import Constant, Minimax, largest
 from tests.systems import DTYPES, normal, orthonormal
 from tests.tolerances import relative_error, tolerance
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle import driver
 from eagle.methods import as_method
 from eagle.methods.base import State
 from eagle.methods.direct import DRIVERS
-from eagle.options import Options
-from eagle.problem import Problem
-from eagle.result import Iteration
-from eagle.schedule import NAMED
+from eagle.methods.eagle.schedule import NAMED
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
+from eagle.problem.result import Iteration
+from eagle.run import driver
 from tests.systems import DTYPES, KINDS, SHAPES, aim, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 

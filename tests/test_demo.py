@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eagle import cli, demo, plotting
+from eagle import cli
+from eagle.gallery import demo, plotting
 from tests.tolerances import relative_error, tolerance
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle.certificate import Probes
 from eagle.methods import eagle as methods
-from eagle.methods.eagle import EagleState, _condition, _judge, _leaks, _measure, _rank
-from eagle.options import Options
-from eagle.problem import Problem
-from eagle.schedule import largest, lifted
+from eagle.methods.eagle.method import EagleState, _condition, _judge, _leaks, _measure, _rank
+from eagle.methods.eagle.schedule import largest, lifted
+from eagle.problem.blocks import Problem
+from eagle.problem.certificate import Probes
+from eagle.problem.options import Options
 from tests.systems import DTYPES, KINDS, SHAPES, solve, system
 from tests.tolerances import relative_error, tolerance
 
@@ -171,7 +171,7 @@ def test_the_restart_is_what_saves_inconsistent_blocks(schedule, condition, shap
     blocks = system(shape, rank=20, condition=condition, kind="both inconsistent")
     method = eagle.Eagle(schedule)
     good = eagle.solve(blocks.A, blocks.B, blocks.C, method=method, rng=0)
-    monkeypatch.setattr("eagle.methods.eagle._leaks", lambda state: False)
+    monkeypatch.setattr("eagle.methods.eagle.method._leaks", lambda state: False)
     bad = solve(blocks, method=method, rng=0, maxiter=60)
     assert relative_error(good.value, blocks.value) < 0.02 * relative_error(bad.value, blocks.value)
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle import kernels
-from eagle.kernels import blas, small
+from eagle import algebra as kernels
+from eagle.algebra import blas, small
 from tests.systems import DTYPES, normal
 from tests.tolerances import relative_error, tolerance
 
@@ -158,7 +158,7 @@ def test_numba_is_for_small_matrices_and_for_those_who_ask():
 def test_a_loop_is_split_into_whole_tiles_evenly_in_order(threads, length, monkeypatch):
     import numba
 
-    from eagle.kernels.threads import threaded
+    from eagle.algebra.threads import threaded
 
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
     parts = threaded(lambda start, stop, word: (start, stop, word), length, 16, "word")

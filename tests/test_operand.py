@@ -10,11 +10,11 @@ import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import eagle
-from eagle.kernels import sketch as loops
-from eagle.kernels.blas import energy, norm, product
-from eagle.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
-from eagle.problem import Problem, as_matrix
-from eagle.sketch import draw
+from eagle.algebra import sketch as loops
+from eagle.algebra.blas import energy, norm, product
+from eagle.methods.compressed.sketch import draw
+from eagle.problem.blocks import Problem, as_matrix
+from eagle.problem.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
 from tests.systems import DTYPES, SHAPES, aim, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
 
@@ -67,7 +67,9 @@ def operands(A, folder):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_products_are_those_of_the_array(shape, dtype, piece, tmp_path, monkeypatch):
-    monkeypatch.setattr("eagle.operand.PIECE", piece)  # bytes: files are read in many or in one
+    monkeypatch.setattr(
+        "eagle.problem.operand.PIECE", piece
+    )  # bytes: files are read in many or in one
     A = system(shape, dtype=dtype).A
     rng = np.random.default_rng(0)
     for operand, array in operands(A, tmp_path):
@@ -269,7 +271,7 @@ def test_the_energy_of_an_array_tells_whether_it_is_finite():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sizes_of_arrays_with_more_entries_than_blas_can_count(dtype, monkeypatch):
-    monkeypatch.setattr("eagle.kernels.blas.MOST", 10)
+    monkeypatch.setattr("eagle.algebra.blas.MOST", 10)
     A = normal(np.random.default_rng(0), (7, 5), dtype).astype(dtype)
     assert norm(A) == pytest.approx(np.linalg.norm(A), rel=tolerance(dtype))
     assert energy(A) == pytest.approx(np.linalg.norm(A) ** 2, rel=tolerance(dtype))
@@ -279,7 +281,7 @@ def test_sizes_of_arrays_with_more_entries_than_blas_can_count(dtype, monkeypatc
 
 
 def test_large_arrays_are_read_once_for_two_products(monkeypatch):
-    monkeypatch.setattr("eagle.operand.LARGE", 100)
+    monkeypatch.setattr("eagle.problem.operand.LARGE", 100)
     rng = np.random.default_rng(0)
     A, X, Y = (rng.standard_normal(shape) for shape in ((30, 20), (20, 2), (30, 2)))
     first, second = both(A, X, Y)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle.options import Options, as_generator, check_count, check_flag, check_number
+from eagle.problem.options import Options, as_generator, check_count, check_flag, check_number
 from tests.systems import system
 
 

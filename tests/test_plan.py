@@ -8,12 +8,12 @@ import scipy.sparse
 from scipy.sparse.linalg import aslinearoperator
 
 import eagle
-from eagle.certificate import COUNT
-from eagle.machine import Rates, memory, rates
-from eagle.methods.compressed import FIRST, SECOND
-from eagle.options import Options
-from eagle.plan import LOOK, SPARSE, VECTOR, choices
-from eagle.problem import Problem, as_matrix
+from eagle.methods.compressed.method import FIRST, SECOND
+from eagle.problem.blocks import Problem, as_matrix
+from eagle.problem.certificate import COUNT
+from eagle.problem.options import Options
+from eagle.run.machine import Rates, memory, rates
+from eagle.run.plan import LOOK, SPARSE, VECTOR, choices
 from tests.systems import DTYPES, system
 from tests.tolerances import relative_error, tolerance
 
@@ -23,7 +23,7 @@ BALANCED = Rates(product=2.0**37, factorisation=2.0**35)
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """A machine whose factorisations run at a quarter of the speed of its products."""
-    monkeypatch.setattr("eagle.plan.rates", lambda char: BALANCED)
+    monkeypatch.setattr("eagle.run.plan.rates", lambda char: BALANCED)
 
 
 def planned(A, B=None, C=None, **options):
@@ -86,7 +86,7 @@ def test_an_accuracy_that_is_enough_is_not_improved_by_another_method():
 
 def test_looks_that_cost_too_much_are_not_taken(monkeypatch):
     slow = Rates(product=2.0**37, factorisation=2.0**20)
-    monkeypatch.setattr("eagle.plan.rates", lambda char: slow)
+    monkeypatch.setattr("eagle.run.plan.rates", lambda char: slow)
     assert names(planned(wide(800, 700, 30))) == ["Eagle", "Direct"]
 
 
@@ -151,10 +151,10 @@ def test_a_spectrum_is_truncated_by_what_is_cheaper():
 def test_a_sparse_matrix_is_written_out_if_that_is_small(monkeypatch):
     A = scipy.sparse.csr_array(np.diag(np.arange(1.0, 41)))
     assert names(planned(A)) == ["Direct", "Eagle", "Direct"]
-    monkeypatch.setattr("eagle.plan.SMALL", 0)
+    monkeypatch.setattr("eagle.run.plan.SMALL", 0)
     assert names(planned(A)) == ["ConjugateGradient", "Direct", "Eagle", "Direct"]
     assert names(planned(A, rank=2)) == ["Compressed"]
-    monkeypatch.setattr("eagle.plan.memory", lambda: 2 * 40**2 * 8)
+    monkeypatch.setattr("eagle.run.plan.memory", lambda: 2 * 40**2 * 8)
     assert names(planned(A)) == ["ConjugateGradient"]
     low = scipy.sparse.csr_array(wide(400, 300, 3))
     for form in (low, aslinearoperator(low)):
@@ -163,7 +163,7 @@ def test_a_sparse_matrix_is_written_out_if_that_is_small(monkeypatch):
 
 
 def test_conjugate_gradients_may_take_as_long_as_a_dense_method(monkeypatch):
-    monkeypatch.setattr("eagle.plan.SMALL", 0)
+    monkeypatch.setattr("eagle.run.plan.SMALL", 0)
     A = scipy.sparse.csr_array(np.eye(300, 400))
     tried = planned(A, C=np.ones((300, 2)))
     assert names(tried) == ["ConjugateGradient", "Eagle", "Direct"]
@@ -180,7 +180,7 @@ def test_conjugate_gradients_may_take_as_long_as_a_dense_method(monkeypatch):
 
 
 def test_a_sparse_matrix_that_conjugate_gradients_cannot_solve_is_solved(monkeypatch):
-    monkeypatch.setattr("eagle.plan.SMALL", 0)
+    monkeypatch.setattr("eagle.run.plan.SMALL", 0)
     A = scipy.sparse.diags_array(np.logspace(0, -9, 300), shape=(300, 300), format="csr")
     B, C = np.random.default_rng(0).standard_normal((2, 2, 300))
     with pytest.warns(eagle.ConvergenceWarning):
@@ -197,7 +197,7 @@ def test_a_file_beyond_memory_is_read_piece_by_piece(monkeypatch, tmp_path):
     np.save(tmp_path / "A.npy", wide(60, 50, 4))
     A = np.load(tmp_path / "A.npy", mmap_mode="r")
     assert names(planned(A)) == ["Eagle", "Direct"]
-    monkeypatch.setattr("eagle.plan.memory", lambda: 2e4)
+    monkeypatch.setattr("eagle.run.plan.memory", lambda: 2e4)
     tried = planned(A)
     assert names(tried) == ["Compressed", "Sketched"]
     assert {choice.options.memory_limit for choice in tried} == {5000}

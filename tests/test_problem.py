@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.factored import condition_of, solve_factored
-from eagle.problem import Problem, as_block, check_sizes, safe_range
+from eagle.problem.blocks import Problem, as_block, check_sizes, safe_range
 from tests.systems import DTYPES, SHAPES, System, normal, system
 from tests.tolerances import relative_error, tolerance
 

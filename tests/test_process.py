@@ -120,7 +120,7 @@ def test_nothing_needs_to_be_written(read_only):
         SOLVES
         + f"""
 import os, tempfile
-from eagle.kernels import small
+from eagle.algebra import small
 assert eagle.__file__.startswith({str(read_only)!r})
 for folder in (os.path.dirname(eagle.__file__), os.path.expanduser("~"), os.getcwd()):
     try:

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle.schedule import NAMED, Constant, Minimax, as_schedule, largest, lifted, lowered
+from eagle.methods.eagle.schedule import (
+    NAMED,
+    Constant,
+    Minimax,
+    as_schedule,
+    largest,
+    lifted,
+    lowered,
+)
 from tests.tolerances import tolerance
 
 lowers = st.floats(1e-12, 1.0)

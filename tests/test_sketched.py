@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle.certificate import COUNT, Probes
-from eagle.methods.sketched import SAMPLINGS, default_size
-from eagle.operand import Mapped
-from eagle.options import Options
-from eagle.orthogonal import WORK, _append, leaks, remember, take_out
-from eagle.problem import Problem
+from eagle.methods.sketched.method import SAMPLINGS, default_size
+from eagle.methods.sketched.orthogonal import WORK, _append, leaks, remember, take_out
+from eagle.problem.blocks import Problem
+from eagle.problem.certificate import COUNT, Probes
+from eagle.problem.operand import Mapped
+from eagle.problem.options import Options
 from eagle.update import LIFTS, Blocks, update
 from tests.systems import KINDS, SHAPES, quietly, solve, system
 from tests.tolerances import relative_error, tolerance

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
-from eagle.batch import MANY
-from eagle.certificate import COUNT
-from eagle.kernels.batched import SIZES, least_squares
-from eagle.stack import QR, _mirrored
+from eagle.algebra.qr import SIZES, least_squares
+from eagle.problem.certificate import COUNT
+from eagle.run.batch import MANY
+from eagle.run.stack import QR, _mirrored
 from tests.systems import DTYPES, KINDS, normal, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 

@@ -365,7 +365,7 @@ def test_bad_input_raises_before_any_work(monkeypatch):
     def never(*arguments: Any, **options: Any) -> None:
         raise AssertionError("work was done")
 
-    monkeypatch.setattr("eagle.driver.run", never)
+    monkeypatch.setattr("eagle.run.driver.run", never)
     monkeypatch.setattr("scipy.linalg.svd", never)
     A, B, C = blocks()
     for bad in (

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in NAMES]
     if unknown:
         parser.error(f"no limit {', '.join(unknown)}: choose from {', '.join(NAMES)}")
-    from eagle.plotting import save
+    from eagle.gallery.plotting import save
 
     names = options.names or NAMES
     studies = {name: importlib.import_module(f"benchmarks.limits.{name}") for name in names}

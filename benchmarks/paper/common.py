@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eagle.plotting import COLOURS, DASHES, MARKERS
+from eagle.gallery.plotting import COLOURS, DASHES, MARKERS
 
 if TYPE_CHECKING:
     from benchmarks.transformer import Models
@@ -191,7 +191,7 @@ def style(label: str, index: int = 0) -> dict[str, Any]:
 
 
 def marker(index: int) -> str:
-    """The markers of `eagle.plotting`, in turn."""
+    """The markers of `eagle.gallery.plotting`, in turn."""
     return MARKERS[index % len(MARKERS)]
 
 
@@ -207,7 +207,7 @@ def panels(
 
 
 def finish(figure: Any, all_axes: Sequence[Any], *, legend: bool = True, columns: int = 4) -> Any:
-    """Grid and frame as in `eagle.plotting`, one legend under all panels."""
+    """Grid and frame as in `eagle.gallery.plotting`, one legend under all panels."""
     entries: dict[str, Any] = {}
     for axes in all_axes:
         axes.grid(True, which="major", color="0.9", linewidth=0.8)

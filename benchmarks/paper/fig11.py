@@ -28,7 +28,7 @@ from benchmarks.paper.common import (
 )
 from benchmarks.paper.training import LAYERS, products
 from benchmarks.transformer import Models
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 from eagle.transformer import Rule, sample_batch
 from eagle.transformer.rule import task_of
 from eagle.transformer.train import typical

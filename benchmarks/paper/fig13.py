@@ -11,7 +11,7 @@ import scipy.stats
 
 from benchmarks.paper.common import Check, Drawing, Rows, Setting, finish, panels
 from benchmarks.paper.training import LAYERS
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 
 CLAIM = "The entries look Gaussian: S S^T of a random orthonormal S."
 SIGNIFICANT = 0.01

@@ -20,7 +20,7 @@ from benchmarks.paper.common import (
     panels,
 )
 from benchmarks.paper.curves import METHODS, average, draw_bands, follow, measure
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 from eagle.problems import Blocks
 from eagle.update import Blocks as State
 from eagle.update import update

@@ -15,7 +15,7 @@ import numpy as np
 import eagle
 from benchmarks.paper.common import Check, Drawing, Rows, Setting, finish, number, panels
 from benchmarks.paper.curves import Band, average, follow
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 from eagle.problems import Blocks
 
 CLAIM = (

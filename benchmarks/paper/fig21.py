@@ -27,7 +27,7 @@ from benchmarks.paper.common import (
 )
 from benchmarks.paper.curves import METHODS, average, follow
 from benchmarks.paper.machines import paper_rule, solved
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 from eagle.problems import Blocks
 
 CLAIM = "With noise 0.01, stopping early regularises."

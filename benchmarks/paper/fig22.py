@@ -25,7 +25,7 @@ from benchmarks.paper.common import (
     select,
 )
 from benchmarks.paper.curves import TARGET
-from eagle.plotting import COLOURS, DASHES
+from eagle.gallery.plotting import COLOURS, DASHES
 from eagle.problems import Blocks
 from eagle.update import Blocks as State
 from eagle.update import update

@@ -26,7 +26,7 @@ from benchmarks.paper.common import (
     style,
 )
 from benchmarks.paper.curves import DRIVERS, METHODS, draw_bands, measure
-from eagle.schedule import lifted
+from eagle.methods.eagle.schedule import lifted
 
 CLAIM = (
     "About 100 times fewer iterations than CG at condition 1e4; iterations grow like the logarithm "

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.common import write_csv, write_json
 from benchmarks.paper import registry
 from benchmarks.paper.common import Drawing, Outcome, Verdict
-from eagle.plotting import save
+from eagle.gallery.plotting import save
 from eagle.tables import replacing
 
 __all__ = ["write", "write_page"]

@@ -21,7 +21,7 @@ from benchmarks.paper.common import (
 )
 from benchmarks.paper.training import REGIMES
 from benchmarks.transformer import PAPER
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 
 CLAIM = "The rule follows the transformer to a few 1e-4 per entry in every layer and regime."
 

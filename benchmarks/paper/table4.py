@@ -22,7 +22,7 @@ from benchmarks.paper.common import (
     style,
 )
 from benchmarks.paper.training import LAYERS, REGIMES
-from eagle.plotting import COLOURS
+from eagle.gallery.plotting import COLOURS
 
 CLAIM = "The extracted rule keeps the quality of the transformer."
 LOSS = 1.1

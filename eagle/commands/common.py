@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import eagle
-from eagle.result import Result
+from eagle.problem.result import Result
 
 __all__ = ["add_options", "complain", "options_of", "say", "seed", "transformer", "verdict"]
 

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    from eagle import demo
+    from eagle.gallery import demo
 
     demo.main(arguments.output, arguments.seed)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from eagle.commands.common import say, seed, verdict
-from eagle.options import check_number
+from eagle.problem.options import check_number
 
 __all__ = ["SUMMARY", "TEXT", "add", "run"]
 

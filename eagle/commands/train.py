@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eagle.commands.common import complain, say, seed, transformer
-from eagle.options import check_count
+from eagle.problem.options import check_count
 
 __all__ = ["SUMMARY", "TEXT", "add", "run"]
 

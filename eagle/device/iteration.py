@@ -1,4 +1,4 @@
-"""The steps of EAGLE for many matrices at a time, by the rules of `eagle.methods.eagle`.
+"""The steps of EAGLE for many matrices at a time, by the rules of `eagle.methods.eagle.method`.
 
 What is an ``if`` there is a mask here; why each rule is as it is stands there.
 """
@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from eagle.certificate import COUNT
-from eagle.conditioning import FIRST_ETA, SINGLE
+from eagle.algebra.stacked import Tools, Vector
 from eagle.device.problem import Sides
-from eagle.device.tools import Tools, Vector
-from eagle.driver import SLOWEST
-from eagle.methods.eagle import (
+from eagle.methods.eagle.conditioning import FIRST_ETA, SINGLE
+from eagle.methods.eagle.method import (
     GRAM_NOISE,
     LANCZOS_STEPS,
     MARGIN,
@@ -25,7 +23,9 @@ from eagle.methods.eagle import (
     USED_UP,
     WORTH,
 )
-from eagle.schedule import Constant, Minimax, largest, lifted, lowered
+from eagle.methods.eagle.schedule import Constant, Minimax, largest, lifted, lowered
+from eagle.problem.certificate import COUNT
+from eagle.run.driver import SLOWEST
 
 __all__ = ["Batch"]
 
@@ -307,7 +307,7 @@ class Batch:
         self._lift(which, eta)
 
     def _condition_in_single(self, which: Vector) -> None:
-        """The same by many steps in single precision, see `eagle.conditioning`."""
+        """The same by many steps in single precision, see `eagle.methods.eagle.conditioning`."""
         tools, (d, n) = self.sides.tools, self.A.shape[1:]
         rough = tools.single()
         root = tools.each(np.where(which, np.sqrt(self.rho), 1.0))

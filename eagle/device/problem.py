@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from eagle.arrays import Blocks
-from eagle.certificate import COUNT, judge_many, unit_normal
-from eagle.device.tools import Tools, Vector
-from eagle.options import Options
-from eagle.problem import shared_scale
+from eagle.algebra.homes import Blocks
+from eagle.algebra.stacked import Tools, Vector
+from eagle.problem.blocks import shared_scale
+from eagle.problem.certificate import COUNT, judge_many, unit_normal
+from eagle.problem.options import Options
 
 __all__ = ["Probes", "Problem", "Sides"]
 
@@ -87,7 +87,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Probes:
-    """The probes of `eagle.certificate`, one draw for all matrices, and their answers."""
+    """The probes of `eagle.problem.certificate`, one draw for all matrices, and their answers."""
 
     sides: Sides
     column_answers: Any  # (N, d', 2p [+ p])

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from eagle.arrays import Blocks, Home
+from eagle.algebra.homes import Blocks, Home
+from eagle.algebra.stacked import Tools, Vector
 from eagle.device.iteration import Batch
 from eagle.device.problem import Probes, Problem
-from eagle.device.tools import Tools, Vector
-from eagle.driver import progress_bar
-from eagle.many import Many, Record
 from eagle.methods import Direct, Eagle, as_method
 from eagle.methods.base import Method
-from eagle.options import Options
-from eagle.problem import check_sizes, leading_shape
-from eagle.result import Iteration, Result, Status
-from eagle.schedule import as_schedule
+from eagle.methods.eagle.schedule import as_schedule
+from eagle.problem.blocks import check_sizes, leading_shape
+from eagle.problem.many import Many, Record
+from eagle.problem.options import Options
+from eagle.problem.result import Iteration, Result, Status
+from eagle.run.driver import progress_bar
 
 __all__ = ["Snapshot", "solve", "solve_many"]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.blas import product
 from eagle.distributed.comm import Comm
-from eagle.kernels.blas import product
 
 __all__ = ["Facts", "agree", "digest", "rounding"]
 

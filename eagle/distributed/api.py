@@ -23,8 +23,8 @@ from eagle.distributed.mpi import world
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.result import Result
 from eagle.distributed.session import Session
-from eagle.options import as_generator, check_count, check_flag, check_number
-from eagle.result import ConvergenceError, ConvergenceWarning, Status
+from eagle.problem.options import as_generator, check_count, check_flag, check_number
+from eagle.problem.result import ConvergenceError, ConvergenceWarning, Status
 
 __all__ = ["simulate", "solve"]
 

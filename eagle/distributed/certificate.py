@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eagle.kernels.blas import norm, product
+from eagle.algebra.blas import norm, product
 
 __all__ = ["Evidence", "hidden", "unseen"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eagle.options import as_generator, check_count, check_number
-from eagle.problem import as_block
+from eagle.problem.blocks import as_block
+from eagle.problem.options import as_generator, check_count, check_number
 from eagle.problems import spectrum
 
 __all__ = ["Shards", "diversity", "shards_with_diversity"]

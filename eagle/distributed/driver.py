@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from eagle.algebra.blas import norm
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.checkpoint import Checkpoint
 from eagle.distributed.methods.base import Iterative, Outcome
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
-from eagle.kernels.blas import norm
-from eagle.result import Iteration, Status
+from eagle.problem.result import Iteration, Status
 
 __all__ = ["iterate"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eagle.algebra.blas import product
 from eagle.distributed.comm import Network
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
-from eagle.kernels.blas import product
 
 __all__ = ["Job", "finisher", "plan"]
 

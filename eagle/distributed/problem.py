@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.blas import product
 from eagle.distributed.agreement import Facts, agree, digest, rounding
 from eagle.distributed.comm import Comm
-from eagle.kernels.blas import product
-from eagle.problem import as_block
+from eagle.problem.blocks import as_block
 
 __all__ = ["Factors", "LocalProblem", "normals"]
 

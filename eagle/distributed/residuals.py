@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eagle.kernels.blas import norm, product
+from eagle.algebra.blas import norm, product
 
 __all__ = ["STUCK", "USED_UP", "MinimalResiduals", "basis", "left"]
 

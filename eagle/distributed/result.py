@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import eagle.result
+import eagle.problem.result
 
 __all__ = ["Result"]
 
 
 @dataclass(frozen=True, eq=False)
-class Result(eagle.result.Result):
+class Result(eagle.problem.result.Result):
     """`eagle.Result` and what the network had to do for it. Equal on every machine.
 
     Attributes

@@ -23,8 +23,8 @@ from eagle.completion import (
 )
 from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
 from eagle.estimators.validation import validated
-from eagle.options import check_number
-from eagle.result import Result
+from eagle.problem.options import check_number
+from eagle.problem.result import Result
 
 __all__ = ["BlockImputer", "Pattern"]
 

@@ -21,7 +21,7 @@ from eagle.estimators.arrays import Library
 from eagle.estimators.parallel import for_each
 from eagle.estimators.root import InverseRoot
 from eagle.estimators.validation import validated
-from eagle.result import Result
+from eagle.problem.result import Result
 
 __all__ = ["Nystroem"]
 

@@ -15,7 +15,7 @@ from eagle.api import lstsq
 from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
 from eagle.estimators.validation import validated
 from eagle.methods import as_method
-from eagle.options import check_flag, check_number
+from eagle.problem.options import check_flag, check_number
 
 __all__ = ["EagleRegressor"]
 

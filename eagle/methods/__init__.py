@@ -6,14 +6,14 @@ import difflib
 from typing import Any
 
 from eagle.methods.base import Method
-from eagle.methods.compressed import Compressed
+from eagle.methods.compressed.method import Compressed
 from eagle.methods.conjugate_gradient import ConjugateGradient
 from eagle.methods.direct import Direct
-from eagle.methods.eagle import Eagle
+from eagle.methods.eagle.method import Eagle
 from eagle.methods.gradient_descent import GradientDescent
 from eagle.methods.lsmr import LSMR
 from eagle.methods.newton_schulz import NewtonSchulz
-from eagle.methods.sketched import Sketched
+from eagle.methods.sketched.method import Sketched
 from eagle.methods.stochastic import StochasticGradientDescent
 
 __all__ = [

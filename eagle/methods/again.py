@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.methods.base import Inverse, Method, State
-from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
 
 __all__ = ["Again"]
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import norm
-from eagle.options import Options
-from eagle.problem import Factors, Problem
+from eagle.algebra.blas import norm
+from eagle.problem.blocks import Factors, Problem
+from eagle.problem.options import Options
 
 __all__ = ["Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
 

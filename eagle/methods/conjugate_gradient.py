@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import norm, product
+from eagle.algebra.blas import norm, product
 from eagle.methods.base import Method
 from eagle.methods.gradient_descent import GradientState, setup, update_value
-from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
 
 __all__ = ["ConjugateGradient"]
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import product
+from eagle.algebra.blas import product
 from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
-from eagle.options import Options
-from eagle.problem import Factors, Problem
+from eagle.problem.blocks import Factors, Problem
+from eagle.problem.options import Options
 
 __all__ = ["Direct"]
 
@@ -189,8 +189,8 @@ class Direct(Method):
         self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float
     ) -> np.ndarray:
         """The kernel for batches on a batch of one, whose own probes are not needed here."""
-        from eagle.certificate import COUNT
-        from eagle.kernels.batched import least_squares
+        from eagle.algebra.qr import least_squares
+        from eagle.problem.certificate import COUNT
 
         (d, n), dtype = A.shape, A.dtype
         w, z = np.zeros((n, COUNT), dtype), np.zeros((d, COUNT), dtype)

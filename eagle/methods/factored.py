@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eagle.kernels.blas import product
-from eagle.problem import Problem
+from eagle.algebra.blas import product
+from eagle.problem.blocks import Problem
 
 __all__ = ["condition_of", "solve_factored"]
 

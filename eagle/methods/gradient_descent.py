@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import product
+from eagle.algebra.blas import product
 from eagle.methods.base import Method, State, change_of, solve_columns
 from eagle.methods.norms import squared_norm
-from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
 
 __all__ = ["GradientDescent", "GradientState", "setup", "update_value"]
 

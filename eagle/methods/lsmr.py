@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.methods.base import Method, State, solve_columns
-from eagle.operand import Operand, adjoint
-from eagle.options import Options
-from eagle.problem import Problem
+from eagle.problem.blocks import Problem
+from eagle.problem.operand import Operand, adjoint
+from eagle.problem.options import Options
 
 __all__ = ["LSMR"]
 

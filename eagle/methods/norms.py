@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eagle.kernels.blas import energy, norm, product
+from eagle.algebra.blas import energy, norm, product
 
 __all__ = ["squared_norm", "squared_norm_bound"]
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.kernels.blas import largest_eigenvalue, product
+from eagle.algebra.blas import largest_eigenvalue, product
 from eagle.methods.base import Method
 from eagle.methods.gradient_descent import GradientState, setup, update_value
-from eagle.methods.sketched import default_size
-from eagle.options import Options, check_count
-from eagle.problem import Problem
+from eagle.methods.sketched.method import default_size
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options, check_count
 
 __all__ = ["StochasticGradientDescent"]
 

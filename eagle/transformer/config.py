@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from eagle.options import check_count, check_number
+from eagle.problem.options import check_count, check_number
 from eagle.update import LIFTS
 
 __all__ = ["FAMILIES", "REGIMES", "ModelConfig", "TaskConfig", "TrainConfig"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from eagle.options import check_count
+from eagle.problem.options import check_count
 from eagle.transformer.config import TaskConfig
 
 __all__ = ["Batch", "sample_batch"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eagle.options import check_count
+from eagle.problem.options import check_count
 from eagle.transformer.config import ModelConfig, TaskConfig
 from eagle.transformer.data import Batch, sample_batch
 from eagle.transformer.model import LinearTransformer

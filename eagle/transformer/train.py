@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from tqdm import tqdm
 
-from eagle.options import check_count
+from eagle.problem.options import check_count
 from eagle.tables import replacing
 from eagle.transformer.config import TaskConfig, TrainConfig
 from eagle.transformer.data import sample_batch
@@ -215,7 +215,7 @@ def train(
                 trainer.write(folder)
     run = trainer.run()
     if folder is not None and importlib.util.find_spec("matplotlib"):
-        from eagle.plotting import loss
+        from eagle.gallery.plotting import loss
 
         loss(run.log, run.untrained, folder / PICTURE)
     return run

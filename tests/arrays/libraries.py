@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from eagle import arrays
+from eagle.algebra import homes as arrays
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle import arrays
+from eagle.algebra import homes as arrays
 from tests.arrays.libraries import LIBRARIES
 from tests.systems import DTYPES, stacks, system
 from tests.tolerances import relative_error, tolerance

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eagle
-from eagle import arrays
+from eagle.algebra import homes as arrays
 from eagle.device import run
 from eagle.device.iteration import Batch
 from tests.arrays.libraries import DEVICES

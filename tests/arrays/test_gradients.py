@@ -16,9 +16,10 @@ from torch import autograd as torch_autograd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import eagle
-from eagle import arrays, ranges
+from eagle.algebra import homes as arrays
 from eagle.methods import compressed, direct
 from eagle.methods.again import Again
+from eagle.methods.compressed import ranges
 from tests.arrays.libraries import DEVICES
 from tests.tolerances import relative_error, tolerance
 

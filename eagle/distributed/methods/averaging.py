@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra import blas
+from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.methods.base import State
 from eagle.distributed.methods.krylov import Setup
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import USED_UP
 from eagle.distributed.session import Session
-from eagle.kernels import blas
-from eagle.kernels.blas import norm, product
 
 __all__ = ["Averaging", "AveragingState"]
 

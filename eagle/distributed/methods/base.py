@@ -10,7 +10,7 @@ import numpy as np
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
-from eagle.result import Status
+from eagle.problem.result import Status
 
 __all__ = ["Iterative", "OneShot", "Outcome", "State"]
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eagle.algebra.blas import norm, product
 from eagle.distributed.methods.base import Outcome
 from eagle.distributed.methods.reductions import reduced, solved_by_root
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import basis
 from eagle.distributed.session import Session
-from eagle.kernels.blas import norm, product
-from eagle.result import Status
+from eagle.problem.result import Status
 
 __all__ = ["Compressed"]
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence
 from eagle.distributed.methods.base import State
 from eagle.distributed.problem import LocalProblem, normals
 from eagle.distributed.residuals import STUCK, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
-from eagle.kernels.blas import norm, product
 
 __all__ = ["Krylov", "MinimisingState", "Setup"]
 

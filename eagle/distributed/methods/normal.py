@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence, unseen
 from eagle.distributed.methods.base import State
 from eagle.distributed.methods.krylov import MinimisingState
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import STUCK, USED_UP, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
-from eagle.kernels.blas import norm, product
 
 __all__ = ["ConjugateGradient", "GradientDescent", "Pooled", "PooledProbes"]
 

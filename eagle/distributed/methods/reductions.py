@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 
 import eagle
+from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import hidden
 from eagle.distributed.methods.base import Outcome
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
-from eagle.kernels.blas import norm, product
-from eagle.result import ConvergenceError, Status
+from eagle.problem.result import ConvergenceError, Status
 
 __all__ = ["TSQR", "Gram", "reduced", "solved_by_root"]
 

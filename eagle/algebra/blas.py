@@ -1,0 +1,225 @@
+"""The hot products of EAGLE through BLAS and LAPACK, in place, on Fortran-ordered arrays.
+
+A Hermitian matrix is its upper triangle here; what lies below the diagonal is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "contract",
+    "energy",
+    "gram",
+    "inverse_quotient",
+    "largest_eigenvalue",
+    "norm",
+    "product",
+    "ritz_values",
+    "shifted_cholesky",
+    "times_hermitian",
+    "times_inverse",
+    "trace",
+]
+
+MOST = 2**31 - 1  # entries of a vector: BLAS counts in 32 bits
+
+
+@cache
+def _blas(char: str) -> dict[str, Callable[..., Any]]:
+    """BLAS routines for one dtype, with the Hermitian variants under the symmetric names."""
+    from scipy.linalg import get_blas_funcs, get_lapack_funcs  # a tenth of a second
+
+    dtype = np.dtype(char)
+    names = ("herk", "hemm", "hemv") if dtype.kind == "c" else ("syrk", "symm", "symv")
+    routines = dict(zip(("syrk", "symm", "symv"), get_blas_funcs(names, dtype=dtype), strict=True))
+    routines["nrm2"] = get_blas_funcs("nrm2", dtype=dtype)
+    routines["dot"] = get_blas_funcs("dot", dtype=dtype.type(0).real.dtype)
+    routines["gemm"] = get_blas_funcs("gemm", dtype=dtype)
+    routines["trsv"] = get_blas_funcs("trsv", dtype=dtype)
+    routines["trsm"] = get_blas_funcs("trsm", dtype=dtype)
+    routines["potrf"] = get_lapack_funcs("potrf", dtype=dtype)
+    return routines
+
+
+def product(X: Any, Y: Any, *, adjoint: str = "", scale: float = 1.0) -> np.ndarray:
+    """``scale X Y``, with ``X^H`` or ``Y^H`` in place of the one named by `adjoint`.
+
+    Neither operand is copied, in whatever order it is stored; the product is Fortran-ordered.
+    All products go through this one library: numpy carries a second BLAS, and the idle threads
+    of the one spin against the busy ones of the other (seen: 8 times slower). One of the two may
+    be an `eagle.problem.operand.Operand`.
+    """
+    if not isinstance(X, np.ndarray):
+        out = X.adjoint_times(Y) if adjoint == "X" else X.times(Y.conj().T if adjoint else Y)
+        return out if scale == 1 else out.real.dtype.type(scale) * out
+    if not isinstance(Y, np.ndarray):  # X Y = (Y^H X^H)^H
+        left = np.asfortranarray(X if adjoint == "X" else X.conj().T)
+        out = Y.times(left) if adjoint == "Y" else Y.adjoint_times(left)
+        return np.asfortranarray(out.real.dtype.type(scale) * out.conj().T)
+    if X.dtype.kind == "c":
+        # BLAS cannot conjugate without transposing: X^H Y = conj(X^T conj(Y)) then.
+        if adjoint == "X" and _rowwise(X):
+            return product(X.T, Y.conj(), scale=scale).conj()
+        if adjoint == "Y" and _rowwise(Y):
+            return product(X.conj(), Y.T, scale=scale).conj()
+    (x, tx), (y, ty) = _operand(X, adjoint == "X"), _operand(Y, adjoint == "Y")
+    return _blas(X.dtype.char)["gemm"](scale, x, y, trans_a=tx, trans_b=ty)
+
+
+def _rowwise(X: np.ndarray) -> bool:
+    return X.flags.c_contiguous and not X.flags.f_contiguous
+
+
+def _operand(X: np.ndarray, adjoint: bool) -> tuple[np.ndarray, int]:
+    """Array and transposition flag for BLAS, which thinks in columns."""
+    if _rowwise(X):
+        return X.T, 0 if adjoint else 1
+    return X, 2 if adjoint else 0
+
+
+def trace(X: np.ndarray, Y: np.ndarray) -> float:
+    """Real part of the trace of ``X^H Y``, for contiguous arrays in the same order."""
+    dot = _blas(X.dtype.char)["dot"]
+    flat = (_parts(each.ravel(order="K").view(each.real.dtype)) for each in (X, Y))
+    return float(sum(dot(x, y) for x, y in zip(*flat, strict=True)))
+
+
+def energy(X: np.ndarray) -> float:
+    """Squared Frobenius norm at the speed of memory, NaN if that takes a copy.
+
+    It is finite only if all entries are; it may over- and underflow where `norm` does not.
+    """
+    return trace(X, X) if X.flags.c_contiguous or X.flags.f_contiguous else float("nan")
+
+
+def norm(X: Any) -> float:
+    """Frobenius norm, safe against overflow; 0 for an empty array."""
+    if not isinstance(X, np.ndarray):
+        return float(X.norm())
+    if not X.size:
+        return 0.0
+    nrm2, flat = _blas(X.dtype.char)["nrm2"], X.ravel(order="K")
+    if flat.size <= MOST:
+        return float(nrm2(flat))
+    return float(np.hypot.reduce([nrm2(part) for part in _parts(flat)]))
+
+
+def _parts(flat: np.ndarray) -> list[np.ndarray]:
+    """As many as it takes for BLAS to count the entries of each."""
+    return [flat[start : start + MOST] for start in range(0, flat.size, MOST)]
+
+
+def gram(A: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """``A^H A`` into the upper triangle of `out`: ``d n^2`` flops, half a general product."""
+    trans = 2 if A.dtype.kind == "c" else 1
+    return _blas(A.dtype.char)["syrk"](1.0, A, trans=trans, c=out, beta=0.0, overwrite_c=1)
+
+
+def largest_eigenvalue(H: np.ndarray) -> float:
+    """Of a Hermitian matrix; NaN if its entries are not finite."""
+    import scipy.linalg
+
+    if not np.isfinite(H).all():
+        return float("nan")
+    # All of them: bisection for one alone fails on entries near underflow.
+    return float(scipy.linalg.eigvalsh(H, driver="ev", check_finite=False)[-1])
+
+
+def times_hermitian(
+    A: np.ndarray, H: np.ndarray, out: np.ndarray, scale: float = 1.0
+) -> np.ndarray:
+    """``scale A H`` into `out`, for Hermitian H: ``2 d n^2`` flops."""
+    symm = _blas(A.dtype.char)["symm"]
+    return symm(scale, H, A, side=1, beta=0.0, c=out, overwrite_c=1)
+
+
+def contract(
+    B: np.ndarray,
+    C: np.ndarray,
+    D: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    step: float,
+    rows: int,
+    columns: int,
+    count: int,
+) -> tuple[float, float, float, float]:
+    """``D += step B first``, ``C -= step second``; sizes of what moved and of what is left.
+
+    Returns the Frobenius norms of the increment of the user's block, of that block, and of the
+    user's and the `count` following columns of C.
+    """
+    increment = product(B, first, scale=step)
+    D += increment
+    C -= C.real.dtype.type(step) * second
+    return (
+        norm(increment[:rows, :columns]),
+        norm(D[:rows, :columns]),
+        norm(C[:, :columns]),
+        norm(C[:, columns : columns + count]),
+    )
+
+
+def shifted_cholesky(G: np.ndarray, shift: float) -> tuple[np.ndarray, float]:
+    """Upper R with ``R^H R = G + shift I`` and the shift, raised until that is definite."""
+    diagonal = np.diagonal(G).copy()
+    if not np.isfinite(diagonal).all():
+        return np.full_like(G, np.nan), shift
+    limits = np.finfo(G.dtype)
+    least = max(float(limits.eps * diagonal.real.max(initial=0)), float(limits.tiny))
+    while True:
+        np.fill_diagonal(G, diagonal + diagonal.real.dtype.type(shift))
+        R, info = _blas(G.dtype.char)["potrf"](G, lower=0, overwrite_a=0, clean=0)
+        if info == 0:
+            return R, shift
+        shift = max(10 * shift, least)
+
+
+def times_inverse(A: np.ndarray, R: np.ndarray) -> np.ndarray:
+    """``A R^-1`` over A, for upper triangular R: ``d n^2`` flops."""
+    return _blas(A.dtype.char)["trsm"](1.0, R, A, side=1, lower=0, overwrite_b=1)
+
+
+def inverse_quotient(R: np.ndarray, start: np.ndarray) -> float:
+    """Rayleigh quotient of ``R^H R`` after one inverse iteration: near its smallest eigenvalue."""
+    trsv = _blas(R.dtype.char)["trsv"]
+    x = trsv(R, trsv(R, start, trans=2 if R.dtype.kind == "c" else 1))
+    size = norm(x) ** 2
+    return trace(x, start) / size if size else 0.0
+
+
+def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> np.ndarray:
+    """Ascending Ritz values of Hermitian G from a few Lanczos steps.
+
+    Values whose share of `start` is below `weight` are dropped: they are rounding noise.
+    """
+    multiply = _blas(G.dtype.char)["symv"]
+    size = norm(start)
+    if not size or not np.isfinite(size):
+        return np.zeros(0)
+    v, previous, beta = start / size, None, 0.0
+    alphas: list[float] = []
+    betas: list[float] = []
+    for _ in range(min(steps, len(G))):
+        w = multiply(1.0, G, v)
+        alpha = trace(v, w)
+        w -= alpha * v
+        if previous is not None:
+            w -= beta * previous
+        alphas.append(alpha)
+        beta = norm(w)
+        if beta <= 1e-12 * abs(alphas[0]):
+            break
+        betas.append(beta)
+        previous, v = v, w / beta
+    if not np.isfinite(alphas).all():
+        return np.zeros(0)
+    off_diagonal = betas[: len(alphas) - 1]
+    T = np.diag(alphas) + np.diag(off_diagonal, -1)  # all that is read is the lower triangle
+    values, vectors = np.linalg.eigh(T)
+    return values[vectors[0] ** 2 > weight]

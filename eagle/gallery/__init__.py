@@ -1,0 +1,1 @@
+"""What shows the library at work: the demo and its pictures."""

@@ -1,0 +1,1 @@
+"""Gradients of ``B A^+ C`` by formula, through torch and jax."""

@@ -1,0 +1,317 @@
+r"""Gradients of ``D = B A^+ C`` by formula, for A of constant rank.
+
+With ``G`` the gradient with respect to D, and::
+
+    U = B^H G,   Z = A^{+H} U,   Q = A^+ C,   V = A^+ Z,   Y = A^{+H} Q
+
+the differential ``dA^+ = -A^+ dA A^+ + A^+ A^{+H} dA^H (I - A A^+) + (I - A^+ A) dA^H A^{+H} A^+``
+(Golub and Pereyra) gives the gradients::
+
+    B:  G Q^H
+    C:  Z
+    A:  -Z Q^H + (C - A Q) V^H + Y (U - A^H Z)^H
+
+The second term of the last line vanishes if C lies in the range of A, as it does if A has full row
+rank; the third if B is consistent, as it is if A has full column rank. Every quantity has as many
+columns as C and is a solve like the one for D, so that nothing depends on how D was computed or in
+how many iterations, and the gradient of the gradient is the same once more. With a ridge the same
+formulas hold for ``[A; sqrt(ridge) I]`` and ``[C; 0]``, of full column rank whatever the rank of A
+is, so that the gradient exists everywhere.
+
+Where the rank changes, ``A^+`` is not even continuous, and no formula can help.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eagle.algebra import blas
+from eagle.algebra.homes import adjoint
+from eagle.problem.options import Options
+
+__all__ = [
+    "NUMPY",
+    "GradientWarning",
+    "Library",
+    "Solve",
+    "pullback",
+    "refuse_truncation",
+    "warn_if_steep",
+]
+
+Solve = Callable[..., Any]  # value from A, B, C; None for an identity
+Needs = tuple[bool, bool, bool]
+
+ROUNDING = 1e3  # in units of eps: a residual that is nothing but rounding errors
+LOOPED = 2**13  # multiplications from which on a BLAS may use threads for one matrix of a stack
+
+
+@dataclass(frozen=True)
+class Library:
+    """What the formulas need of numpy, torch or jax.
+
+    Attributes
+    ----------
+    xp : module
+        ``numpy``, ``torch`` or ``jax.numpy``.
+    constant : callable
+        The same array without a gradient.
+    like : callable
+        Keyword arguments that make a new array like a given one.
+    may_look : callable
+        Whether numbers may decide which terms are computed. Not under tracing, and not where the
+        gradient is differentiated in turn: a term may vanish and its derivative not.
+    product : callable
+        Of two matrices, or two stacks of them.
+    """
+
+    xp: Any
+    constant: Callable[[Any], Any]
+    like: Callable[[Any], dict[str, Any]]
+    may_look: Callable[[], bool]
+    product: Callable[[Any, Any], Any] = lambda X, Y: X @ Y
+
+
+def _product(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """``X Y`` by the BLAS that everything else here uses, rows first as torch has its gradients."""
+    rows, inner, columns = *X.shape[-2:], Y.shape[-1]
+    if rows * inner * columns < LOOPED:
+        return X @ Y
+    if X.ndim == Y.ndim == 2:
+        return blas.product(Y.T, X.T).T
+    leading = np.broadcast_shapes(X.shape[:-2], Y.shape[:-2])
+    X, Y = (np.broadcast_to(Z, (*leading, *Z.shape[-2:])) for Z in (X, Y))
+    out = np.empty((*leading, rows, columns), X.dtype)
+    for index in np.ndindex(leading):
+        out[index] = blas.product(Y[index].T, X[index].T).T
+    return out
+
+
+NUMPY = Library(np, lambda array: array, lambda like: {"dtype": like.dtype}, lambda: True, _product)
+
+
+class GradientWarning(UserWarning):
+    """A gradient was computed where the rank of A seems about to change."""
+
+
+def refuse_truncation(options: Options) -> None:
+    """Raise ValueError for options whose value has no gradient with respect to A."""
+    for name in ("rank", "cutoff"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"{name} truncates A, and that has no gradient with respect to A; use ridge, or "
+                "give an A that is not differentiated"
+            )
+
+
+def warn_if_steep(condition: float | None, eps: float) -> None:
+    """Warn if the smallest singular value may be nothing but rounding errors of A."""
+    if condition is not None and condition * eps**0.5 > 1:
+        warnings.warn(
+            f"the condition number of A is {condition:.1e}: if its smallest singular values are "
+            "noise, so is the gradient, which grows like the square of it; set ridge to bound it",
+            GradientWarning,
+            stacklevel=3,
+        )
+
+
+def pullback(
+    library: Library,
+    solve: Solve,
+    blocks: tuple[Any, Any, Any],
+    D: Any,
+    G: Any,
+    *,
+    ridge: float = 0.0,
+    rank: int | None = None,
+    needs: Needs = (True, True, True),
+) -> tuple[Any, Any, Any]:
+    """Gradients with respect to A, B and C, from the derivative of ``A^+`` in [1]_.
+
+    Parameters
+    ----------
+    library : Library
+    solve : callable
+        ``solve(A, B, C)`` is ``B A^+ C``, None standing for an identity.
+    blocks : tuple of array or None
+        A (..., d, n), B (..., d', n), C (..., d, n').
+    D, G : array (..., d', n')
+        The value, and the gradient with respect to it: the conjugate of the derivative, so that a
+        step against it is downhill.
+    ridge : float
+        As for `eagle.solve`.
+    rank : int, optional
+        The rank of A if it is known to be full, which saves a solve.
+    needs : tuple of bool
+        Which of the three are wanted.
+
+    Returns
+    -------
+    tuple of array or None
+        In the shapes of the blocks.
+
+    References
+    ----------
+    .. [1] Golub, Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
+       problems whose variables separate", SIAM J. Numer. Anal. 10(2), 1973, theorem 4.3.
+    """
+    A, B, C = blocks
+    d, n = A.shape[-2:]
+    formula = _Formula(library, solve)
+    if not ridge:
+        bars = formula.gradients(A, B, C, D, G, rank, needs)
+    else:
+        eye, zeros, side = formula.eye, formula.zeros, ridge**0.5
+        if B is not None and (C is None or d <= n):  # B [A  mu I]^+ C with a zero block in B
+            wide = formula.join(A, side * eye(d, A), -1)
+            bars = formula.gradients(
+                wide, formula.join(B, zeros(B.shape[-2], d, A), -1), C, D, G, d, needs
+            )
+        else:
+            C = eye(d, A) if C is None else C
+            tall = formula.join(A, side * eye(n, A), -2)
+            bars = formula.gradients(
+                tall, B, formula.join(C, zeros(n, C.shape[-1], A), -2), D, G, n, needs
+            )
+        a, b, c = bars
+        bars = (
+            None if a is None else a[..., :d, :n],
+            None if b is None else b[..., :n],
+            None if c is None else c[..., :d, :],
+        )
+    return tuple(
+        bar if bar is None or block is None else _summed(bar, tuple(block.shape))
+        for bar, block in zip(bars, blocks, strict=True)
+    )
+
+
+class _Formula:
+    """The formulas above on arrays of one library."""
+
+    def __init__(self, library: Library, solve: Solve):
+        self.library, self.xp, self.solve = library, library.xp, solve
+        self.product = library.product
+
+    def eye(self, size: int, like: Any) -> Any:
+        return self.xp.eye(size, **self.library.like(like))
+
+    def zeros(self, rows: int, columns: int, like: Any) -> Any:
+        return self.xp.zeros((rows, columns), **self.library.like(like))
+
+    def join(self, X: Any, Y: Any, axis: int) -> Any:
+        """Both side by side (-1) or one above the other (-2), leading dimensions broadcast."""
+        leading = self.xp.broadcast_shapes(X.shape[:-2], Y.shape[:-2])
+        spread = [self.xp.broadcast_to(Z, (*leading, *Z.shape[-2:])) for Z in (X, Y)]
+        return self.xp.concatenate(spread, axis)
+
+    def both(self, function: Callable[[Any], Any], X: Any, Y: Any) -> tuple[Any, Any]:
+        """``function(X), function(Y)`` in one call, with columns of about equal size."""
+        sizes = [self._size(Z) for Z in (X, Y)]
+        out = function(self.join(X / sizes[0], Y / sizes[1], -1))
+        split = X.shape[-1]
+        return sizes[0] * out[..., :split], sizes[1] * out[..., split:]
+
+    def _size(self, X: Any) -> Any:
+        size = self.library.constant(self.xp.linalg.norm(X, "fro", (-2, -1), True))
+        return self.xp.where(size > 0, size, self.xp.ones_like(size))
+
+    def matters(self, residual: Any, whole: Any) -> bool:
+        """Whether a residual may be more than rounding errors, in any matrix of the batch."""
+        if not self.library.may_look():
+            return True
+        left, size = (self.xp.linalg.norm(X, "fro", (-2, -1)) for X in (residual, whole))
+        return bool((left > ROUNDING * self.xp.finfo(whole.dtype).eps * size).any())
+
+    def gradients(
+        self, A: Any, B: Any, C: Any, D: Any, G: Any, rank: int | None, needs: Needs
+    ) -> tuple[Any, Any, Any]:
+        turned = B is not None and (C is None or B.shape[-2] < C.shape[-1])
+        if turned:
+            # D^H = C^H (A^H)^+ B^H is the same problem with fewer columns.
+            needs = (needs[0], needs[2], needs[1])
+            A, B, C, D, G = (None if X is None else adjoint(X) for X in (A, C, B, D, G))
+        terms, b, c = self._one_side(A, B, C, D, G, rank, needs, turned)
+        a = None
+        if terms is not None:
+            left, right = terms[::-1] if turned else terms
+            a = self.product(left, adjoint(right))
+        if not turned:
+            return a, b, c
+        return a, None if c is None else adjoint(c), None if b is None else adjoint(b)
+
+    def _one_side(
+        self,
+        A: Any,
+        B: Any,
+        C: Any,
+        D: Any,
+        G: Any,
+        rank: int | None,
+        needs: Needs,
+        turned: bool,
+    ) -> tuple[tuple[Any, Any] | None, Any, Any]:
+        """X and Y of the gradient ``X Y^H`` for A, the gradients for B and C.
+
+        `turned` tells that A is the adjoint of the one to solve with, which is always the same.
+        """
+        (d, n), pinv, product = A.shape[-2:], B is None and C is None, self.product
+
+        def plain(X: Any) -> Any:
+            return self.solve(adjoint(A) if turned else A, None, X)
+
+        def mirrored(X: Any) -> Any:
+            return adjoint(self.solve(adjoint(A) if turned else A, adjoint(X), None))
+
+        def right(X: Any) -> Any:
+            return product(D, X) if pinv else mirrored(X) if turned else plain(X)
+
+        def left(X: Any) -> Any:
+            return product(adjoint(D), X) if pinv else plain(X) if turned else mirrored(X)
+
+        C = self.eye(d, A) if C is None else C
+        U = G if B is None else product(adjoint(B), G)
+        Q = D if B is None else None
+        Z = terms = None
+        if not needs[0]:
+            Q = right(C) if Q is None and needs[1] else Q
+            Z = left(U) if needs[2] else None
+        else:
+            V = Y = None
+            if rank != n:  # Y vanishes without a residual of B
+                Q = right(C) if Q is None else Q
+                Z, Y = self.both(left, U, Q)
+            else:
+                Z = left(U)
+                if Q is None and rank == d:
+                    Q = right(C)
+                elif Q is None:
+                    Q, V = self.both(right, C, Z)
+            X, W = -Z, Q
+            if rank != d:  # V vanishes without a residual of C
+                residual = C - product(A, Q)
+                if V is None and self.matters(residual, C):
+                    V = right(Z)
+                if V is not None:
+                    X, W = self.join(X, residual, -1), self.join(W, V, -1)
+            if Y is not None:
+                residual = U - product(adjoint(A), Z)
+                X, W = self.join(X, Y, -1), self.join(W, residual, -1)
+            terms = X, W
+        b = product(G, adjoint(Q)) if needs[1] and B is not None else None
+        return terms, b, Z if needs[2] else None
+
+
+def _summed(bar: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient with respect to an array before it was broadcast."""
+    extra = bar.ndim - len(shape)
+    axes = [
+        axis
+        for axis in range(bar.ndim - 2)
+        if axis < extra or shape[axis - extra] != bar.shape[axis]
+    ]
+    return bar.sum(axis=tuple(axes)).reshape(shape) if axes else bar

@@ -1,0 +1,82 @@
+"""The solves of a backward pass on the host: all with one A, which is factorised once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from eagle.algebra.homes import Compute
+from eagle.methods import Compressed, Eagle
+from eagle.methods.again import Again
+from eagle.methods.base import Inverse
+from eagle.methods.compressed.method import WHOLE
+from eagle.methods.compressed.ranges import width_for
+from eagle.problem.options import Options
+
+__all__ = ["HostSolves"]
+
+
+@dataclass
+class HostSolves:
+    """``B A^+ C`` of numpy's arrays, by whatever is known of A by then.
+
+    Every solve has its certificate: what is not accurate is solved as the user has asked.
+
+    Parameters
+    ----------
+    compute : callable
+        What solves.
+    method : object
+        What the user asked for.
+    options : Options
+    names : tuple of str
+    rank : int, optional
+        Of A.
+    planned : Method, optional
+        What has solved for A before.
+    inverse : Inverse, optional
+        What it has left. Of a single A; the next solves put theirs here.
+    """
+
+    compute: Compute
+    method: Any
+    options: Options
+    names: tuple[str, str, str]
+    rank: int | None = None
+    planned: Any = None
+    inverse: Inverse | None = None
+
+    def __call__(self, *blocks: Any) -> np.ndarray:
+        """The value for A, B and C, None standing for an identity."""
+        from eagle.api import QUICK, complain
+
+        limit = QUICK * np.finfo(blocks[0].dtype).eps
+        for method in self._cheaper(blocks[0]):
+            try:
+                result = self._solve(blocks, method)
+            except np.linalg.LinAlgError:
+                continue
+            enough = method is self.planned or result.error_estimate <= limit
+            if result.converged and enough:
+                break
+        else:
+            result = self._solve(blocks, self.method)
+        complain(result, self.options, stacklevel=5)
+        return result.value
+
+    def _cheaper(self, A: np.ndarray) -> list[Any]:
+        """What is likely to be enough."""
+        methods: list[Any] = [] if self.inverse is None else [Again(self.inverse)]
+        width = width_for(self.rank or min(A.shape))
+        if isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape):
+            methods.append(Compressed(width))
+        return methods if self.planned is None else [*methods, self.planned]
+
+    def _solve(self, blocks: Any, method: Any) -> Any:
+        if self.options.ridge or self.options.special():  # A is not what is factorised then
+            return self.compute(blocks, method, self.options, self.names)
+        keep = partial(setattr, self, "inverse")
+        return self.compute(blocks, method, self.options, self.names, keep=keep)

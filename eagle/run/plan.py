@@ -1,0 +1,246 @@
+"""Which method runs, and why, in one line.
+
+``method="auto"`` tries methods in the order of what they cost, as long as a try that may fail is
+cheap beside what would follow; the certificate tells whether it failed. What is tried for a dense
+A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates of
+`eagle.run.machine`:
+
+* a sketch of s columns, which has the rank if that is less: ``2 d n s`` in products, and
+  ``2 s^3`` in a QR factorisation of the sketch;
+* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products;
+* EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
+* LAPACK's least squares, should all that not be accurate.
+
+A sparse A that would be large when written out is sketched and then left to conjugate gradients,
+``4 nnz`` operations for each right-hand side and iteration. Their iterations depend on the
+condition, which nobody knows: if A can be written out at all, they may take as long as the
+dense methods would, so that both together take at most twice as long as the better of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
+from eagle.methods.base import Method, solve_columns
+from eagle.methods.compressed.method import WHOLE, first_width, next_width
+from eagle.problem.blocks import Problem
+from eagle.problem.certificate import COUNT
+from eagle.problem.operand import Mapped, Operand, Sparse
+from eagle.problem.options import Options
+from eagle.run.machine import memory, rates
+
+__all__ = ["Choice", "choices"]
+
+BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
+ALL = 0.25  # of the time of EAGLE: what all looks may take
+LOOK = 250  # shorter side from which on a sketch has something to save
+CORE = 500  # and from which on the core of one is worth it for the spectrum alone
+SMALL = 2**26  # bytes of an operand that is written out at once
+COPIES = 6  # of A that must fit into memory where conjugate gradients are given up for a dense A
+SPARSE = 2.0**32  # operations per second of scipy's sparse products, on one thread everywhere
+VECTOR = 40  # operations' time that an iteration of conjugate gradients takes for a vector's entry
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method, the problem as it wants it, and one line for ``Result.plan``."""
+
+    method: Method
+    problem: Problem
+    options: Options
+    reason: str
+
+
+def choices(method: Any, problem: Problem, options: Options) -> Iterator[Choice]:
+    """What to try, one after the other; a choice is made only when it is asked for.
+
+    A method that was asked for is the only choice, if it can use A and honour the options;
+    otherwise TypeError or ValueError.
+    """
+    chosen = as_method(method)
+    A = problem.A
+    if chosen is not None:
+        _refuse(chosen, problem, options)
+        piecewise = chosen.out_of_core and not options.ridge  # which is appended to a copy of A
+        if not (chosen.matrix_free or piecewise):
+            problem = problem.in_memory()
+        yield Choice(chosen, problem, options, f"asked for: {type(chosen).__name__}")
+    elif problem.trivial:
+        yield Choice(Direct(), problem, options, "auto: nothing to compute")
+    elif options.memory_limit is not None:
+        yield from _in_little_memory(problem, options, "memory_limit")
+    elif isinstance(A, Mapped) and 4 * A.size * A.dtype.itemsize > memory():
+        within = replace(options, memory_limit=int(memory() / 4))
+        yield from _in_little_memory(problem, within, "a file too large for memory")
+    elif isinstance(A, Operand) and not isinstance(A, Mapped) and not _is_small(A):
+        yield from _matrix_free(problem, options)
+    elif options.special():
+        yield from _truncated(problem.in_memory(), options)
+    else:
+        yield from _dense(problem.in_memory(), options)
+
+
+def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> Iterator[Choice]:
+    """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares; no sketch after others."""
+    A = problem.A
+    (d, n), ridge = A.shape, options.ridge > 0
+    square = d == n and not ridge
+    look = min(d, n) >= LOOK and not ridge and not tried
+    looks = _Looks(problem, options) if look else None
+    said = list(tried)
+
+    def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
+        return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
+
+    def sketched(seconds: float) -> Iterator[Choice]:
+        assert looks is not None
+        while looks.found is problem and looks.spent() <= seconds:
+            if looks.succeeds():
+                yield choice(Compressed(), looks.reason, looks.found)
+            said.append(looks.reason)
+
+    if square:
+        if looks is not None:
+            yield from sketched(BEFORE * looks.full(lu=True))
+        yield choice(Direct("lu"), "LU takes the fewest operations for a square A")
+        said.append("LU was not accurate, as if A were singular")
+    if looks is not None:
+        yield from sketched(ALL * looks.full())
+    yield choice(
+        Eagle(schedule="cholesky"),
+        "EAGLE with Cholesky factorisations takes the fewest operations for any A"
+        if not square
+        else "EAGLE with Cholesky factorisations",
+    )
+    said.append("EAGLE was not accurate")
+    yield choice(Direct(), "fell back on LAPACK")
+
+
+def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:
+    """What truncates the spectrum: an SVD of A, or of a sketch if A is large."""
+    names = " and ".join(sorted(options.special()))
+    if min(problem.A.shape) >= CORE:
+        reason = f"auto: {names} truncates the spectrum, which the core of a sketch of A has"
+        yield Choice(Compressed(), problem, options, reason)
+    reason = f"auto: {names} truncates the spectrum, which takes an SVD"
+    yield Choice(Direct(), problem, options, reason)
+
+
+def _matrix_free(problem: Problem, options: Options) -> Iterator[Choice]:
+    """Sketches, conjugate gradients if A is not of low rank, a dense A if they are slow."""
+    said: list[str] = []
+
+    def choice(method: Method, reason: str, ready: Problem, options: Options) -> Choice:
+        return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
+
+    if options.special():
+        reason = "the core of a sketch has the spectrum of A"
+        yield choice(Compressed(), reason, problem, options)
+        return
+    looks = _Looks(problem, options)
+    for _ in range(2):
+        if looks.succeeds():
+            found = looks.found if not options.ridge else problem
+            yield choice(Compressed(), looks.reason, found, options)
+        said.append(looks.reason)
+    square = problem.A.shape[0] == problem.A.shape[1] and not options.ridge
+    patience = _patience(problem, options, looks.full(lu=square))
+    within = options if patience is None else replace(options, maxiter=patience)
+    reason = "conjugate gradients, which only multiply with A"
+    yield choice(ConjugateGradient(), reason, problem, within)
+    if patience is not None:
+        said.append(f"{patience} conjugate gradients were not enough, A was written out")
+        yield from _dense(problem.in_memory(), options, tuple(said))
+
+
+def _patience(problem: Problem, options: Options, dense: float) -> int | None:
+    """Iterations of conjugate gradients in the seconds of a dense method; None: A stays sparse."""
+    A = problem.A
+    if not isinstance(A, Sparse) or COPIES * A.size * A.dtype.itemsize > memory():
+        return None
+    rows, columns = problem.shape
+    sides = (columns if solve_columns(problem) else rows) + 2 * COUNT
+    operations = sides * (4 * A.rows.nnz + VECTOR * sum(A.shape))
+    operations *= 4 if A.dtype.kind == "c" else 1
+    most = options.maxiter or ConjugateGradient.default_maxiter
+    return int(np.clip(dense * SPARSE / operations, 1, most))
+
+
+def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:
+    """The methods that need less memory than A."""
+    reason = f"auto: {why}: a sketch of A is small if its rank is"
+    yield Choice(Compressed(), problem, options, reason)
+    dense = isinstance(problem.A, np.ndarray | Mapped)
+    if dense and options.special() == {"memory_limit"} and not options.ridge:
+        reason = f"auto: {why}: A is read a few columns at a time"
+        yield Choice(Sketched(), problem, options, reason)
+
+
+class _Looks:
+    """Sketches of A of growing width, until one is wider than the rank of A."""
+
+    def __init__(self, problem: Problem, options: Options):
+        self.found = problem
+        self.reason = ""
+        self.width = first_width(problem.A)
+        self.before = 0.0
+        self._options = options
+
+    def succeeds(self) -> bool:
+        """Look; `found` is then the problem with that sketch, `reason` what it says."""
+        self.before += self.cost()
+        looked = Compressed().look(self.found, self.width, self._options.rng)
+        said = f"a sketch of {self.width} columns"
+        self.width = next_width(self.found.A, self.width)
+        if looked is None:
+            self.reason = f"{said} was not enough"
+            return False
+        self.found, self.reason = looked, f"{said} has room for all of A"
+        return True
+
+    def cost(self) -> float:
+        """Seconds that the next look takes; infinity if it were no smaller than A."""
+        A, s = self.found.A, float(self.width)
+        if s >= WHOLE * min(A.shape):
+            return np.inf
+        rate = rates(A.dtype.char)
+        return 2 * A.size * s / rate.product + 2 * s**3 / rate.factorisation
+
+    def spent(self) -> float:
+        """Seconds that all looks have taken after the next one."""
+        return self.before + self.cost()
+
+    def full(self, *, lu: bool = False) -> float:
+        """Seconds that LU or EAGLE takes."""
+        A = self.found.A
+        flops = 4 / 3 * len(A) ** 3 if lu else 8 * A.size * min(A.shape)
+        return float(flops / rates(A.dtype.char).product)
+
+
+def _is_small(A: Operand) -> bool:
+    return A.size * A.dtype.itemsize <= SMALL
+
+
+def _refuse(method: Method, problem: Problem, options: Options) -> None:
+    """Raise for a method that cannot use A, or an option that it cannot honour."""
+    if not (isinstance(problem.A, np.ndarray | Mapped) or method.matrix_free):
+        able = [repr(name) for name, kind in METHODS.items() if kind().matrix_free]
+        raise TypeError(
+            f"A is sparse or an operator, which {method!r} cannot use: pass a dense array, or "
+            f"method={' or '.join(able)}"
+        )
+    for option in sorted(options.special() - method.supports):
+        able = [repr(name) for name, kind in METHODS.items() if option in kind().supports]
+        raise ValueError(
+            f"{option} cannot be honoured by {method!r}; use method={' or '.join(able)}"
+        )
+    if options.ridge and options.memory_limit is not None and not method.matrix_free:
+        raise ValueError(
+            f"memory_limit cannot be honoured by {method!r} together with ridge, which takes a "
+            "copy of A; use method='compressed'"
+        )
