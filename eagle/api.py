@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import time
-import warnings
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
-from eagle.methods import Compressed, Direct, as_method
-from eagle.methods.base import Method
-from eagle.problem.blocks import Problem, as_block, as_matrix
-from eagle.problem.operand import Matrix
+from eagle.problem.checks import as_block, as_matrix
 from eagle.problem.options import Options
-from eagle.problem.result import ConvergenceError, ConvergenceWarning, Result, Status
-from eagle.run import driver
-from eagle.run.batch import is_batch, solve_batch
-from eagle.run.plan import LOOK, Choice, choices
+from eagle.problem.result import Result, complain
+from eagle.run import flow
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
 _block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
-QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
-# A callback that asks to stop gets what it asked for; a traced call complains when it runs.
-EXPECTED = (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED)
 
 
 def solve(
@@ -344,114 +332,6 @@ def _solve(
             f"rank must be at most {min(A.shape[-2:])}, the smaller side of A with shape "
             f"{tuple(A.shape)}, got {options.rank}"
         )
-    home = find_home(A=A)
-    compute = _compute if home is None else partial(home.solve, _compute)
-    result = compute((A, B, C), method, options, names)
+    result = flow.solve((A, B, C), method, options, names)
     complain(result, options, stacklevel=4)
     return result
-
-
-def _compute(
-    blocks: tuple[Any, Any, Any],
-    method: Any,
-    options: Options,
-    names: tuple[str, str, str],
-    keep: driver.Keep | None = None,
-) -> Result:
-    """One problem of numpy's or a batch of them; `keep` gets the inverse of a single A."""
-    if not is_batch(*blocks):
-        return _solve_one(*blocks, method, options, names, keep)
-
-    def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
-        return _solve_one(A, B, C, method, options, names)
-
-    given = (block.dtype for block in blocks if block is not None)
-    eps = float(np.finfo(np.result_type(np.float32, *given)).eps)
-    return solve_batch(blocks, names, method, options, single, limit=QUICK * eps)
-
-
-def _solve_one(
-    A: Matrix,
-    B: np.ndarray | None,
-    C: np.ndarray | None,
-    method: Any,
-    options: Options,
-    names: tuple[str, str, str],
-    keep: driver.Keep | None = None,
-) -> Result:
-    """Problem -> plan -> method -> certificate -> Result."""
-    start = time.perf_counter()
-    problem = Problem.create(A, B, C, names)
-    result: Result | None = None
-    for choice in choices(method, problem, options):
-        left = choice.options.left_after(time.perf_counter() - start)
-        try:
-            latest = _run(replace(choice, options=left), keep)
-        except np.linalg.LinAlgError:
-            if as_method(method) is not None:
-                raise
-            continue  # a factorisation for full rank only was the planner's guess
-        result = latest if result is None else _better(result, latest)
-        if not _disappoints(latest, problem, options.rtol or 0.0):
-            break
-    assert result is not None
-    return replace(result, seconds=time.perf_counter() - start)
-
-
-def _prepared(problem: Problem, method: Method, options: Options) -> Problem:
-    """The problem that `rank`, `cutoff` and `ridge` make of another."""
-    if problem.trivial:
-        return problem
-    asked = options.special() | ({"ridge"} if options.ridge else set())
-    if asked & method.factorises_for:
-        factors = method.factorise(problem, options)
-        problem = problem.truncated(factors, options.rank, options.cutoff)
-    return problem.ridged(options.ridge)
-
-
-def _run(choice: Choice, keep: driver.Keep | None) -> Result:
-    problem = _prepared(choice.problem, choice.method, choice.options)
-    return driver.run(problem, choice.method, choice.options, choice.reason, keep)
-
-
-def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
-    """Whether auto should try something else after all.
-
-    LU and sketches are tried because they are cheap, and are expected to be as accurate as what
-    they stand in for. So is everything where LAPACK takes no time worth saving. Other methods may
-    stop as early as they were asked to.
-    """
-    if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
-        return False
-    strict = isinstance(result.method, Direct | Compressed) or min(problem.A.shape) < LOOK
-    limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
-    return not result.converged or not result.error_estimate <= limit
-
-
-def _better(first: Result, second: Result) -> Result:
-    """The more trustworthy of two results."""
-    if first.converged != second.converged:
-        best = first if first.converged else second
-    else:
-        best = first if first.error_estimate < second.error_estimate else second
-    return best
-
-
-def complain(result: Result, options: Options, stacklevel: int) -> None:
-    """Warn or raise if a result is not what was asked for."""
-    if result.converged:
-        return
-    each = [result] if result.results is None else list(result.results.flat)
-    failed = [one for one in each if one.status not in EXPECTED]
-    if not failed:
-        return
-    worst = failed[0]
-    which = "" if result.results is None else f"{len(failed)} of {len(each)} problems; the first: "
-    message = (
-        f"{which}{type(worst.method).__name__} ended with status {worst.status.name} after "
-        f"{worst.iterations} iterations, error estimate {worst.error_estimate:.1e}. "
-        f"{worst.status.advice}"
-    )
-    if options.raise_on_failure:
-        raise ConvergenceError(message, result)
-    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)

@@ -10,7 +10,7 @@ import numpy as np
 
 from eagle.api import _split, solve
 from eagle.methods import as_method
-from eagle.problem.blocks import as_block
+from eagle.problem.checks import as_block
 from eagle.problem.options import as_generator, check_count
 from eagle.problem.result import Result
 

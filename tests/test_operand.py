@@ -12,9 +12,9 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 import eagle
 from eagle.algebra import sketch as loops
 from eagle.algebra.blas import energy, norm, product
+from eagle.algebra.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
 from eagle.methods.compressed.sketch import draw
 from eagle.problem.blocks import Problem, as_matrix
-from eagle.problem.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
 from tests.systems import DTYPES, SHAPES, aim, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
 
@@ -68,7 +68,7 @@ def operands(A, folder):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_products_are_those_of_the_array(shape, dtype, piece, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "eagle.problem.operand.PIECE", piece
+        "eagle.algebra.operand.PIECE", piece
     )  # bytes: files are read in many or in one
     A = system(shape, dtype=dtype).A
     rng = np.random.default_rng(0)
@@ -281,7 +281,7 @@ def test_sizes_of_arrays_with_more_entries_than_blas_can_count(dtype, monkeypatc
 
 
 def test_large_arrays_are_read_once_for_two_products(monkeypatch):
-    monkeypatch.setattr("eagle.problem.operand.LARGE", 100)
+    monkeypatch.setattr("eagle.algebra.operand.LARGE", 100)
     rng = np.random.default_rng(0)
     A, X, Y = (rng.standard_normal(shape) for shape in ((30, 20), (20, 2), (30, 2)))
     first, second = both(A, X, Y)

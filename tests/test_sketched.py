@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
+from eagle.algebra.operand import Mapped
 from eagle.methods.sketched.method import SAMPLINGS, default_size
 from eagle.methods.sketched.orthogonal import WORK, _append, leaks, remember, take_out
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import COUNT, Probes
-from eagle.problem.operand import Mapped
 from eagle.problem.options import Options
 from eagle.update import LIFTS, Blocks, update
 from tests.systems import KINDS, SHAPES, quietly, solve, system

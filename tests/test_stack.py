@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse
+from eagle.run.stack import QR, _mirrored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from eagle import ConvergenceWarning, Status
 from eagle.algebra.qr import SIZES, least_squares
 from eagle.problem.certificate import COUNT
 from eagle.run.batch import MANY
-from eagle.run.stack import QR, _mirrored
 from tests.systems import DTYPES, KINDS, normal, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "contract",
     "energy",
     "gram",
+    "hermitian_times",
     "inverse_quotient",
     "largest_eigenvalue",
     "norm",
     "product",
-    "ritz_values",
     "shifted_cholesky",
     "times_hermitian",
     "times_inverse",
@@ -35,8 +34,8 @@ def _blas(char: str) -> dict[str, Callable[..., Any]]:
     from scipy.linalg import get_blas_funcs, get_lapack_funcs  # a tenth of a second
 
     dtype = np.dtype(char)
-    names = ("herk", "hemm", "hemv") if dtype.kind == "c" else ("syrk", "symm", "symv")
-    routines = dict(zip(("syrk", "symm", "symv"), get_blas_funcs(names, dtype=dtype), strict=True))
+    names = ("herk", "hemm") if dtype.kind == "c" else ("syrk", "symm")
+    routines = dict(zip(("syrk", "symm"), get_blas_funcs(names, dtype=dtype), strict=True))
     routines["nrm2"] = get_blas_funcs("nrm2", dtype=dtype)
     routines["dot"] = get_blas_funcs("dot", dtype=dtype.type(0).real.dtype)
     routines["gemm"] = get_blas_funcs("gemm", dtype=dtype)
@@ -52,7 +51,7 @@ def product(X: Any, Y: Any, *, adjoint: str = "", scale: float = 1.0) -> np.ndar
     Neither operand is copied, in whatever order it is stored; the product is Fortran-ordered.
     All products go through this one library: numpy carries a second BLAS, and the idle threads
     of the one spin against the busy ones of the other (seen: 8 times slower). One of the two may
-    be an `eagle.problem.operand.Operand`.
+    be an `eagle.algebra.operand.Operand`.
     """
     if not isinstance(X, np.ndarray):
         out = X.adjoint_times(Y) if adjoint == "X" else X.times(Y.conj().T if adjoint else Y)
@@ -138,31 +137,9 @@ def times_hermitian(
     return symm(scale, H, A, side=1, beta=0.0, c=out, overwrite_c=1)
 
 
-def contract(
-    B: np.ndarray,
-    C: np.ndarray,
-    D: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    step: float,
-    rows: int,
-    columns: int,
-    count: int,
-) -> tuple[float, float, float, float]:
-    """``D += step B first``, ``C -= step second``; sizes of what moved and of what is left.
-
-    Returns the Frobenius norms of the increment of the user's block, of that block, and of the
-    user's and the `count` following columns of C.
-    """
-    increment = product(B, first, scale=step)
-    D += increment
-    C -= C.real.dtype.type(step) * second
-    return (
-        norm(increment[:rows, :columns]),
-        norm(D[:rows, :columns]),
-        norm(C[:, :columns]),
-        norm(C[:, columns : columns + count]),
-    )
+def hermitian_times(H: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """``H X`` for Hermitian H and thin X."""
+    return _blas(H.dtype.char)["symm"](1.0, H, X)
 
 
 def shifted_cholesky(G: np.ndarray, shift: float) -> tuple[np.ndarray, float]:
@@ -191,35 +168,3 @@ def inverse_quotient(R: np.ndarray, start: np.ndarray) -> float:
     x = trsv(R, trsv(R, start, trans=2 if R.dtype.kind == "c" else 1))
     size = norm(x) ** 2
     return trace(x, start) / size if size else 0.0
-
-
-def ritz_values(G: np.ndarray, start: np.ndarray, steps: int, weight: float) -> np.ndarray:
-    """Ascending Ritz values of Hermitian G from a few Lanczos steps.
-
-    Values whose share of `start` is below `weight` are dropped: they are rounding noise.
-    """
-    multiply = _blas(G.dtype.char)["symv"]
-    size = norm(start)
-    if not size or not np.isfinite(size):
-        return np.zeros(0)
-    v, previous, beta = start / size, None, 0.0
-    alphas: list[float] = []
-    betas: list[float] = []
-    for _ in range(min(steps, len(G))):
-        w = multiply(1.0, G, v)
-        alpha = trace(v, w)
-        w -= alpha * v
-        if previous is not None:
-            w -= beta * previous
-        alphas.append(alpha)
-        beta = norm(w)
-        if beta <= 1e-12 * abs(alphas[0]):
-            break
-        betas.append(beta)
-        previous, v = v, w / beta
-    if not np.isfinite(alphas).all():
-        return np.zeros(0)
-    off_diagonal = betas[: len(alphas) - 1]
-    T = np.diag(alphas) + np.diag(off_diagonal, -1)  # all that is read is the lower triangle
-    values, vectors = np.linalg.eigh(T)
-    return values[vectors[0] ** 2 > weight]

@@ -1,31 +1,26 @@
 """Arrays of other libraries: where they live, how numpy sees them, and how values go back.
 
 A `Home` is a library and a device. On the CPU numpy looks at the same memory, every method runs
-as it is, and the value goes back the same way; elsewhere `eagle.device` computes where the arrays
-are. No library is imported here: whoever holds one of its arrays has imported it.
+as it is, and the value goes back the same way; elsewhere `eagle.algebra.stacked` computes where the
+arrays are. No library is imported here: whoever holds one of its arrays has imported it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from eagle.problem.options import Options
-from eagle.problem.result import Result
-
-__all__ = ["Blocks", "Compute", "Home", "Host", "adjoint", "find_home", "with_value"]
+__all__ = ["Blocks", "Home", "Host", "adjoint", "find_home"]
 
 HALF = ("float16", "bfloat16")  # computed in float32
 FULL = ("float32", "float64", "complex64", "complex128")
 DLPACK_CPU = 1  # kDLCPU of the DLPack header
 Blocks = tuple[Any, Any, Any]  # A, B, C; B or C may be None, an identity
-Compute = Callable[..., Result]  # from blocks, method, options and names
 
 
 @dataclass(frozen=True)
@@ -103,10 +98,6 @@ class Home:
         """Whether somebody differentiates or traces what is computed from these blocks."""
         return False
 
-    def follow(self) -> Callable[..., Result]:
-        """What solves for them."""
-        raise NotImplementedError
-
     def block(self, name: str, array: Any, *, vectors: bool = False) -> Any:
         """The array as it is, if it has the right kind of shape and entries."""
         self.refuse(name, array)
@@ -139,56 +130,10 @@ class Home:
         A, B, C = (None if block is None else self.astype(block, work) for block in blocks)
         return dtype, (A, B, C)
 
-    def solve(
-        self,
-        compute: Compute,
-        blocks: Blocks,
-        method: Any,
-        options: Options,
-        names: tuple[str, str, str],
-    ) -> Result:
-        """`compute` on blocks of this library; all that differs is where the value lives."""
-        if self.follows([block for block in blocks if block is not None]):
-            return self.follow()(self, compute, blocks, method, options, names)
-        return self.solve_untracked(compute, blocks, method, options, names)
-
-    def solve_untracked(
-        self,
-        compute: Compute,
-        blocks: Blocks,
-        method: Any,
-        options: Options,
-        names: tuple[str, str, str],
-    ) -> Result:
-        """The same for blocks that nobody differentiates."""
-        dtype, blocks = self.to_compute(blocks)
-        if self.on_cpu:
-            A, B, C = (None if block is None else self.view(block) for block in blocks)
-            result = compute((A, B, C), method, self._seen_here(options, dtype), names)
-            return self._brought_home(result, dtype)
-        from eagle.device import solve
-
-        return solve(self, blocks, method, options, names, dtype)
-
-    def _brought_home(self, result: Result, dtype: str) -> Result:
-        """The same result with values of this library, which share memory with each other."""
-        return with_value(result, self.astype(self.array(result.value), dtype))
-
-    def _seen_here(self, options: Options, dtype: str) -> Options:
-        """The same options with a callback that sees values of this library."""
-        callback = options.callback
-        if callback is None:
-            return options
-
-        def translated(state: Any) -> Any:
-            return callback(_Translated(state, self, dtype))
-
-        return replace(options, callback=translated)
-
 
 @dataclass(frozen=True)
 class Host(Home):
-    """numpy's own arrays, where `eagle.device` computes with many at a time."""
+    """numpy's own arrays, in stacks."""
 
     library: str = "numpy"
     device: Any = "cpu"
@@ -208,23 +153,6 @@ class Host(Home):
 
     def astype(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype, copy=False)
-
-
-@dataclass(frozen=True)
-class _Translated:
-    """An `eagle.run.driver.Snapshot` whose value lives at home."""
-
-    _state: Any
-    _home: Home
-    _dtype: str
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._state, name)
-
-    @property
-    def value(self) -> Any:
-        """The value so far, a fresh array."""
-        return self._home.astype(self._home.array(self._state.value), self._dtype)
 
 
 @dataclass(frozen=True)
@@ -263,11 +191,6 @@ class Torch(Home):
 
     def follows(self, blocks: Sequence[Any]) -> bool:
         return self.xp.is_grad_enabled() and any(block.requires_grad for block in blocks)
-
-    def follow(self) -> Callable[..., Result]:
-        from eagle.gradients.autograd import solve
-
-        return solve
 
 
 @dataclass(frozen=True)
@@ -310,11 +233,6 @@ class Jax(Home):
 
     def follows(self, blocks: Sequence[Any]) -> bool:
         return any(self._traced(block) for block in blocks)
-
-    def follow(self) -> Callable[..., Result]:
-        from eagle.gradients.tracing import solve
-
-        return solve
 
     def _traced(self, array: Any) -> bool:
         return isinstance(array, sys.modules["jax"].core.Tracer)
@@ -386,23 +304,6 @@ def find_home(**blocks: Any) -> Home | None:
                 f"{homes[name] or 'a numpy array'}: pass arrays of one library on one device"
             )
     return homes[first]
-
-
-def with_value(result: Result, value: Any) -> Result:
-    """The same result with another array for its value, and parts of that for its results'."""
-    parts = None if result.parts is None else partial(_with_parts, result, value)
-    return replace(result, value=value, parts=parts)
-
-
-def _with_parts(result: Result, value: Any) -> np.ndarray:
-    """The results of a batch with parts of another array for their values."""
-    assert result.results is not None
-    each = np.empty_like(result.results)
-    for index in np.ndindex(each.shape):
-        # Many times faster than `dataclasses.replace`, which matters for 10,000 of them.
-        each[index] = one = object.__new__(Result)
-        one.__dict__.update(result.results[index].__dict__, value=value[(*index, ...)])
-    return each
 
 
 def adjoint(array: Any) -> Any:

@@ -15,9 +15,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.jit import compiled
 from eagle.algebra.threads import threaded
-from eagle.problem.certificate import COUNT
 
 __all__ = ["SIZES", "least_squares"]
 

@@ -21,8 +21,7 @@ from eagle.api import lstsq
 from eagle.attention.tokens import attend, means, sample, softmax
 from eagle.problem.options import check_count, check_number
 from eagle.problem.result import Result
-from eagle.run.batch import LONGEST
-from eagle.run.stack import QR
+from eagle.run.batch import LONGEST, QR
 
 __all__ = ["AttentionResult", "NystromAttention", "fixed_step_pinv", "nystrom_attention"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eagle.problem.blocks import as_block
+from eagle.problem.checks import as_block
 from eagle.problem.options import as_generator, check_count, check_number
 from eagle.problems import spectrum
 

@@ -11,7 +11,7 @@ import numpy as np
 from eagle.algebra.blas import product
 from eagle.distributed.agreement import Facts, agree, digest, rounding
 from eagle.distributed.comm import Comm
-from eagle.problem.blocks import as_block
+from eagle.problem.checks import as_block
 
 __all__ = ["Factors", "LocalProblem", "normals"]
 

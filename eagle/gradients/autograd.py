@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from eagle.algebra.homes import Blocks, Compute, Home, with_value
+from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
     NUMPY,
     Library,
     Solve,
+    Solver,
     pullback,
     refuse_truncation,
     warn_if_steep,
@@ -21,7 +21,7 @@ from eagle.gradients.formula import (
 from eagle.gradients.host import HostSolves
 from eagle.methods.base import Inverse
 from eagle.problem.options import Options
-from eagle.problem.result import Result
+from eagle.problem.result import Result, complain, with_value
 
 __all__ = ["solve"]
 
@@ -34,22 +34,16 @@ LIBRARY = Library(
 )
 
 
-def solve(
-    home: Home,
-    compute: Compute,
-    blocks: Blocks,
-    method: Any,
-    options: Options,
-    names: tuple[str, str, str],
-) -> Result:
-    """`compute` with a value that knows how to differentiate itself."""
+def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Result:
+    """The result with a value that knows how to differentiate itself."""
+    home = solver.home
     if blocks[0].requires_grad:
         refuse_truncation(options)
     dtype, (A, B, C) = home.to_compute(blocks)
     vector = False
     if C is not None and C.ndim == 1:
         C, vector = C[:, None], True
-    call = _Call(home, compute, method, options, names)
+    call = _Call(solver, method, options)
     differentiable: Any = _Solve.apply
     value = home.astype(differentiable(A, B, C, call), dtype)
     result, call.result = call.result, None  # it holds the value, which holds the call
@@ -61,11 +55,9 @@ def solve(
 class _Call:
     """How to solve, now and in the backward pass, and what the first time told."""
 
-    home: Home
-    compute: Compute
+    solver: Solver
     method: Any
     options: Options
-    names: tuple[str, str, str]
     result: Result | None = None
     rank: int | None = None
     condition: float | None = None
@@ -75,27 +67,21 @@ class _Call:
 
     def forward(self, blocks: Blocks) -> Any:
         self.seed = int(self.options.rng.integers(2**63))
-        found: list[Inverse | None] = [None]
-        plain = self.home.on_cpu and not (self.options.ridge or self.options.special())
-        compute = partial(self.compute, keep=found.append) if plain else self.compute
-        self.result = self.home.solve_untracked(
-            compute, blocks, self.method, self.options, self.names
-        )
+        self.result = self.solver.untracked(blocks, self.method, self.options)
         self.rank, self.condition = self.result.rank, self.result.condition
         if self.result.results is None and self.result.converged and not self.options.ridge:
-            self.planned, self.inverse = self.result.method, found[-1]
+            self.planned = self.result.method
+            self.inverse = None if self.options.special() else self.result.inverse
         return self.result.value
 
     def again(self, blocks: Blocks, ridge: float) -> Any:
         """Another value for the same A, which knows how to differentiate itself."""
-        from eagle.api import complain
-
         options = self._unwatched(ridge)
         # What worked for A works again; for a batch every matrix has a plan of its own.
         method = self.method if self.planned is None or ridge else self.planned
-        result = self.home.solve(self.compute, blocks, method, options, self.names)
+        result = self.solver.solve(blocks, method, options)
         if not result.converged and method is not self.method:
-            result = self.home.solve(self.compute, blocks, self.method, options, self.names)
+            result = self.solver.solve(blocks, self.method, options)
         complain(result, options, stacklevel=4)
         return result.value
 
@@ -103,10 +89,9 @@ class _Call:
         """The same for arrays of numpy; `inside` is the part of the ridge that is in A already."""
         same = not self.options.ridge  # A is what was solved for
         return HostSolves(
-            self.compute,
+            self.solver.on_host,
             self.method,
             self._unwatched(self.options.ridge - inside),
-            self.names,
             rank=self.rank if same else None,
             planned=self.planned if same else None,
             inverse=self.inverse if same else None,
@@ -136,15 +121,15 @@ class _Solve(torch.autograd.Function):
         if needs[0] and not inside:
             warn_if_steep(call.condition, torch.finfo(A.dtype).eps)
         known: dict[str, Any] = {"ridge": inside, "rank": call.rank, "needs": needs}
-        if torch.is_grad_enabled() or not call.home.on_cpu:
+        if torch.is_grad_enabled() or not call.solver.home.on_cpu:
             ridge = call.options.ridge - inside
             bars = pullback(
                 LIBRARY, lambda *blocks: call.again(blocks, ridge), (A, B, C), D, G, **known
             )
             return (*bars, None)
         # No product is left to torch: its idle threads would spin against those of our BLAS.
-        A, B, C, D, G = (None if X is None else call.home.view(X) for X in (A, B, C, D, G))
+        A, B, C, D, G = (None if X is None else call.solver.home.view(X) for X in (A, B, C, D, G))
         bars = pullback(NUMPY, call.on_host(inside), (A, B, C), D, G, **known)
         # Rows first, so that torch takes the gradient of a leaf as it is.
         rowwise = (None if bar is None else np.ascontiguousarray(bar) for bar in bars)
-        return (*(None if bar is None else call.home.array(bar) for bar in rowwise), None)
+        return (*(None if bar is None else call.solver.home.array(bar) for bar in rowwise), None)

@@ -26,19 +26,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from eagle.algebra import blas
-from eagle.algebra.homes import adjoint
+from eagle.algebra.homes import Home, adjoint
 from eagle.problem.options import Options
+from eagle.problem.result import Result
 
 __all__ = [
     "NUMPY",
     "GradientWarning",
     "Library",
     "Solve",
+    "Solver",
     "pullback",
     "refuse_truncation",
     "warn_if_steep",
@@ -46,6 +48,28 @@ __all__ = [
 
 Solve = Callable[..., Any]  # value from A, B, C; None for an identity
 Needs = tuple[bool, bool, bool]
+
+
+class Solver(Protocol):
+    """What solves for blocks of a library, see `eagle.run.flow.Solver`."""
+
+    @property
+    def home(self) -> Home:
+        """Where the blocks live."""
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What the user calls A, B, C."""
+
+    def solve(self, blocks: Any, method: Any, options: Options) -> Result:
+        """With a value that knows how to differentiate itself, if anybody wants to."""
+
+    def untracked(self, blocks: Any, method: Any, options: Options) -> Result:
+        """The same for blocks that nobody differentiates."""
+
+    def on_host(self, blocks: Any, method: Any, options: Options) -> Result:
+        """The same for blocks of numpy."""
+
 
 ROUNDING = 1e3  # in units of eps: a residual that is nothing but rounding errors
 LOOPED = 2**13  # multiplications from which on a BLAS may use threads for one matrix of a stack

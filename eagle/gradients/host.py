@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from eagle.algebra.homes import Compute
 from eagle.methods import Compressed, Eagle
 from eagle.methods.again import Again
-from eagle.methods.base import Inverse
+from eagle.methods.base import QUICK, Inverse
 from eagle.methods.compressed.method import WHOLE
 from eagle.methods.compressed.ranges import width_for
 from eagle.problem.options import Options
+from eagle.problem.result import Result, complain
 
 __all__ = ["HostSolves"]
 
@@ -28,11 +28,10 @@ class HostSolves:
     Parameters
     ----------
     compute : callable
-        What solves.
+        What solves, given blocks, a method and options.
     method : object
         What the user asked for.
     options : Options
-    names : tuple of str
     rank : int, optional
         Of A.
     planned : Method, optional
@@ -41,18 +40,15 @@ class HostSolves:
         What it has left. Of a single A; the next solves put theirs here.
     """
 
-    compute: Compute
+    compute: Callable[[Any, Any, Options], Result]
     method: Any
     options: Options
-    names: tuple[str, str, str]
     rank: int | None = None
     planned: Any = None
     inverse: Inverse | None = None
 
     def __call__(self, *blocks: Any) -> np.ndarray:
         """The value for A, B and C, None standing for an identity."""
-        from eagle.api import QUICK, complain
-
         limit = QUICK * np.finfo(blocks[0].dtype).eps
         for method in self._cheaper(blocks[0]):
             try:
@@ -76,7 +72,7 @@ class HostSolves:
         return methods if self.planned is None else [*methods, self.planned]
 
     def _solve(self, blocks: Any, method: Any) -> Any:
-        if self.options.ridge or self.options.special():  # A is not what is factorised then
-            return self.compute(blocks, method, self.options, self.names)
-        keep = partial(setattr, self, "inverse")
-        return self.compute(blocks, method, self.options, self.names, keep=keep)
+        result = self.compute(blocks, method, self.options)
+        if not (self.options.ridge or self.options.special()):  # else A is not what is factorised
+            self.inverse = result.inverse
+        return result

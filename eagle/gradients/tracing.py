@@ -14,12 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eagle.algebra.homes import Blocks, Compute, Home
-from eagle.gradients.formula import NUMPY, Library, pullback, refuse_truncation, warn_if_steep
+from eagle.algebra.homes import Blocks
+from eagle.gradients.formula import (
+    NUMPY,
+    Library,
+    Solver,
+    pullback,
+    refuse_truncation,
+    warn_if_steep,
+)
 from eagle.gradients.host import HostSolves
-from eagle.problem.blocks import check_sizes, leading_shape
+from eagle.problem.checks import check_sizes, leading_shape
 from eagle.problem.options import Options
-from eagle.problem.result import Result, Status
+from eagle.problem.result import Result, Status, complain
 
 __all__ = ["solve"]
 
@@ -28,15 +35,9 @@ LIBRARY = Library(
 )
 
 
-def solve(
-    home: Home,
-    compute: Compute,
-    blocks: Blocks,
-    method: Any,
-    options: Options,
-    names: tuple[str, str, str],
-) -> Result:
+def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Result:
     """A result whose numbers are traced too; what only a run can tell is left out."""
+    home, names = solver.home, solver.names
     dtype, (A, B, C) = home.to_compute(blocks)
     check_sizes(A, B, C)
     vector = False
@@ -45,7 +46,7 @@ def solve(
     depth = len(leading_shape(names, (A, B, C)))
     # One rank for all, so that dimensions that vmap puts in front of them broadcast as well.
     A, B, C = (None if X is None else X[(None,) * (depth + 2 - X.ndim)] for X in (A, B, C))
-    call = _Call(compute, method, options, names, depth, int(options.rng.integers(2**63)))
+    call = _Call(solver, method, options, depth, int(options.rng.integers(2**63)))
     value, error, inconsistency, iterations = call.differentiable(options.ridge)((A, B, C))
     value = home.astype(value, dtype)
     return Result(
@@ -68,10 +69,9 @@ def solve(
 class _Call:
     """Everything about a solve but the blocks."""
 
-    compute: Compute
+    solver: Solver
     method: Any
     options: Options
-    names: tuple[str, str, str]
     depth: int  # leading dimensions that are not vmap's
     seed: int
 
@@ -139,7 +139,7 @@ class _Call:
             (blocks, D, G),
         )
         options = replace(self.options, ridge=0.0, rng=np.random.default_rng(self.seed))
-        solve = HostSolves(self.compute, self.method, options, self.names)
+        solve = HostSolves(self.solver.on_host, self.method, options)
         return pullback(NUMPY, solve, blocks, D, G, ridge=ridge, needs=_there(blocks))
 
     def outcome(self, blocks: Blocks, ridge: float, watched: bool) -> Any:
@@ -147,7 +147,7 @@ class _Call:
         present = [block is not None for block in blocks]
         A, B, C = blocks
         d, n = A.shape[-2:]
-        leading = leading_shape(self.names, blocks)
+        leading = leading_shape(self.solver.names, blocks)
         real = jnp.real(A).dtype
         shapes = (
             jax.ShapeDtypeStruct(
@@ -173,10 +173,8 @@ class _Call:
 
     def run(self, blocks: Blocks, ridge: float, watched: bool) -> Any:
         """Solve, complain where that did not go well, and give the numbers jax expects."""
-        from eagle.api import complain
-
         options = replace(self.options, ridge=ridge, rng=np.random.default_rng(self.seed))
-        result = self.compute(blocks, self.method, options, self.names)
+        result = self.solver.on_host(blocks, self.method, options)
         complain(result, options, stacklevel=2)
         eps = float(np.finfo(result.value.dtype).eps)
         if watched:

@@ -41,7 +41,7 @@ class Again(Method):
     def init(self, problem: Problem, options: Options) -> AgainState:
         """Nothing yet."""
         rank, condition = self.known.rank, self.known.condition
-        return AgainState(problem=problem, steps=1, rank=rank, condition=condition)
+        return AgainState(problem=problem, planned=1, rank=rank, condition=condition)
 
     def step(self, state: AgainState) -> AgainState:
         """Apply the inverse on the side with fewer right-hand sides."""

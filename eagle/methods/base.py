@@ -1,4 +1,17 @@
-"""What a method is: init, step, output. The driver owns everything else."""
+"""What a method is: init, step, output. The driver owns everything else.
+
+The words of a state, of whatever method:
+
+=============  ==========================================================================
+settled        nothing is left that further steps would improve
+resolved       every singular direction above rounding level has been dealt with
+used_up        what there is to contract has shrunk to rounding level
+measured       the spectrum of A is known down to its smallest relevant singular value
+conditioned    A is as well conditioned as is worth it
+exhausted      the method has done all it can, whatever that was worth
+restarted      it goes on from the other side
+=============  ==========================================================================
+"""
 
 from __future__ import annotations
 
@@ -8,10 +21,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from eagle.algebra.blas import norm
+from eagle.algebra.numbers import Number
 from eagle.problem.blocks import Factors, Problem
 from eagle.problem.options import Options
 
-__all__ = ["Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
+__all__ = ["QUICK", "Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
+
+
+QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
 
 
 @dataclass
@@ -22,23 +39,29 @@ class State:
     ----------
     problem : Problem
         With the probes appended; never written to.
-    change : float
+    places : ndarray or None
+        Of these matrices among the many that the solve began with.
+    taken : int
+        Steps taken so far; the driver counts.
+    within : number
+        How many of the last steps were within `rtol`; the driver counts.
+    change : number
         Relative Frobenius size of the last change of the user's block.
-    settled : bool
+    settled : number
         Nothing is left that further steps would improve.
-    resolved : bool
+    resolved : number
         Every singular direction above rounding level has been dealt with.
-    condition, rank : float or None, int or None
-        Estimates for A.
+    condition, rank : number or None
+        Estimates for A; None or NaN: not known.
     own : {"rows", "columns", None}
         The side on which every right-hand side is treated by itself.
     abrupt : bool
         Changes do not shrink at a steady rate, as those of Krylov methods.
-    remaining : float or None
+    remaining : number or None
         Estimate of the condition number left after this step.
     iterations : int
         Inner iterations, for a method whose steps are something else; 0: as many as steps.
-    steps : int
+    planned : int
         Steps that the method takes whatever `maxiter` says; 0: no such number.
     out_of_memory : bool
         There is no memory for a step that would improve the value.
@@ -51,24 +74,32 @@ class State:
     """
 
     problem: Problem
-    change: float = np.inf
-    settled: bool = False
-    resolved: bool = False
-    condition: float | None = None
-    rank: int | None = None
+    places: Any = None
+    taken: int = 0
+    within: Number = 0
+    change: Number = np.inf
+    settled: Number = False
+    resolved: Number = False
+    condition: Any = None
+    rank: Any = None
     own: str | None = None
     abrupt: bool = False
-    remaining: float | None = None
+    remaining: Any = None
     iterations: int = 0
-    steps: int = 0
+    planned: int = 0
     out_of_memory: bool = False
     confirmations: int = 1
     matmuls: int = 0
     flops: float = 0.0
 
+    @property
+    def sound(self) -> Number:
+        """Whether its numbers are finite, as far as that shows without a look at blocks."""
+        return self.problem.algebra.num.isfinite(self.change)
+
     def count(self, m: int, k: int, n: int, *, half: bool = False) -> None:
         """Count one product ``(m, k) @ (k, n)``; `half` if a triangle is enough."""
-        complex_factor = 4 if self.problem.A.dtype.kind == "c" else 1
+        complex_factor = 4 if self.problem.algebra.complex else 1
         self.flops += complex_factor * (1 if half else 2) * float(m) * k * n
         self.matmuls += 1
 
@@ -102,6 +133,7 @@ class Method:
     piece, ``default_rtol`` is the accuracy for ``rtol=None`` (None:
     down to the accuracy floor), ``default_maxiter`` the limit for ``maxiter=None``. With an
     option of ``factorises_for`` its function ``factorise`` is called before anything else.
+    Where `parted` and `keep` are overridden it can iterate many matrices at a time.
     """
 
     matrix_free: ClassVar[bool] = False
@@ -125,6 +157,19 @@ class Method:
 
     def output(self, state: Any) -> np.ndarray:
         """The extended value, ``[B; rows] A^+ [C columns]``, as far as it is known."""
+        raise NotImplementedError
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the algebra of its blocks must be able to do."""
+        return frozenset()
+
+    def parted(self, state: Any) -> list[Any]:
+        """The states to go on with: more than one if matrices part company."""
+        return [state]
+
+    def keep(self, state: Any, which: np.ndarray) -> Any:
+        """The state of some of many matrices."""
         raise NotImplementedError
 
     def inverse(self, state: Any) -> Inverse | None:

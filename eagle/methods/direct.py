@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eagle.algebra.blas import product
+from eagle.algebra.numbers import One
 from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
@@ -15,14 +17,16 @@ from eagle.problem.options import Options
 
 __all__ = ["Direct"]
 
-DRIVERS = ("gelsd", "gelsy", "lu", "qr", "svd")
+# Per entry of A and shorter side: leading terms of Golub and Van Loan, table 5.5.1, section 8.6.
+OPERATIONS = {"gelsd": 8, "gelsy": 4, "lu": 2 / 3, "qr": 2, "svd": 14}
+DRIVERS = tuple(OPERATIONS)
 
 
 @dataclass(kw_only=True)
 class DirectState(State):
     """The value after its single step, and what there is of a factorisation."""
 
-    value: np.ndarray | None = None
+    value: Any = None
     lu: LU | None = None
 
 
@@ -112,19 +116,24 @@ class Direct(Method):
 
     def init(self, problem: Problem, options: Options) -> DirectState:
         """Nothing yet; ValueError if the driver cannot use A."""
-        d, n = problem.A.shape
+        d, n = problem.A.shape[-2:]
         if self.driver == "lu" and d != n:
             ridge = problem.extent != (d, n)
             made = f" which a ridge makes {(d, n)}" if ridge else ""
             raise ValueError(
                 f"A must be square for the driver 'lu', got shape {problem.extent}{made}"
             )
-        return DirectState(problem=problem, steps=1)
+        return DirectState(problem=problem, planned=1)
 
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
-        problem = state.problem
-        state.change, state.settled, state.resolved = 0.0, True, True
+        problem, num = state.problem, state.problem.algebra.num
+        state.change, state.settled, state.resolved = (
+            num.full(value, problem.scale) for value in (0.0, True, True)
+        )
+        if num is not One:
+            self._many(state)
+            return state
         if problem.factors is not None:
             state.value = solve_factored(problem)
             state.rank, state.condition = condition_of(problem)
@@ -138,16 +147,25 @@ class Direct(Method):
         state.value = value.conj().T if flipped else value
         d, n = A.shape
         long, short = max(d, n), min(d, n)
-        # Leading terms of Golub and Van Loan, table 5.5.1 and section 8.6.
-        work_per_entry = {"lu": 2 / 3, "qr": 2, "gelsy": 4, "gelsd": 8, "svd": 14}[self.driver]
         state.count(long, short, short)
-        state.flops *= work_per_entry / 2
+        state.flops *= OPERATIONS[self.driver] / 2
         return state
 
-    def output(self, state: DirectState) -> np.ndarray:
+    def output(self, state: DirectState) -> Any:
         """The value."""
         assert state.value is not None
         return state.value
+
+    def keep(self, state: DirectState, which: np.ndarray) -> DirectState:
+        """The state of some of many matrices."""
+        kept, places = copy.copy(state), np.flatnonzero(which)
+        kept.places, kept.value = (
+            state.places[which],
+            state.problem.algebra.take(state.value, places),
+        )
+        for name in ("change", "settled", "resolved", "condition", "rank", "within"):
+            setattr(kept, name, getattr(state, name)[which])
+        return kept
 
     def inverse(self, state: DirectState) -> Inverse | None:
         """The triangular factors of LU."""
@@ -158,6 +176,22 @@ class Direct(Method):
         import scipy.linalg
 
         return scipy.linalg.svd(problem.A, full_matrices=False, check_finite=False)
+
+    def _many(self, state: DirectState) -> None:
+        """By the library's own singular value decomposition, whatever the driver."""
+        problem, algebra = state.problem, state.problem.algebra
+        xp, (d, n) = algebra.xp, problem.A.shape[-2:]
+        U, s, Vh = problem.factors or xp.linalg.svd(problem.A, full_matrices=False)
+        kept = s > max(d, n) * algebra.eps * s[:, :1]
+        inverse = xp.where(kept, algebra.over(algebra.one, s), algebra.none)[:, None, :]
+        left = problem.rows_times(algebra.adjoint(Vh)) * xp.astype(inverse, algebra.dtype)
+        state.value = left @ algebra.adjoint(problem.adjoint().rows_times(U))
+        smallest = xp.min(xp.where(kept, s, s[:, :1]), axis=1)
+        rank = xp.sum(xp.astype(kept, algebra.real), axis=1)
+        state.rank, top, least = algebra.fetch(rank, s[:, 0], smallest)
+        state.condition = np.divide(top, least, out=np.full(len(top), np.nan), where=least > 0)
+        state.count(max(d, n), min(d, n), min(d, n))
+        state.flops *= OPERATIONS["svd"] / 2
 
     def _least_squares(self, state: DirectState, work: Problem) -> np.ndarray:
         """``A^+ C``, with rank and condition of A noted."""
@@ -189,8 +223,8 @@ class Direct(Method):
         self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float
     ) -> np.ndarray:
         """The kernel for batches on a batch of one, whose own probes are not needed here."""
+        from eagle.algebra.base import COUNT
         from eagle.algebra.qr import least_squares
-        from eagle.problem.certificate import COUNT
 
         (d, n), dtype = A.shape, A.dtype
         w, z = np.zeros((n, COUNT), dtype), np.zeros((d, COUNT), dtype)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from eagle.algebra.operand import Operand, adjoint
 from eagle.methods.base import Method, State, solve_columns
 from eagle.problem.blocks import Problem
-from eagle.problem.operand import Operand, adjoint
 from eagle.problem.options import Options
 
 __all__ = ["LSMR"]
@@ -69,7 +69,7 @@ class LSMR(Method):
             abrupt=True,
             rows=B,
             value=value,
-            steps=len(B),
+            planned=len(B),
             limit=options.maxiter or self.default_maxiter,
         )
 

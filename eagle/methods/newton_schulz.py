@@ -25,7 +25,6 @@ class NewtonSchulzState(State):
     Y: np.ndarray  # (n, d)
     value: np.ndarray
     bound: float  # ||A||^2 or more, by which Y_0 was divided
-    taken: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,6 @@ class NewtonSchulz(Method):
         state.change = change_of((value - state.value)[:rows, :columns], value[:rows, :columns])
         drift = norm(state.Y - Y)
         state.value = value
-        state.taken += 1
         eps = state.problem.eps
         # A direction of singular value s that is still to come has grown to 2^k s / bound in Y, and
         # doubles: it is no larger than the last change. So s is at rounding level, or seen.

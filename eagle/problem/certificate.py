@@ -9,315 +9,328 @@ method runs. Their answers do not depend on it:
 * the row ``z^H A`` has the answer ``z^H C`` if C lies in the range of A, and always if
   ``z = A v``.
 
-With ``E = value - B A^+ C`` extended by the probes, the errors of rows, columns and corner are
-known and the error of the user's block is the one hidden block of a matrix of errors. Its size
-follows by the formula this library exists for: ``columns @ pinv(corner) @ rows``, and, because
-a matrix of rounding errors has no low rank, also ``|columns| |rows| / |corner|``; the larger
-counts. Both are exact when one direction carries the error, whatever its singular value is:
-the weights with which probes and data see that direction cancel.
+So the errors of the probes are known, and the error of the user's block is the hidden block of a
+matrix of errors ``[[?, columns], [rows, corner]]``. Its size follows by the formula this library
+exists for, ``|columns corner^+ rows|``, and, because a matrix of rounding errors has no low rank,
+also ``|columns| |rows| / |corner|``; the larger counts: ``e(r, c)`` for rows of kind r and columns
+of kind c. Both are exact when one direction carries the error, whatever its singular value is: the
+weights with which probes and data see that direction cancel.
 
 *White* probes (``w``, ``z`` Gaussian) see every direction but need consistency on their side;
-range probes need nothing but see small singular directions weakly. So there are four estimates,
-white or range probes for rows and for columns, and the largest counts until a method has
-*resolved* the spectrum: what looks like inconsistency may be a direction that is still to come.
-Then only rounding errors are left, and
+range probes need nothing but see small singular directions weakly. The *gap* of a side is the
+relative error of its white probes: error, or inconsistency, which is no error. `judge` tells which:
 
-* of white columns with range rows, and the other way round, the larger counts;
-* if one side misfits grossly, that is inconsistency, and the other side counts;
-* if a method treats the rows of B (or the columns of C) each by themselves, the side that sees
-  the user's own counts. Such a method may believe too early that nothing is left: a gross misfit
-  is taken for inconsistency only if the other side's is at rounding level or is *shown*, and
-  where generic right-hand sides of both have hardly begun, all of the value is suspected;
-* it is not charged with more than ``10 eps condition``. What exceeds that is inconsistency.
+=====================================================  ====================================
+if                                                     the error of the value is
+=====================================================  ====================================
+always                                                 at least ``e(range, range)``
+the spectrum is resolved, both gaps at most GROSS      at least both ``e(range, white)`` and
+                                                       ``e(white, range)``
+-- one gap beyond GROSS: that side is inconsistent     the smaller of the two
+-- both gaps beyond GROSS, condition not known         ``e(range, range)``
+-- one's own side [1]_ is known                        the one with white probes of the other side
+-- condition known                                     at most ``10 eps condition |D|``
+not resolved                                           at least all four, and the smaller gap
+                                                       times ``|D| / LUCK``
+-- right-hand sides by themselves, gaps beyond HARDLY  ``|D|``
+-- right-hand sides by themselves, an identity fits    the one of the identity's side [2]_
+a gap beyond ABSURD, as no projection makes one        ``|D|``
+``eps |D| > |B w| |z^H C| / |z^H A w|``                ``|D|``: made of directions below rounding
+always                                                 at least ``eps |B w| |z^H C| / |z^H A w|``
+=====================================================  ====================================
 
-Until then a value is at most ten times as accurate as those of generic right-hand sides are on
-the better side. To an identity small singular directions are as visible as large ones: if its
-side fits, then right-hand sides by themselves are judged by it alone, resolved or not, and are at
-most ten times as accurate as its generic ones. And a value larger than ``|B| |C| / (eps |A|)`` is
-made of directions below rounding level: it is error.
+.. [1] A method that treats the rows of B (or the columns of C) each by themselves may believe too
+   early that nothing is left. So a resolved spectrum counts for such a method only if a gap is at
+   rounding level or that of an identity.
+.. [2] To an identity small singular directions are as visible as large ones. Its right-hand sides
+   are at most LUCK times as accurate as generic ones, resolved or not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
+from eagle.algebra.numbers import Number, One, share
 from eagle.problem.blocks import Problem
-from eagle.problem.operand import both
 
-if TYPE_CHECKING:
-    from eagle.methods.base import State
+__all__ = ["COUNT", "Certificate", "Probes", "judge"]
 
-__all__ = ["COUNT", "Certificate", "Probes", "judge_many", "unit_normal"]
-
-COUNT = 4  # probes of each kind and side: chi-squared tails put a factor 10 beyond 1e-4
-GROSS = 1e-3  # a relative misfit beyond this is taken for inconsistency, not error
-HARDLY = 0.5  # and beyond this on both sides probes tell nothing of other right-hand sides
+# Relative errors of probes, each the largest seen among fuzzed problems with the other explanation:
+GROSS = 1e-3  # beyond it, inconsistency
+HARDLY = 0.5  # beyond it on both sides, probes tell nothing of other right-hand sides
+ABSURD = 1e2  # beyond it, error after all
+ROUNDING = 1e2  # in units of eps: no direction above rounding level can hide in it
 LUCK = 10.0  # times as accurate as generic ones right-hand sides of one's own may be
-ABSURD = 1e2  # and beyond this for error, as inconsistency is a projection
-ROUNDING = 1e2  # in units of eps: misfits in which no direction above rounding level can hide
+WHITE, RANGED = slice(0, COUNT), slice(COUNT, 2 * COUNT)
+KINDS = {"white": WHITE, "ranged": RANGED}
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the probes say about a value.
+    """What the probes say about a value; a number for each matrix.
 
     Attributes
     ----------
-    error_estimate : float
-        Relative Frobenius error of the value.
-    inconsistency : float
+    error_estimate : number
+        Relative Frobenius error of the value; infinite for a value that is not finite.
+    inconsistency : number
         ``||B - W A|| / ||B||``.
-    negligible : bool
+    negligible : number
         Whether the error is what rounding makes of data of this size, however small the value.
     """
 
-    error_estimate: float
-    inconsistency: float
-    negligible: bool
+    error_estimate: Number
+    inconsistency: Number
+    negligible: Number
+
+    def enough(self, num: Any, eps: float, rtol: float | None) -> Number:
+        """Whether a value is as accurate as was asked for; without `rtol`, to four digits."""
+        if rtol is not None:
+            return self.error_estimate <= rtol
+        return (self.error_estimate <= eps**0.25) | self.negligible
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Random rows and columns for one problem, with their known answers.
+    """Random rows and columns of a problem, with their known answers.
 
     Rows and columns come in the order white, range; after the columns of a problem with a ridge
     follow the ones that measure the inconsistency of the user's own A and B.
     """
 
     problem: Problem
-    column_answers: np.ndarray  # (d', 2p [+ p]) B w
-    row_answers: np.ndarray  # (2p, n') z^H C
-    corner: np.ndarray  # (2p, 2p) z^H A w
+    column_answers: Any  # (d', 2p [+ p]) B w
+    row_answers: Any  # (2p, n') z^H C
+    corner: Any  # (2p, 2p) z^H A w
+    sizes: dict[str, Number]  # of the answers
 
     @classmethod
     def draw(cls, problem: Problem, rng: np.random.Generator) -> Probes:
         """Append probes to `problem` and keep their answers."""
-        A = problem.A
-        d, n = A.shape
-        w = unit_normal(rng, (n, COUNT), A.dtype)
-        z = unit_normal(rng, (d, COUNT), A.dtype)
-        Aw, Az = both(A, w, z)
-        inner, outer = _unit(Az), _unit(Aw)
-        further, back = both(A, inner, outer)
-        w, z = np.hstack([w, inner]), np.hstack([z, outer])
-        columns, rows = np.hstack([Aw, further]), np.hstack([Az, back]).conj().T
-        corner = product(rows, w)
-        if problem.extent != A.shape:
+        A, algebra = problem.A, problem.algebra
+        adjoint, join, product = algebra.adjoint, algebra.join, algebra.product
+        d, n = A.shape[-2:]
+        w, z = algebra.draw(rng, n, COUNT), algebra.draw(rng, d, COUNT)
+        Aw, Az = algebra.both(A, w, z)
+        inner, outer = (algebra.over(X, algebra.lengths(X, -2)) for X in (Az, Aw))
+        further, back = algebra.both(A, inner, outer)
+        rows, columns = adjoint(join([Az, back], -1)), [Aw, further]
+        right, left = [w, inner], join([z, outer], -1)
+        corner = product(rows, join(right, -1))
+        if problem.extent != (d, n):
             # A ridge was appended: its own rows and columns say nothing about the user's B.
-            inner = w[:, :COUNT].copy()
-            inner[problem.extent[1] :] = 0
-            outer = product(A, inner)
-            outer[problem.extent[0] :] = 0
-            w, columns = np.hstack([w, inner]), np.hstack([columns, outer])
+            above, beside = problem.extent
+            right.append(w * algebra.shared(_first(beside, n)))
+            columns.append(product(A, right[-1]) * algebra.shared(_first(above, d)))
+        right = join(right, -1)
+        rows_wanted, columns_wanted = problem.wanted
+        column_answers = right if problem.B is None else product(problem.B, right)
+        row_answers = adjoint(left) if problem.C is None else product(left, problem.C, adjoint="X")
+        column_answers = column_answers[..., :rows_wanted, :]
+        row_answers = row_answers[..., :columns_wanted]
+        blocks = {"corner_white_white": corner[..., WHITE, WHITE]}
+        for name, kind in KINDS.items():
+            blocks[f"column_answers_{name}"] = column_answers[..., kind]
+            blocks[f"row_answers_{name}"] = row_answers[..., kind, :]
+            for other, second in KINDS.items():
+                blocks[f"corner_{name}_{other}"] = corner[..., kind, second]
+        if problem.extent != (d, n):
+            blocks["column_answers_plain"] = column_answers[..., 2 * COUNT :]
+        sizes = dict(zip(blocks, algebra.norms(*blocks.values()), strict=True))
         return cls(
-            problem=replace(problem, row_probes=rows, column_probes=columns),
-            column_answers=w if problem.B is None else product(problem.B, w),
-            row_answers=z.conj().T if problem.C is None else product(z, problem.C, adjoint="X"),
-            corner=corner,
+            replace(problem, row_probes=rows, column_probes=join(columns, -1)),
+            column_answers,
+            row_answers,
+            corner,
+            sizes,
         )
 
-    def certify(self, value: np.ndarray, state: State, *, quick: bool = False) -> Certificate:
+    def take(self, places: np.ndarray) -> Probes:
+        """Those of some of many problems."""
+        take = self.problem.algebra.take
+        columns, rows, corner = (
+            take(X, places) for X in (self.column_answers, self.row_answers, self.corner)
+        )
+        sizes = {name: size[places] if len(size) > 1 else size for name, size in self.sizes.items()}
+        return Probes(self.problem.take(places), columns, rows, corner, sizes)
+
+    def certify(
+        self,
+        value: Any,
+        *,
+        resolved: Number = True,
+        condition: Number | None = None,
+        own: str | None = None,
+        quick: bool = True,
+    ) -> Certificate:
         """Judge an extended value, ``(d' + 2p, n' + 2p [+ p])``.
 
         Parameters
         ----------
-        value : ndarray
+        value : array
             What the method made of ``[B; rows]``, A, ``[C columns]``.
-        state : State
-            What the method knows: `resolved`, `condition` and `own` are read.
+        resolved, condition, own
+            What the method knows, see `eagle.methods.base.State`.
         quick : bool
-            Compare sizes only, which is what a running iteration needs.
+            Compare sizes only, which is what a running iteration needs, and all that is done for
+            many matrices.
         """
-        d, n = self.problem.shape
-        p = COUNT
-        eps = self.problem.eps
-        hidden = norm(value[:d, :n])
-        column_errors = value[:d, n:] - self.column_answers
-        row_errors = value[d:, :n] - self.row_answers
-        corner_errors = value[d:, n : n + 2 * p] - self.corner
-        if not np.isfinite(value).all():
+        problem, algebra = self.problem, self.problem.algebra
+        num, (below, beside), (rows, columns) = algebra.num, problem.shape, problem.wanted
+        own_value = value[..., :rows, :columns]
+        column_errors = value[..., :rows, beside:] - self.column_answers
+        row_errors = value[..., below:, :columns] - self.row_answers
+        corner_errors = value[..., below:, beside : beside + 2 * COUNT] - self.corner
+        blocks = {"hidden": own_value}
+        for name, kind in KINDS.items():
+            blocks[f"column_errors_{name}"] = column_errors[..., kind]
+            blocks[f"row_errors_{name}"] = row_errors[..., kind, :]
+            for other, second in KINDS.items():
+                blocks[f"corner_errors_{name}_{other}"] = corner_errors[..., kind, second]
+        if "column_answers_plain" in self.sizes:
+            blocks["column_errors_plain"] = column_errors[..., 2 * COUNT :]
+        sizes = self.sizes | dict(zip(blocks, algebra.norms(*blocks.values()), strict=True))
+        if num is One and not algebra.finite(value):
             return Certificate(np.inf, np.nan, False)
-
-        def estimate(row_kind: slice, column_kind: slice) -> float:
-            return _hidden_error(
-                corner_errors[row_kind, column_kind],
-                row_errors[row_kind],
-                column_errors[:, column_kind],
-                eps * norm(self.corner[row_kind, column_kind]),
-                eps * norm(self.row_answers[row_kind]),
-                eps * norm(self.column_answers[:, column_kind]),
-                quick,
+        completed = None
+        if num is One and not quick:
+            completed = partial(
+                _completed, sizes, problem.eps, corner_errors, row_errors, column_errors
             )
-
-        white, ranged = slice(0, p), slice(p, 2 * p)
-        certain = estimate(ranged, ranged)
-        by_columns, by_rows = estimate(ranged, white), estimate(white, ranged)
-        plain = slice(2 * p, 3 * p) if column_errors.shape[1] > 2 * p else white
-        gaps = [
-            _ratio(column_errors[:, white], self.column_answers[:, white]),
-            _ratio(row_errors[white], self.row_answers[white]),
-        ]
-        # Answers of generic right-hand sides show every direction; those of others, which may be
-        # as small as the singular value, only down to the accuracy that was reached.
-        seen = [gap <= GROSS for gap in gaps]
-        shown = [
-            a and b is None for a, b in zip(seen, (self.problem.B, self.problem.C), strict=True)
-        ]
-        told = state.own is None or any(shown) or min(gaps) <= ROUNDING * eps
-        if state.resolved and told:
-            if max(gaps) > GROSS:
-                suspected = min(by_columns, by_rows)
-            elif state.own is not None:
-                suspected = by_columns if state.own == "rows" else by_rows
-            else:
-                suspected = max(by_columns, by_rows)
-        elif state.own is not None and any(shown):
-            suspected = max(
-                size for size, sees in zip((by_columns, by_rows), shown, strict=True) if sees
-            )
-        else:
-            generic = min(gaps) * hidden / LUCK
-            suspected = max(by_columns, by_rows, estimate(white, white), generic)
-            if state.own is not None and min(gaps) > HARDLY:
-                suspected = max(suspected, hidden)
-        if state.own is not None and any(shown):
-            generic = max(gap for gap, sees in zip(gaps, shown, strict=True) if sees)
-            suspected = max(suspected, generic * hidden / LUCK)
-        if state.resolved and state.condition is not None:
-            suspected = min(suspected, 10 * eps * state.condition * hidden)
-        elif state.resolved and min(gaps) > GROSS:
-            suspected = certain
-        error = max(certain, suspected)
-        if max(gaps) > ABSURD:  # ``B w`` less its part in the row space of A is no longer than it
-            error = max(error, hidden)
-        # What ``|B| |C| / |A|`` is to these data: rounding alone makes errors of eps times that.
-        corner = norm(self.corner[white, white])
-        natural = (
-            norm(self.column_answers[:, white]) * norm(self.row_answers[white]) / corner
-            if corner
-            else 0.0
-        )
-        if eps * hidden > natural:  # made of directions of A below rounding level
-            error = max(error, hidden)
-        size, error = max(hidden, eps * natural), max(error, eps * natural)
-        return Certificate(
-            error_estimate=error / size if size else 0.0,
-            inconsistency=_ratio(column_errors[:, plain], self.column_answers[:, plain]),
-            negligible=error <= 100 * eps * natural,
+        return judge(
+            num,
+            sizes,
+            problem.eps,
+            resolved=resolved,
+            condition=num.known(condition, sizes["hidden"]),
+            own=own,
+            identities=(problem.B is None, problem.C is None),
+            completed=completed,
         )
 
 
-def judge_many(
-    sizes: dict[str, np.ndarray],
+def judge(
+    num: Any,
+    sizes: dict[str, Number],
     eps: float,
-    resolved: np.ndarray | bool = True,
-    condition: np.ndarray | float = np.nan,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rules of `Probes.certify` for many problems, as arrays.
+    *,
+    resolved: Number = True,
+    condition: Number = np.nan,
+    own: str | None = None,
+    identities: tuple[bool, bool] = (False, False),
+    completed: Callable[[str, str], float] | None = None,
+) -> Certificate:
+    """The rules of this module.
 
     Parameters
     ----------
-    sizes : dict of ndarray (N,)
-        Frobenius norms, by the names of ``eagle.algebra.qr.SIZES``; with a ridge also of the
-        columns that measure the inconsistency of the user's own B, as ``"..._plain"``.
+    num : type
+        `One` or `Many`, of the numbers that follow.
+    sizes : dict of number
+        Frobenius norms of what probes were answered and by how much that is wrong, by name.
     eps : float
         Of the dtype that was computed in.
-    resolved, condition : ndarray (N,) or scalar
-        What the method knows about each; NaN for a condition number that it does not know.
-
-    Returns
-    -------
-    error_estimate, inconsistency, negligible : ndarray (N,)
-        As in `Certificate`. Without the estimate by completion, which is for errors of low rank.
-
-    Notes
-    -----
-    The methods that do many at once treat all right-hand sides alike, which is `State.own` None.
+    resolved : number
+        Whether every singular direction above rounding level has been dealt with.
+    condition : number
+        Of A; NaN: not known.
+    own : {"rows", "columns", None}
+        The side on which every right-hand side is treated by itself.
+    identities : tuple of bool
+        Whether B is one, and C.
+    completed : callable, optional
+        Gives ``|columns corner^+ rows|`` for a kind of rows and one of columns.
     """
 
-    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    def size(errors: str, answers: str) -> Number:
+        return num.maximum(sizes[errors], eps * sizes[answers])
 
-    def estimate(row: str, column: str) -> np.ndarray:
-        def size(errors: str, answers: str) -> np.ndarray:
-            return np.maximum(sizes[errors], eps * sizes[answers])
-
+    def estimate(row: str, column: str) -> Number:
         rows = size(f"row_errors_{row}", f"row_answers_{row}")
         columns = size(f"column_errors_{column}", f"column_answers_{column}")
-        return ratio(
-            rows * columns, size(f"corner_errors_{row}_{column}", f"corner_{row}_{column}")
-        )
+        corner = size(f"corner_errors_{row}_{column}", f"corner_{row}_{column}")
+        by_size = share(num, rows * columns, corner)
+        return num.maximum(by_size, completed(row, column)) if completed else by_size
 
+    hidden, where = sizes["hidden"], num.where
     certain = estimate("ranged", "ranged")
     by_columns, by_rows = estimate("ranged", "white"), estimate("white", "ranged")
-    gap = ratio(sizes["column_errors_white"], sizes["column_answers_white"])
-    other = ratio(sizes["row_errors_white"], sizes["row_answers_white"])
-    most = np.maximum(by_columns, by_rows)
-    suspected = np.where(np.maximum(gap, other) > GROSS, np.minimum(by_columns, by_rows), most)
-    charged = np.minimum(suspected, 10 * eps * condition * sizes["hidden"])
-    unknown = np.where(np.minimum(gap, other) > GROSS, certain, suspected)
-    suspected = np.where(np.isnan(condition), unknown, charged)
-    if not np.all(resolved):
-        generic = np.minimum(gap, other) * sizes["hidden"] / LUCK
-        unseen = np.maximum(np.maximum(most, estimate("white", "white")), generic)
-        suspected = np.where(resolved, suspected, unseen)
-    inconsistency = gap
-    if "column_errors_plain" in sizes:
-        inconsistency = ratio(sizes["column_errors_plain"], sizes["column_answers_plain"])
-    error = np.maximum(certain, suspected)
-    absurd = np.maximum(gap, other) > ABSURD
-    error = np.where(absurd, np.maximum(error, sizes["hidden"]), error)
-    natural = ratio(
-        sizes["column_answers_white"] * sizes["row_answers_white"], sizes["corner_white_white"]
+    most = num.maximum(by_columns, by_rows)
+    gaps = [
+        share(num, sizes[f"{side}_errors_white"], sizes[f"{side}_answers_white"])
+        for side in ("column", "row")
+    ]
+    least, worst = num.minimum(*gaps), num.maximum(*gaps)
+    generic = least * hidden / LUCK
+
+    missing = most
+    if own is not None or not num.every(resolved):  # as long as directions may be to come
+        missing = num.maximum(num.maximum(most, estimate("white", "white")), generic)
+    fitting = {None: most, "rows": by_columns, "columns": by_rows}[own]
+    suspected = where(worst > GROSS, num.minimum(by_columns, by_rows), fitting)
+    if own is not None:
+        zero = 0.0 * hidden
+        missing = num.maximum(missing, where(least > HARDLY, hidden, zero))
+        shown = [(gap <= GROSS) & identity for gap, identity in zip(gaps, identities, strict=True)]
+        any_shown = shown[0] | shown[1]
+        by_identity = num.maximum(where(shown[0], by_columns, zero), where(shown[1], by_rows, zero))
+        told = resolved & (any_shown | (least <= ROUNDING * eps))
+        suspected = where(told, suspected, where(any_shown, by_identity, missing))
+        seen = num.maximum(where(shown[0], gaps[0], zero), where(shown[1], gaps[1], zero))
+        suspected = where(any_shown, num.maximum(suspected, seen * hidden / LUCK), suspected)
+    else:
+        suspected = where(resolved, suspected, missing)
+    known = condition == condition
+    charged = num.minimum(suspected, 10 * eps * condition * hidden)
+    unknown = where(least > GROSS, certain, suspected)
+    suspected = where(resolved, where(known, charged, unknown), suspected)
+
+    error = num.maximum(certain, suspected)
+    # What ``|B| |C| / |A|`` is to these data: rounding alone makes errors of eps times that.
+    natural = share(
+        num,
+        sizes["column_answers_white"] * sizes["row_answers_white"],
+        sizes["corner_white_white"],
     )
-    lost = eps * sizes["hidden"] > natural
-    error = np.where(lost, np.maximum(error, sizes["hidden"]), error)
-    error = np.maximum(error, eps * natural)
-    estimates = ratio(error, np.maximum(sizes["hidden"], eps * natural))
-    estimates[np.isnan(error)] = np.inf
-    return estimates, inconsistency, error <= 100 * eps * natural
+    lost = (worst > ABSURD) | (eps * hidden > natural)
+    error = num.maximum(where(lost, num.maximum(error, hidden), error), eps * natural)
+    relative = share(num, error, num.maximum(hidden, eps * natural))
+    plain = "plain" if "column_errors_plain" in sizes else "white"
+    return Certificate(
+        error_estimate=where(error == error, relative, np.inf),
+        inconsistency=share(num, sizes[f"column_errors_{plain}"], sizes[f"column_answers_{plain}"]),
+        negligible=error <= 100 * eps * natural,
+    )
 
 
-def _hidden_error(
-    corner: np.ndarray,
+def _first(extent: int, size: int) -> np.ndarray:
+    """A column with 1 in its first entries and 0 in the others."""
+    return (np.arange(size) < extent).astype(np.float64)[:, None]
+
+
+def _completed(
+    sizes: dict[str, float],
+    eps: float,
+    corners: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
-    corner_floor: float,
-    row_floor: float,
-    column_floor: float,
-    quick: bool,
+    row: str,
+    column: str,
 ) -> float:
-    """Frobenius size of the hidden block of the error matrix; floors are rounding errors."""
-    corner_size = max(norm(corner), corner_floor)
-    if not corner_size:
+    """``|columns corner^+ rows|`` for these kinds of probes; 0 where rounding hides the corner."""
+    size = sizes[f"corner_errors_{row}_{column}"]
+    floor = eps * sizes[f"corner_{row}_{column}"]
+    if size <= floor or not sizes[f"row_errors_{row}"]:
         return 0.0
-    row_size, column_size = max(norm(rows), row_floor), max(norm(columns), column_floor)
-    by_size = row_size * column_size / corner_size
-    if quick or norm(corner) <= corner_floor or not norm(rows):
-        return by_size
     # Directions with very different errors are told apart as far as rounding allows.
-    rcond = min(1e-3, 100 * corner_floor / norm(corner))
-    by_completion = product(columns, product(np.linalg.pinv(corner, rcond=rcond), rows))
-    return max(by_size, norm(by_completion))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
-    size = norm(whole)
-    return norm(part) / size if size else 0.0
-
-
-def unit_normal(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Gaussian columns of length one."""
-    draw = rng.standard_normal(shape)
-    if dtype.kind == "c":
-        draw = draw + 1j * rng.standard_normal(shape)
-    return _unit(draw.astype(dtype, order="F"))
-
-
-def _unit(columns: np.ndarray) -> np.ndarray:
-    sizes = np.linalg.norm(columns, axis=0)
-    return columns / np.where(sizes > 0, sizes, 1)
+    inverse = np.linalg.pinv(
+        corners[KINDS[row], KINDS[column]], rcond=min(1e-3, 100 * floor / size)
+    )
+    return norm(product(columns[:, KINDS[column]], product(inverse, rows[KINDS[row]])))

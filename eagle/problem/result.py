@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ConvergenceError", "ConvergenceWarning", "Iteration", "Result", "Status"]
+from eagle.algebra.numbers import Number
+from eagle.problem.options import Options
+
+__all__ = [
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Iteration",
+    "Record",
+    "Result",
+    "Results",
+    "Status",
+    "complain",
+    "with_value",
+]
 
 
 class Status(enum.Enum):
@@ -46,6 +62,10 @@ class Status(enum.Enum):
     def advice(self) -> str:
         """What the status means and what to try next."""
         return self.value
+
+
+# A callback that asks to stop gets what it asked for; a traced call complains when it runs.
+EXPECTED = (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED)
 
 
 class ConvergenceWarning(UserWarning):
@@ -131,6 +151,8 @@ class Result:
     flops : float
         Floating-point operations that the method's matrix products need (real operations; a
         complex product counts four times).
+    inverse : Inverse or None
+        What a factorisation left to apply ``A^+`` with, in the units of the scaled A.
     parts : callable or None
         For a batch: makes `results`. The other numbers are those of the worst of its problems,
         `status` is that of the first that failed.
@@ -148,6 +170,7 @@ class Result:
     plan: str
     seconds: float
     flops: float
+    inverse: Any = field(default=None, repr=False)
     parts: Callable[[], np.ndarray] | None = field(default=None, repr=False)
 
     @cached_property
@@ -188,3 +211,265 @@ class Result:
             f"  rank of A       {rank}, condition {number(self.condition)}",
         ]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One iteration of the matrices that were iterated then; numbers of `One` or of `Many`."""
+
+    num: Any
+    iteration: int
+    places: Any
+    change: Number
+    error_estimate: Number  # NaN: nobody looked
+    condition: Number  # that is left; NaN: not known
+    seconds: float
+    matmuls: int
+
+    def of(self, which: np.ndarray, names: np.ndarray) -> Record:
+        """The same of those problems alone that a mask has, under other names."""
+        kept = which[self.places]
+        return replace(
+            self,
+            places=names[self.places[kept]],
+            change=self.change[kept],
+            error_estimate=self.error_estimate[kept],
+            condition=self.condition[kept],
+        )
+
+    def worst(self) -> Iteration:
+        """The largest numbers of all of them."""
+        worst = self.num.worst
+        return self._line(worst(self.change), worst(self.error_estimate), worst(self.condition))
+
+    def each(self) -> Iterator[tuple[int, Iteration]]:
+        """A line for every one of many problems, with its place."""
+        numbers = self.change, self.error_estimate, self.condition
+        for place, *line in zip(self.places, *(each.tolist() for each in numbers), strict=True):
+            yield place, self._line(*line)
+
+    def _line(self, change: float, error: float, condition: float) -> Iteration:
+        known = _known(condition, float)
+        return Iteration(self.iteration, change, error, self.seconds, self.matmuls, known)
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What became of one problem, or of N; numbers of `One` or vectors of `Many`.
+
+    Attributes
+    ----------
+    value : array
+        In the user's units. Of many problems: (N, d', n'), or with the leading dimensions of the
+        batch in place of N.
+    leading : tuple of int or None
+        These dimensions; None for one problem.
+    status, iterations, error_estimate, inconsistency, rank, condition, flops : number
+        As in `Result`; NaN for what is not known.
+    seconds : float
+        For all of them.
+    own : dict
+        Results of those of many problems, by place, that were solved by themselves.
+    """
+
+    value: Any
+    leading: tuple[int, ...] | None
+    status: Any
+    iterations: Number
+    error_estimate: Number
+    inconsistency: Number
+    rank: Number
+    condition: Number
+    flops: Number
+    method: object
+    plan: str
+    seconds: float
+    history: tuple[Record, ...] = ()
+    inverse: Any = None
+    own: dict[int, Result] = field(default_factory=dict)
+
+    @classmethod
+    def unknown(cls, value: np.ndarray, leading: tuple[int, ...], first: Result) -> Results:
+        """Of problems that are yet to be solved one by one, `first` before the others."""
+        count = math.prod(leading)
+        numbers: dict[str, Any] = {name: np.full(count, np.nan) for name in NUMBERS}
+        numbers["status"] = np.full(count, None)
+        return cls(
+            value=value,
+            leading=leading,
+            **numbers,
+            method=first.method,
+            plan=first.plan,
+            seconds=0.0,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Results]) -> Results:
+        """One after the other, of at least one, all by the same method."""
+        first, history, start = parts[0], [], 0
+        for part in parts:
+            count = len(part.status)
+            names = start + np.arange(count)
+            history += [record.of(np.ones(count, bool), names) for record in part.history]
+            start += count
+        vectors: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("value", *NUMBERS)
+        }
+        seconds = sum(part.seconds for part in parts)
+        return replace(first, **vectors, leading=(start,), seconds=seconds, history=tuple(history))
+
+    def better(self, second: Results, places: np.ndarray, algebra: Any) -> Results:
+        """The more trustworthy result of each of many problems; the second has some of them."""
+        then, now = (each.status == Status.CONVERGED for each in (self, second))
+        then, errors = then[places], self.error_estimate[places]
+        takes = (now & ~then) | ((now == then) & ~(errors <= second.error_estimate))
+        if not takes.any():
+            return self
+        winners, count = places[takes], len(self.status)
+        source = np.arange(count)
+        source[winners] = count + np.flatnonzero(takes)
+        vectors: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(second, name)])[source]
+            for name in NUMBERS
+        }
+        both = algebra.xp.concat([self.value, second.value], axis=0)
+        won = np.isin(np.arange(count), winners)
+        history = [record.of(~won, np.arange(count)) for record in self.history]
+        history += [record.of(takes, places) for record in second.history]
+        vectors["value"] = algebra.take(both, source)
+        vectors["method"] = (second if won.all() else self).method
+        return replace(self, **vectors, history=tuple(history))
+
+    def shaped(self, leading: tuple[int, ...], reshape: Any = np.reshape) -> Results:
+        """The same in the leading dimensions of the user's batch."""
+        value = reshape(self.value, (*leading, *self.value.shape[1:]))
+        return replace(self, value=value, leading=leading)
+
+    def put(self, place: int, result: Result) -> None:
+        """Take the result of one of many problems."""
+        assert self.leading is not None
+        self.value[np.unravel_index(place, self.leading)] = result.value
+        self.own[place] = result
+        for name in NUMBERS:
+            known = getattr(result, name)
+            getattr(self, name)[place] = np.nan if known is None else known
+
+    def result(self, seconds: float) -> Result:
+        """One result for all, with the numbers of the worst."""
+        if self.leading is None:
+            return self._line(
+                self.value, [getattr(self, name) for name in NUMBERS], self.history, seconds
+            )
+        failed = np.flatnonzero(self.status != Status.CONVERGED)
+        plans = Counter({self.plan: len(self.status) - len(self.own)})
+        plans.update(one.plan for one in self.own.values())
+        plans = +plans  # without those of nobody
+        said = "; ".join(f"{count} x {plan}" for plan, count in plans.most_common(3))
+        more = f"; and {len(plans) - 3} other plans" if len(plans) > 3 else ""
+        ranks, conditions = np.unique(self.rank), self.condition[~np.isnan(self.condition)]
+        return Result(
+            value=self.value,
+            status=self.status[failed[0]] if len(failed) else Status.CONVERGED,
+            iterations=int(self.iterations.max(initial=0)),
+            history=(),
+            error_estimate=float(self.error_estimate.max(initial=0)),
+            inconsistency=float(self.inconsistency.max(initial=0)),
+            rank=int(ranks[0]) if len(ranks) == 1 and not np.isnan(ranks[0]) else None,
+            condition=float(conditions.max()) if len(conditions) else None,
+            method=self.own[0].method if 0 in self.own else self.method,
+            plan=said + more,
+            seconds=seconds,
+            flops=float(self.flops.sum()),
+            parts=self.each,
+        )
+
+    def each(self) -> np.ndarray:
+        """A result for each of many problems, in the shape of the leading dimensions."""
+        assert self.leading is not None
+        count = len(self.status)
+        histories: list[list[Iteration]] = [[] for _ in range(count)]
+        for record in self.history:
+            for place, line in record.each():
+                histories[place].append(line)
+        vectors = zip(*(getattr(self, name).tolist() for name in NUMBERS), strict=True)
+        each = np.empty(count, object)
+        for place, (index, numbers) in enumerate(
+            zip(np.ndindex(self.leading), vectors, strict=True)
+        ):
+            value = self.value[(*index, ...)] if index else self.value
+            each[place] = self.own.get(place) or self._line(
+                value, numbers, histories[place], self.seconds / count
+            )
+        return each.reshape(self.leading)
+
+    def _line(self, value: Any, numbers: Any, history: Any, seconds: float) -> Result:
+        """The result of one problem."""
+        status, iterations, error, inconsistency, rank, condition, flops = numbers
+        return Result(
+            value=value,
+            status=status,
+            iterations=int(iterations),
+            history=tuple(line.worst() if isinstance(line, Record) else line for line in history),
+            error_estimate=error,
+            inconsistency=inconsistency,
+            rank=_known(rank, int),
+            condition=_known(condition, float),
+            method=self.method,
+            plan=self.plan,
+            seconds=seconds,
+            flops=flops,
+            inverse=self.inverse,
+        )
+
+
+NUMBERS = (
+    "status",
+    "iterations",
+    "error_estimate",
+    "inconsistency",
+    "rank",
+    "condition",
+    "flops",
+)
+
+
+def _known(number: float, kind: type) -> Any:
+    return None if math.isnan(number) else kind(number)
+
+
+def complain(result: Result, options: Options, stacklevel: int) -> None:
+    """Warn or raise if a result is not what was asked for."""
+    if result.converged:
+        return
+    each = [result] if result.results is None else list(result.results.flat)
+    failed = [one for one in each if one.status not in EXPECTED]
+    if not failed:
+        return
+    worst = failed[0]
+    which = "" if result.results is None else f"{len(failed)} of {len(each)} problems; the first: "
+    message = (
+        f"{which}{type(worst.method).__name__} ended with status {worst.status.name} after "
+        f"{worst.iterations} iterations, error estimate {worst.error_estimate:.1e}. "
+        f"{worst.status.advice}"
+    )
+    if options.raise_on_failure:
+        raise ConvergenceError(message, result)
+    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
+
+
+def with_value(result: Result, value: Any) -> Result:
+    """The same result with another array for its value, and parts of that for its results'."""
+    parts = None if result.parts is None else partial(_with_parts, result, value)
+    return replace(result, value=value, parts=parts)
+
+
+def _with_parts(result: Result, value: Any) -> np.ndarray:
+    """The results of a batch with parts of another array for their values."""
+    assert result.results is not None
+    each = np.empty_like(result.results)
+    for index in np.ndindex(each.shape):
+        # Many times faster than `dataclasses.replace`, which matters for 10,000 of them.
+        each[index] = one = object.__new__(Result)
+        one.__dict__.update(result.results[index].__dict__, value=value[(*index, ...)])
+    return each

@@ -1,9 +1,7 @@
 """Many problems of one shape: every matrix has its own scale, schedule, stopping and status.
 
-Small ones are solved together: by QR in compiled loops (`eagle.run.stack`), or, where EAGLE or a
-truncated spectrum was asked for, by the functions of whole arrays that run on devices
-(`eagle.device`), with numpy as the library. What neither can do, or did not do well, is solved one
-by one.
+Small ones are solved together: by QR in compiled loops, or, where EAGLE or a truncated spectrum was
+asked for, as stacks. What neither can do, or did not do well, is solved one by one.
 """
 
 from __future__ import annotations
@@ -17,19 +15,23 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.homes import Host
+from eagle.algebra.numbers import Many
+from eagle.algebra.stacked import HostStacked, frobenius
 from eagle.methods import Direct, Eagle, as_method
-from eagle.problem.blocks import check_finite, leading_shape
-from eagle.problem.many import Many
+from eagle.problem.blocks import Names, Problem
+from eagle.problem.certificate import judge
+from eagle.problem.checks import check_finite, leading_shape
 from eagle.problem.options import Options
-from eagle.problem.result import Result
-from eagle.run.stack import QR, Stack, norms, solve_stack
+from eagle.problem.result import Record, Result, Results, Status
+from eagle.run import driver
 
-__all__ = ["is_batch", "solve_batch"]
+__all__ = ["is_batch", "solve_batch", "solve_stacked"]
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
-Names = tuple[str, str, str]
 
+QR = Direct("gelsy", kernel="numba")
 LONGEST = 128  # side of A up to which compiled loops beat LAPACK, call by call
 MANY = 200  # problems that are worth the half second of loading them
 SOME = 10  # problems that are solved faster together than one by one, without compiled loops
@@ -82,26 +84,29 @@ def solve_batch(
     shape = leading_shape(names, blocks)
     if not math.prod(shape):
         return _nothing(blocks, shape, single, options)
-    many, trusted = _at_once(blocks, shape, names, method, options, limit)
+    results, trusted = _at_once(blocks, shape, names, method, options, limit)
     spread = [
-        block if block is None or block.ndim < 3 else _broadcast(block, shape) for block in blocks
+        block
+        if block is None or block.ndim < 3
+        else np.broadcast_to(block, shape + block.shape[-2:])
+        for block in blocks
     ]
     for place in np.flatnonzero(~trusted):
         index = np.unravel_index(place, shape)
         A, B, C = (block if block is None or block.ndim < 3 else block[index] for block in spread)
         result = single(A, B, C, options.left_after(time.perf_counter() - start))
-        if many is None:
+        if results is None:
             value = np.empty(shape + result.value.shape, result.value.dtype)
-            many = Many.unknown(value, shape, result)
-        many.put(int(place), result)
-    assert many is not None
-    return many.result(time.perf_counter() - start)
+            results = Results.unknown(value, shape, result)
+        results.put(int(place), result)
+    assert results is not None
+    return results.result(time.perf_counter() - start)
 
 
 def _check_finite(name: str, block: Any) -> None:
     """Raise ValueError for NaN or infinity."""
     stack = isinstance(block, np.ndarray) and block.ndim > 2
-    if block is not None and not (stack and np.isfinite(norms(block)).all()):
+    if block is not None and not (stack and np.isfinite(frobenius(block)).all()):
         check_finite(name, block)
 
 
@@ -112,39 +117,23 @@ def _at_once(
     method: Any,
     options: Options,
     limit: float,
-) -> tuple[Many | None, np.ndarray]:
+) -> tuple[Results | None, np.ndarray]:
     """What is made of all problems together, and which of these results count."""
     A, chosen, count = blocks[0], as_method(method), math.prod(shape)
     whole = isinstance(A, np.ndarray) and all(
         block is None or 0 not in block.shape for block in blocks
     )
-    if whole and max(A.shape[-2:]) <= LONGEST and not (options.callback or options.progress):
-        if not options.special() and (count >= MANY if chosen is None else chosen == QR):
-            return _by_kernel(blocks, shape, options, limit if chosen is None else None)
-        found = _for_arrays(chosen, options)
-        if found is not None and count >= SOME:
-            many = _by_arrays(blocks, shape, names, found, options, asked=chosen is not None)
-            return many, np.broadcast_to(norms(A) > 0, shape).ravel()
-    return None, np.zeros(count, bool)
-
-
-def _by_kernel(
-    blocks: Blocks, shape: tuple[int, ...], options: Options, limit: float | None
-) -> tuple[Many, np.ndarray]:
-    """By QR in compiled loops; `limit` is that of auto."""
-    A, B, C = blocks
-    dtype, work = _dtypes(blocks)
-
-    def stack(block: np.ndarray) -> Stack:
-        return Stack.create(block[:, None] if block.ndim == 1 else block, shape, work)
-
-    count, (d, n), auto = math.prod(shape), A.shape[-2:], limit is not None
-    said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
-    stacks = stack(A), None if B is None else stack(B), None if C is None else stack(C)
-    many, trusted = solve_stack(stacks, dtype, options, said, limit)
-    value = many.value[..., 0] if C is not None and C.ndim == 1 else many.value
-    value = value.reshape(shape + value.shape[1:])
-    return replace(many, value=value, leading=shape), trusted
+    none = np.zeros(count, bool)
+    if not whole or max(A.shape[-2:]) > LONGEST or options.callback or options.progress:
+        return None, none
+    if not options.special() and (count >= MANY if chosen is None else chosen == QR):
+        return _by_kernel(blocks, shape, names, options, limit if chosen is None else None)
+    found = _for_stacks(chosen, options)
+    if found is None or count < SOME:
+        return None, none
+    asked = chosen is not None
+    results = _in_tiles(blocks, shape, names, found, options, asked=asked)
+    return results, np.broadcast_to(frobenius(A) > 0, shape).ravel()
 
 
 def _dtypes(blocks: Blocks) -> tuple[np.dtype, np.dtype]:
@@ -153,19 +142,134 @@ def _dtypes(blocks: Blocks) -> tuple[np.dtype, np.dtype]:
     return dtype, np.result_type(dtype, np.float32)
 
 
-def _for_arrays(method: Any, options: Options) -> Any:
-    """The method as functions of whole arrays have it; None if they do not."""
+def _for_stacks(method: Any, options: Options) -> Any:
+    """The method as stacks have it; None if they do not."""
     if options.memory_limit is not None:
         return None
     if method is None:
         return Direct("svd") if options.special() else None
     if isinstance(method, Direct) and method.driver in ("gelsd", "svd"):
         return Direct("svd")
-    products = isinstance(method, Eagle) and method.schedule != "cholesky"
+    products = isinstance(method, Eagle) and not method.needs
     return method if products and not options.special() else None
 
 
-def _by_arrays(
+def _by_kernel(
+    blocks: Blocks, shape: tuple[int, ...], names: Names, options: Options, limit: float | None
+) -> tuple[Results, np.ndarray]:
+    """By QR in compiled loops, whose probes are its own; `limit` is that of auto.
+
+    Only what converged with an estimate up to the limit is trusted, and nothing that is zero.
+    """
+    start = time.perf_counter()
+    dtype, work = _dtypes(blocks)
+    cast = [block if block is None else block.astype(work, copy=False) for block in blocks]
+    algebra = HostStacked(Host(), cast[0])
+    A, B, C = cast
+    problem = Problem.stack(algebra, (A, B, C), names, shape, str(dtype))
+    trusted, count, (d, n) = ~problem.zero, math.prod(shape), problem.extent
+    auto = limit is not None
+    said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
+    value, ranks, sizes = _least_squares(problem, problem.ridged(options.ridge), options)
+    certificate = judge(Many, sizes, algebra.eps)
+    finite = np.isfinite(sizes["hidden"])
+    if dtype != work or problem.exponent.any() or options.ridge:
+        finite = finite & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
+    converged = certificate.enough(Many, algebra.eps, options.rtol)
+    if limit is not None:
+        trusted = trusted & finite & converged & (certificate.error_estimate <= limit)
+    for block in (B, C):
+        if block is not None:
+            shown = frobenius(block[:, None] if block.ndim == 1 else block) > 0
+            trusted = trusted & np.broadcast_to(shown, shape).ravel()
+    seconds, zeros = time.perf_counter() - start, np.zeros(count)
+    status = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])[
+        np.where(finite, np.where(converged, 0, 1), 2)
+    ]
+    error = certificate.error_estimate
+    results = Results(
+        value=value,
+        leading=(count,),
+        status=status,
+        iterations=np.ones(count),
+        error_estimate=error,
+        inconsistency=certificate.inconsistency,
+        rank=ranks.astype(np.float64),
+        condition=np.full(count, np.nan),
+        flops=np.full(count, _flops(problem)),
+        method=QR,
+        plan=said,
+        seconds=seconds,
+        history=(
+            Record(
+                Many, 1, np.arange(count), zeros, error, np.full(count, np.nan), seconds / count, 1
+            ),
+        ),
+    )
+    return results.shaped(shape), trusted
+
+
+def _least_squares(
+    plain: Problem, problem: Problem, options: Options
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Values in the user's units, ranks, and the sizes for the certificate.
+
+    `problem` is `plain` with its ridge, which gets further columns: the probes that measure the
+    inconsistency of the user's own A and B.
+    """
+    from eagle.algebra.qr import least_squares
+
+    algebra, rng, (rows, columns) = problem.algebra, options.rng, problem.wanted
+    A, B, C = problem.A, problem.B, problem.C
+    count, answers = len(A), None
+    if problem is not plain:
+        w = algebra.draw(rng, plain.A.shape[-1], COUNT)
+        answers = np.broadcast_to(w, (count, *w.shape[1:])) if plain.B is None else plain.B @ w
+        probes = algebra.scaled(plain.A @ w, plain.scale - problem.scale)
+        below = A.shape[-2] - plain.A.shape[-2]
+        probes = algebra.join([probes, algebra.zeros(below, COUNT)], -2)
+        C = algebra.join([algebra.eye(A.shape[-2]) if C is None else C, probes], -1)
+    extra = 0 if C is None else C.shape[-1]
+    # The side with fewer right-hand sides; an identity has the most.
+    flipped = C is None or (B is not None and B.shape[-2] < C.shape[-1])
+    user = rows, columns
+    if flipped:
+        A, B, C = (None if X is None else algebra.adjoint(X) for X in (A, C, B))
+        user = columns, rows
+    d, n = A.shape[-2:]
+    if C is None:
+        C = np.broadcast_to(np.eye(d, dtype=A.dtype), (count, d, d))
+    w, z = (algebra.draw(rng, size, COUNT)[0] for size in (n, d))
+    value, ranks, sizes = least_squares(A, B, C, w, z, max(d, n) * algebra.eps, user)
+    if flipped:
+        value = algebra.adjoint(value)
+        sizes = {_mirrored(name): size for name, size in sizes.items()}
+    if answers is not None:
+        errors = value[..., :rows, extra - COUNT :] - answers[..., :rows, :]
+        sizes["column_errors_plain"] = frobenius(errors)
+        sizes["column_answers_plain"] = frobenius(answers[..., :rows, :])
+    return problem.restore(value), ranks, sizes
+
+
+def _mirrored(name: str) -> str:
+    """What a size of the adjoint problem is called in the problem itself."""
+    words = {"row": "column", "column": "row"}
+    kind, *rest = name.split("_")
+    if kind == "corner":
+        rest[-2:] = rest[:-3:-1]
+    return "_".join([words.get(kind, kind), *rest])
+
+
+def _flops(problem: Problem) -> float:
+    """Leading terms for one matrix: Golub and Van Loan, section 5.4."""
+    (d, n), columns = problem.extent, min(problem.wanted)
+    s = min(d, n)
+    flops = 4 * d * n * s - 2 * (d + n) * s**2 + 4 / 3 * s**3
+    flops += (4 * d * s + s**2) * (columns + 2 * COUNT)
+    return flops * (4.0 if problem.algebra.complex else 1.0)
+
+
+def _in_tiles(
     blocks: Blocks,
     shape: tuple[int, ...],
     names: Names,
@@ -173,11 +277,8 @@ def _by_arrays(
     options: Options,
     *,
     asked: bool,
-) -> Many:
-    """By what runs on devices, a cacheful of matrices at a time, on all threads."""
-    from eagle.algebra.stacked import HostTools
-    from eagle.device.run import solve_many
-
+) -> Results:
+    """As stacks, a cacheful of matrices at a time, on all threads."""
     start, count = time.perf_counter(), math.prod(shape)
     dtype, work = _dtypes(blocks)
     seed = int(options.rng.integers(2**63))  # the same probes for all
@@ -185,12 +286,12 @@ def _by_arrays(
     def stack(block: Any) -> Any:
         if block is None or block.ndim == 1:
             return block
-        return _broadcast(block, shape).reshape(count, *block.shape[-2:])
+        return np.broadcast_to(block, shape + block.shape[-2:]).reshape(count, *block.shape[-2:])
 
     stacks = [stack(block) for block in blocks]
     tile = max(1, CACHEFUL // math.prod(blocks[0].shape[-2:]))
 
-    def solve(first: int, last: int) -> list[Many]:
+    def solve(first: int, last: int) -> list[Results]:
         found = []
         for begin in range(first, last, tile):
             end = min(begin + tile, last)
@@ -199,24 +300,51 @@ def _by_arrays(
                 for X in stacks
             )
             left = replace(options, rng=seed).left_after(time.perf_counter() - start)
-            tools = HostTools(Host(), A)
-            found.append(
-                solve_many(
-                    tools, (A, B, C), (end - begin,), method, left, names, str(dtype), asked=asked
-                )
-            )
+            algebra = HostStacked(Host(), A)
+            problem = Problem.stack(algebra, (A, B, C), names, (end - begin,), str(dtype))
+            found.append(solve_stacked(problem, method, left, (end - begin,), asked=asked))
         return found
 
     if count <= tile:
-        return Many.joined(solve(0, count), shape)
+        return Results.joined(solve(0, count)).shaped(shape)
     from eagle.algebra.threads import threaded  # takes a moment to import
 
     parts = [part for several in threaded(solve, count, tile) for part in several]
-    return Many.joined(parts, shape)
+    return Results.joined(parts).shaped(shape)
 
 
-def _broadcast(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.broadcast_to(block, shape + block.shape[-2:])
+def solve_stacked(
+    problem: Problem, method: Any, options: Options, leading: tuple[int, ...], *, asked: bool
+) -> Results:
+    """Many problems by an `Eagle` or a `Direct`; an SVD follows it unless `asked`."""
+    start, algebra = time.perf_counter(), problem.algebra
+    if not problem.trivial:
+        if options.special():
+            factors = algebra.xp.linalg.svd(problem.A, full_matrices=False)
+            problem = problem.truncated(factors, options.rank, options.cutoff)
+        problem = problem.ridged(options.ridge)
+        if options.ridge and problem.factors is not None:
+            problem = replace(problem, factors=None)  # A is what has the ridge
+
+    def shaped(value: Any) -> Any:
+        return algebra.xp.reshape(value, (*leading, *value.shape[1:]))
+
+    if isinstance(method, Direct):
+        said = "asked for: Direct" if asked else "auto: an SVD, which truncates the spectrum"
+        return driver.run(problem, method, options, said, shaped)
+    said = "asked for: Eagle" if asked else "auto: EAGLE, which needs matrix products only"
+    results = driver.run(problem, method, options, said, shaped)
+    if asked or problem.trivial:
+        return results
+    status = results.status
+    ended = (status == Status.TIME_LIMIT) | (status == Status.STOPPED_BY_CALLBACK)
+    good = (status == Status.CONVERGED) & (results.error_estimate <= algebra.eps**0.5)
+    tries = np.flatnonzero(~(ended | good))
+    if len(tries):
+        second = driver.run(problem.take(tries), Direct("svd"), options, said)
+        results = results.better(second, tries, algebra)
+        said += f"; it was not accurate for {len(tries)} problems, which an SVD tried too"
+    return replace(results, plan=said, seconds=time.perf_counter() - start)
 
 
 def _nothing(

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from eagle.methods.base import Inverse, Method
+from eagle.algebra.numbers import Number, One, share
+from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate, Probes
 from eagle.problem.options import Options
-from eagle.problem.result import Iteration, Result, Status
+from eagle.problem.result import Iteration, Record, Results, Status
 
-__all__ = ["Keep", "Snapshot", "progress_bar", "run"]
-
-Keep = Callable[[Inverse | None], None]  # takes what a solve leaves to apply A^+ with
+__all__ = ["Snapshot", "run"]
 
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
@@ -32,161 +31,274 @@ class Snapshot:
     iteration : int
         Counts from 1.
     change : float
-        Relative size of the last change of the value.
+        Relative size of the last change of the value; of many, the largest of those still iterated.
     error_estimate : float
-        The certificate's estimate so far.
+        The certificate's estimate so far; likewise.
     """
 
     iteration: int
     change: float
     error_estimate: float
-    _problem: Problem
-    _extended: np.ndarray
+    _value: Callable[[], Any]
 
     @property
-    def value(self) -> np.ndarray:
-        """The value so far, a fresh array in the user's units and dtype."""
-        return self._problem.restore(self._extended)
+    def value(self) -> Any:
+        """The value so far, of all matrices, a fresh array in the user's units and dtype."""
+        return self._value()
 
 
 def run(
-    problem: Problem, method: Method, options: Options, plan: str, keep: Keep | None = None
-) -> Result:
-    """Iterate `method` on `problem` until a stopping rule holds.
+    problem: Problem,
+    method: Method,
+    options: Options,
+    plan: str,
+    shaped: Callable[[Any], Any] = lambda value: value,
+) -> Results:
+    """Iterate `method` on one problem, or on many, until a stopping rule holds for each.
 
-    The rules, in order: a value that is not finite; the callback; an `error_estimate` at or
-    below `rtol`, as often in a row as the method wants to see it, of a value that is about to come
-    to rest; no memory for a better one; a method that has nothing left to gain (converged if no
-    `rtol` was asked for, stagnated otherwise, or if fewer than four digits are right); `maxiter`;
-    `time_limit`.
+    Of many, those that are done are taken out. `shaped` gives what a callback sees of a value.
     """
+    start = time.perf_counter()
     if problem.trivial:
         return _nothing_to_do(problem, method, plan)
-    start = time.perf_counter()
-    rtol = options.rtol
-    if rtol is None and method.default_rtol is not None:
-        rtol = max(method.default_rtol, 100 * problem.eps)  # no default asks for the impossible
-    maxiter = options.maxiter or method.default_maxiter
-    # Overflow and NaN end in a status of their own; numpy need not repeat it.
-    with np.errstate(all="ignore"), progress_bar(options.progress, method) as tick:
-        probes = Probes.draw(problem, options.rng)
-        state = method.init(probes.problem, options)
-        history: list[Iteration] = []
-        within = 0  # how many of the last iterations were within rtol
-        while True:
-            state = method.step(state)
+    with (
+        np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
+        _progress_bar(options.progress, method) as tick,
+    ):
+        loop = _Loop(problem, method, options, start)
+        while loop.queue:
+            loop.turn(tick, shaped)
+        return loop.results(plan)
+
+
+class _Loop:
+    """The states of the matrices that are iterated, and what became of those that are done."""
+
+    def __init__(self, problem: Problem, method: Method, options: Options, start: float):
+        self.problem, self.method, self.options, self.start = problem, method, options, start
+        self.num = problem.algebra.num
+        self.maxiter = options.maxiter or method.default_maxiter
+        self.rtol = options.rtol
+        if self.rtol is None and method.default_rtol is not None:
+            # No default asks for the impossible.
+            self.rtol = max(method.default_rtol, 100 * problem.eps)
+        # Of many problems nobody looks at the certificate before the end, unless asked to.
+        watched = self.rtol is not None or options.callback is not None or options.progress
+        self.watched = watched or self.num is One or problem.A.shape[0] == 1
+        self.probes = Probes.draw(problem, options.rng)
+        state = method.init(self.probes.problem, options)
+        state.within = self.num.full(0, problem.scale)
+        state.places = None if self.num is One else np.arange(len(problem.scale))
+        self.queue = [state]
+        self.history: list[Record] = []
+        self.ended: list[tuple[State, Any, Any]] = []  # with extended value and status
+
+    def turn(self, tick: Callable[[Iteration], None], shaped: Callable[[Any], Any]) -> None:
+        """One step of the matrices that are first in the queue."""
+        num, method, options, state = self.num, self.method, self.options, self.queue.pop(0)
+        before, taken = state.change, state.taken + 1
+        state.taken = taken
+        state = method.step(state)
+        state.taken = taken
+        if taken < self.maxiter:  # else there is no time to start again
+            state, *others = method.parted(state)
+            self.queue += others
+        extended, certificate = None, None
+        if self.watched:
             extended = method.output(state)
-            certificate = probes.certify(extended, state, quick=not state.settled)
-            if rtol is not None and certificate.error_estimate <= rtol:
-                certificate = probes.certify(extended, state)
-            to_come = 0.0
-            if not state.resolved:
-                # Where the end is abrupt, how a value has moved tells only that it still does.
-                to_come = state.change if state.abrupt else _to_come(state.change, history)
-            reached = rtol is not None and max(certificate.error_estimate, to_come) <= rtol
-            within = within + 1 if reached else 0
-            elapsed = time.perf_counter() - start
-            history.append(
-                Iteration(
-                    len(history) + 1,
-                    state.change,
-                    certificate.error_estimate,
-                    elapsed,
-                    state.matmuls,
-                    state.remaining,
-                )
+            certificate = self._certify(state, extended, quick=not num.every(state.settled))
+            asked = self.rtol is not None and num is One
+            if asked and certificate.error_estimate <= self.rtol and not state.settled:
+                certificate = self._certify(state, extended, quick=False)
+        finite = state.sound if extended is None or num is not One else _finite(extended)
+        seconds = time.perf_counter() - self.start
+        error = num.full(np.nan, finite) if certificate is None else certificate.error_estimate
+        self.history.append(
+            Record(
+                num,
+                taken,
+                state.places,
+                state.change,
+                error,
+                num.known(state.remaining, finite),
+                seconds,
+                state.matmuls,
             )
-            tick(history[-1])
-            enough = within >= state.confirmations
-            status = _status(extended, state, certificate, rtol, enough, maxiter, len(history))
-            snapshot = Snapshot(
-                len(history), state.change, certificate.error_estimate, problem, extended
+        )
+        line = self.history[-1].worst()
+        tick(line)
+        status = self._endings(state, finite, error, before)
+        if options.callback is not None and num.some(finite):
+
+            def value() -> Any:
+                return shaped(self.problem.restore(self._together([state, *self.queue])))
+
+            shown = Snapshot(line.iteration, line.change, line.error_estimate, value)
+            if options.asked_to_stop(shown):
+                stopped = num.full(Status.STOPPED_BY_CALLBACK, finite)
+                status = num.where(finite, stopped, status)
+                for rest in self.queue:
+                    self._end(rest, num.full(Status.STOPPED_BY_CALLBACK, rest.within))
+                self.queue.clear()
+        if options.time_limit is not None and seconds >= options.time_limit:
+            status = num.first(((num.given(status), status), (True, Status.TIME_LIMIT)))
+        going = self._end(state, status, extended)
+        if going is not None:
+            self.queue.insert(0, going)
+
+    def _certify(self, state: State, extended: Any, *, quick: bool) -> Certificate:
+        probes = self.probes
+        if state.places is not None and len(state.places) < len(self.problem.scale):
+            probes = probes.take(state.places)
+        return probes.certify(
+            extended,
+            resolved=state.resolved,
+            condition=state.condition,
+            own=state.own,
+            quick=quick,
+        )
+
+    def _endings(self, state: State, finite: Number, error: Number, before: Number) -> Any:
+        """The stopping rules that need neither clock nor callback; None to go on."""
+        num, taken = self.num, state.taken
+        accurate = num.full(False, finite)
+        if self.rtol is not None:
+            # Where the end is abrupt, how a value has moved tells only that it still does.
+            to_come = state.change if state.abrupt else _to_come(num, state.change, before)
+            to_come = num.where(state.resolved, 0.0 * error, to_come)
+            within = (error <= self.rtol) & (to_come <= self.rtol)
+            state.within = num.where(within, state.within + 1, 0)
+            accurate = (state.within >= state.confirmations) & (taken >= state.planned)
+        # Whether what is settled without an `rtol` is an answer is seen when all have ended.
+        settled = Status.CONVERGED if self.rtol is None else self._given_up(state)
+        last = taken >= (state.planned or self.maxiter)
+        return num.first(
+            (
+                (num.invert(finite), Status.NONFINITE),
+                (accurate, Status.CONVERGED),
+                (num.full(state.out_of_memory, finite), Status.MEMORY_LIMIT),
+                (state.settled, settled),
+                (num.full(last, finite), Status.MAX_ITERATIONS),
             )
-            if status is not Status.NONFINITE and options.asked_to_stop(snapshot):
-                status = Status.STOPPED_BY_CALLBACK
-            if status is None and options.time_limit is not None and elapsed >= options.time_limit:
-                status = Status.TIME_LIMIT
-            if status is not None:
-                break
-        certificate = probes.certify(extended, state)
-        if keep is not None:
-            keep(method.inverse(state))
-    value = problem.restore(extended)
-    if not np.isfinite(value).all():
-        status = Status.NONFINITE
-    return Result(
-        value=value,
-        status=status,
-        iterations=state.iterations or len(history),
-        history=tuple(history),
-        error_estimate=certificate.error_estimate,
-        inconsistency=certificate.inconsistency,
-        rank=state.rank,
-        condition=state.condition,
-        method=method,
-        plan=plan,
-        seconds=elapsed,
-        flops=state.flops,
-    )
+        )
+
+    def _given_up(self, state: State) -> Status:
+        """How a method ends that has nothing left to gain and is not accurate enough."""
+        spent = state.iterations >= self.maxiter
+        return Status.MAX_ITERATIONS if spent else Status.STAGNATED
+
+    def _end(self, state: State, status: Any, extended: Any = None) -> State | None:
+        """Keep what has a status; return what goes on."""
+        leaves = self.num.given(status)
+        if not self.num.some(leaves):
+            return state
+        going = None
+        if not self.num.every(leaves):
+            going = self.method.keep(state, self.num.invert(leaves))
+            state, status, extended = self.method.keep(state, leaves), status[leaves], None
+        output = self.method.output(state) if extended is None else extended
+        self.ended.append((state, output, status))
+        return going
+
+    def _together(self, going: list[State]) -> Any:
+        """The extended value of all matrices, in their order."""
+        parts = [(state.places, value) for state, value, _ in self.ended]
+        parts += [(state.places, self.method.output(state)) for state in going]
+        if len(parts) == 1:
+            return parts[0][1]
+        algebra = self.problem.algebra
+        joined = algebra.xp.concat([value for _, value in parts], axis=0)
+        return algebra.take(joined, np.argsort(np.concatenate([places for places, _ in parts])))
+
+    def results(self, plan: str) -> Results:
+        """All matrices with their certificates."""
+        num, problem, eps = self.num, self.problem, self.problem.eps
+        extended, (state, _, status) = self._together([]), self.ended[-1]
+        numbers = {
+            "iterations": state.iterations or state.taken,
+            "resolved": state.resolved,
+            "condition": num.known(state.condition, status),
+            "rank": num.known(state.rank, status),
+            "flops": state.flops,
+        }
+        if num is not One:
+            states = [each for each, *_ in self.ended]
+            order = np.argsort(np.concatenate([each.places for each in states]))
+            status = np.concatenate([each for *_, each in self.ended])[order]
+            for name in numbers:
+                source = "taken" if name == "iterations" else name
+                parts = [num.full(getattr(each, source), each.places) for each in states]
+                numbers[name] = np.concatenate(parts)[order]
+        certificate = self.probes.certify(
+            extended,
+            resolved=numbers.pop("resolved"),
+            condition=numbers["condition"],
+            own=state.own,
+            quick=False,
+        )
+        value = problem.restore(extended)
+        if self.rtol is None:
+            vague = num.invert(certificate.enough(num, eps, None)) & num.same(
+                status, Status.CONVERGED
+            )
+            status = num.where(vague, num.full(self._given_up(state), vague), status)
+        finite = _finite(value) if num is One else problem.algebra.finite(value)
+        status = num.where(finite, status, num.full(Status.NONFINITE, finite))
+        return Results(
+            value=value,
+            leading=None if num is One else (len(problem.scale),),
+            status=status,
+            error_estimate=certificate.error_estimate,
+            inconsistency=certificate.inconsistency,
+            **numbers,
+            method=self.method,
+            plan=plan,
+            seconds=time.perf_counter() - self.start,
+            history=tuple(self.history),
+            inverse=self.method.inverse(state) if num is One else None,
+        )
 
 
-def _to_come(change: float, history: list[Iteration]) -> float:
-    """How far the value has still to go, if changes go on shrinking like the last two."""
-    before = history[-1].change if history else np.inf
-    ratio = change / before if before else 0.0
-    ratio = min(ratio, SLOWEST) if np.isfinite(before) else SLOWEST
+def _finite(value: np.ndarray) -> bool:
+    return bool(np.isfinite(value).all())
+
+
+def _to_come(num: Any, change: Number, before: Number) -> Number:
+    """How far values have still to go, if changes go on shrinking like the last two."""
+    known = (before > 0) & (before < np.inf)
+    ratio = num.where(known, share(num, change, num.where(known, before, 1.0)), SLOWEST)
+    ratio = num.minimum(ratio, SLOWEST)
     return change * ratio / (1 - ratio)
 
 
-def _status(
-    extended: np.ndarray,
-    state: Any,
-    certificate: Certificate,
-    rtol: float | None,
-    enough: bool,
-    maxiter: int,
-    steps: int,
-) -> Status | None:
-    """The stopping rules that need neither clock nor callback; None to go on."""
-    if not np.isfinite(extended).all():
-        return Status.NONFINITE
-    if enough and steps >= state.steps:
-        return Status.CONVERGED
-    if state.out_of_memory:
-        return Status.MEMORY_LIMIT
-    if state.settled:
-        # At the floor all that can be had is had; but not even four digits is no answer, unless
-        # the value is zero as far as rounding lets anyone see.
-        digits = certificate.error_estimate <= np.finfo(extended.dtype).eps ** 0.25
-        if rtol is None and (digits or certificate.negligible):
-            return Status.CONVERGED
-        return Status.MAX_ITERATIONS if state.iterations >= maxiter else Status.STAGNATED
-    if steps >= (state.steps or maxiter):
-        return Status.MAX_ITERATIONS
-    return None
-
-
-def _nothing_to_do(problem: Problem, method: Method, plan: str) -> Result:
+def _nothing_to_do(problem: Problem, method: Method, plan: str) -> Results:
     """Zero A or an empty value: ``A^+`` of zero is zero, as numpy's pinv has it."""
-    unexplained = problem.B is None or bool(problem.B.any())
-    return Result(
-        value=problem.restore(np.zeros(problem.shape, problem.A.dtype)),
-        status=Status.CONVERGED,
-        iterations=0,
-        history=(),
-        error_estimate=0.0,
-        inconsistency=float(unexplained and problem.zero and problem.A.shape[1] > 0),
-        rank=0 if problem.zero else None,
-        condition=None,
+    algebra, num, B = problem.algebra, problem.algebra.num, problem.B
+    zero, like = num.full(0.0, problem.scale), problem.scale
+    unexplained = problem.zero
+    if not problem.extent[1] or (B is not None and 0 in B.shape):
+        unexplained = num.full(False, like)
+    elif B is not None:
+        unexplained = unexplained & (algebra.norms(B)[0] > 0)
+    values = algebra.blank(problem.A, *problem.wanted)
+    return Results(
+        value=problem.restore(values),
+        leading=None if num is One else (len(problem.scale),),
+        status=num.full(Status.CONVERGED, like),
+        iterations=zero,
+        error_estimate=zero,
+        inconsistency=num.where(unexplained, 1.0, zero),
+        rank=num.where(num.full(bool(np.all(problem.zero)), like), zero, np.nan),
+        condition=num.full(np.nan, like),
+        flops=zero,
         method=method,
         plan=plan,
         seconds=0.0,
-        flops=0.0,
     )
 
 
 @contextlib.contextmanager
-def progress_bar(show: bool, method: Method) -> Iterator[Any]:
+def _progress_bar(show: bool, method: Method) -> Iterator[Callable[[Iteration], None]]:
     """A function to call after each iteration; draws a tqdm bar if `show`."""
     if not show:
         yield lambda record: None

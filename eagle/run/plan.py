@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
+from eagle.algebra.operand import Mapped, Operand, Sparse
 from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
 from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import COUNT
-from eagle.problem.operand import Mapped, Operand, Sparse
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
 

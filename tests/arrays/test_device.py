@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from eagle.device import run
+from eagle.device.iteration import Batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eagle
 from eagle.algebra import homes as arrays
-from eagle.device import run
-from eagle.device.iteration import Batch
 from tests.arrays.libraries import DEVICES
 from tests.systems import DTYPES, KINDS, SHAPES, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance

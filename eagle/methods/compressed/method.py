@@ -19,14 +19,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
+from eagle.algebra.operand import PIECE, Mapped, Matrix
 from eagle.methods.base import Inverse, Method, State
 from eagle.methods.compressed.ranges import Core, Seen, leaks, row_basis, whole
 from eagle.methods.compressed.sketch import SKETCHES, draw
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
-from eagle.problem.certificate import COUNT
-from eagle.problem.operand import PIECE, Mapped, Matrix
 from eagle.problem.options import Options, check_count, check_flag
 
 __all__ = ["WHOLE", "Compressed", "CompressedState", "first_width", "next_width"]

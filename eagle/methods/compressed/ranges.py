@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import gram, norm, product, shifted_cholesky, times_inverse
+from eagle.algebra.operand import Matrix, Operand
 from eagle.methods.base import Inverse, State
 from eagle.methods.compressed.sketch import Sketch, draw
-from eagle.problem.certificate import COUNT
-from eagle.problem.operand import Matrix, Operand
 
 __all__ = ["Core", "Seen", "leaks", "row_basis", "whole", "width_for"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eagle.algebra.blas import product
-from eagle.problem.operand import Mapped, Matrix, Sparse
+from eagle.algebra.operand import Mapped, Matrix, Sparse
 
 __all__ = ["SKETCHES", "Dense", "Sketch", "SparseSign", "draw"]
 

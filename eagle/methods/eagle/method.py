@@ -12,88 +12,27 @@ and C need not be carried: ``W <- W + gamma (B - W A) A^H`` gives ``W C = D`` fo
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.algebra import KERNELS, blas, choose
-from eagle.algebra.blas import norm, product
-from eagle.methods.base import Method, State, relative
+from eagle.algebra.base import COUNT, lanczos, ritz_values
+from eagle.algebra.numbers import Number, One
+from eagle.methods.base import Method
+from eagle.methods.eagle import rules
 from eagle.methods.eagle.conditioning import Cholesky, Polynomial
+from eagle.methods.eagle.rules import NUMBERS, EagleState
 from eagle.methods.eagle.schedule import as_schedule
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import COUNT
 from eagle.problem.options import Options
 
-__all__ = ["Eagle", "EagleState"]
+__all__ = ["Eagle"]
 
-LANCZOS_STEPS = 6
-RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding noise
-GRAM_NOISE = 20.0  # in units of sqrt(n eps): singular values that a Gram matrix cannot show
-USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
-SURE = 0.5  # a smallest Ritz value above this is taken at its word
-MARGIN = 0.8  # one below is lowered by this
-PAYS = 0.6  # smallest singular value seen at which waiting contractions begin
 LARGE = 400  # from this size of A on, contractions wait until they pay
-WORTH = 0.3  # smallest singular value below which steps in single precision are many enough
-NORM_MARGIN = 1.05  # Ritz values under-estimate the norm
-
-
-@dataclass(kw_only=True)
-class EagleState(State):
-    """Arrays of the right form, ``n <= d``."""
-
-    A: np.ndarray  # (d, n)
-    B: np.ndarray  # (m, n)
-    C: np.ndarray | None  # (d, q); None: C = I and D is W
-    D: np.ndarray  # (m, q), or (m, d)
-    gram: np.ndarray  # (n, n), upper triangle
-    spare: np.ndarray  # (d, n) for the polynomial, empty for Cholesky
-    flipped: bool  # these are the blocks of the adjoint problem
-    user: tuple[int, int]  # rows and columns of D that the user asked for
-    conditioner: Polynomial | Cholesky
-    kernel: ModuleType
-    start: tuple[float, float]  # ||C|| at the start, the user's columns and the white probes
-    rho: float = 0.0  # 1 / ||A||^2; 0 until it is measured
-    lower: float | None = None  # smallest relevant singular value of A, the largest being 1
-    seen: bool = False  # every Ritz value of this A or the last lies above 1/2, or noise does
-    ratio: float = 1.0  # of the last two changes
-    peak: float = 0.0  # size of the largest increment
-    frozen: bool = False  # A and B are not worth conditioning further, as far as is known
-    waiting: bool = False  # no contraction before A is conditioned as far as a probe row sees
-    restarted: bool = False
-    left: float = np.inf  # ||C|| relative to its start, white probe columns
-    single: bool = False  # condition in single precision as far as that goes
-    left_before: float = np.inf  # the same one contraction earlier, if A was the same
-    user_left: float = np.inf  # the same for the user's columns
-
-    @property
-    def noise(self) -> float:
-        """Where the rounding noise of the first A, ``||A|| = 1``, has been lifted to by now."""
-        return 10 * self.problem.eps * float(np.sqrt(max(self.A.shape))) * self.conditioner.growth
-
-    @property
-    def tolerance(self) -> float:
-        """Where probes count as used up; a residual of the conditioned A has its noise in it."""
-        used_up = USED_UP * self.problem.eps
-        return used_up if self.C is not None else max(used_up, self.noise)
-
-    @property
-    def cautious(self) -> float:
-        """`lower` for choosing step sizes: Ritz values lie inside the spectrum."""
-        lower = self.lower or 0.0
-        return lower if lower > SURE else MARGIN * lower
-
-    @property
-    def complete(self) -> bool:
-        """No direction of A above rounding level is left out.
-
-        The probes are used up, or what is left of them is in directions as small as the noise.
-        """
-        exhausted = self.noise >= 0.5 and 0.5 * self.left_before <= self.left < np.inf
-        return self.left <= self.tolerance or exhausted
+PASSES = 40  # at most, that look for what leaks; 3 at least
+COMBINATIONS = 4  # of rows of B that are looked at
 
 
 @dataclass(frozen=True)
@@ -113,10 +52,6 @@ class Eagle(Method):
         pair. All of these use matrix products alone. ``"cholesky"``: condition with the factor
         of the shifted Gram matrix, one to three times whatever the condition number; the
         fastest choice where a Cholesky factorisation is at hand.
-    kernel : {"blas", "numba"}
-        What iterates. ``"numba"``: compiled loops for matrices with sides up to 64, where they
-        are 1.1 to 1.4 times as fast, and BLAS for larger ones. Worth its start-up, seconds the
-        first time, for hundreds of small solves. The results agree to rounding.
     precision : {"double", "mixed"}
         ``"mixed"``: condition A in single precision, a few steps in an iteration, and apply
         their product to A and B in double. The error is the same, as any Q will do. Not the
@@ -151,17 +86,12 @@ class Eagle(Method):
     """
 
     schedule: str | tuple[float, float] = "minimax"
-    kernel: str = "blas"
     precision: str = "double"
 
     default_maxiter: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
         self._conditioner()
-        if self.kernel not in KERNELS:
-            raise ValueError(
-                f"kernel must be one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}"
-            )
         if self.precision not in ("double", "mixed"):
             raise ValueError(f"precision must be 'double' or 'mixed', got {self.precision!r}")
         if self.precision == "mixed" and self.schedule == "cholesky":
@@ -170,105 +100,126 @@ class Eagle(Method):
                 "Gram matrix has no Cholesky factor worth having"
             )
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Factorisations, for the schedule that takes them."""
+        return frozenset({"cholesky"} if self.schedule == "cholesky" else ())
+
     def _conditioner(self) -> Polynomial | Cholesky:
         return Cholesky() if self.schedule == "cholesky" else Polynomial(as_schedule(self.schedule))
 
     def init(self, problem: Problem, options: Options) -> EagleState:
         """Copy the blocks, the shorter side of A as its columns."""
-        d, n = problem.A.shape
+        d, n = problem.A.shape[-2:]
         # Of two identities the one that need not be carried: W = B A^+ has no C.
         flipped = d < n or (d == n and problem.B is None and problem.C is not None)
         work = problem.adjoint() if flipped else problem
-        A = np.array(work.A, order="F")
         C = None if work.C is None else work.columns()
+        A = problem.algebra.copied(work.A)
         state = self._state(problem, A, work.rows(), C, flipped, work.shape)
         # Contracting with an unconditioned A gains nothing, unless someone looks on.
         unwatched = options.rtol is None and options.callback is None and not options.progress
-        state.waiting = unwatched and A.shape[1] >= LARGE
-        state.single = self.precision == "mixed" and A.real.dtype == np.float64
+        state.waiting = unwatched and min(d, n) >= LARGE and state.num is One
+        state.single = self.precision == "mixed" and "64" in str(problem.algebra.real)
         return state
 
     def _state(
         self,
         problem: Problem,
-        A: np.ndarray,
-        B: np.ndarray,
-        C: np.ndarray | None,
+        A: Any,
+        B: Any,
+        C: Any,
         flipped: bool,
         user: tuple[int, int],
     ) -> EagleState:
         """A fresh state for blocks in one orientation."""
-        d, n = A.shape
-        conditioner = self._conditioner()
-        spare = (d, n) if isinstance(conditioner, Polynomial) else (0, 0)
-        start = (0.0, 0.0)
+        algebra, (d, n) = problem.algebra, A.shape[-2:]
+        num, like = algebra.num, problem.scale
+        columns = d if C is None else C.shape[-1]
+        start = [0.0, 0.0]
         if C is not None:
-            start = (norm(C[:, : user[1]]), norm(_white(C.T, user[1])))
+            start = algebra.norms(C[..., : user[1]], C[..., user[1] : user[1] + COUNT])
+        conditioner = self._conditioner()
         return EagleState(
             problem=problem,
+            conditioner=conditioner,
             A=A,
-            B=np.asfortranarray(B),
+            B=B,
             C=C,
-            D=np.zeros((len(B), d if C is None else C.shape[1]), A.dtype, order="F"),
-            gram=np.zeros((n, n), A.dtype, order="F"),
-            spare=np.empty(spare, A.dtype, order="F"),
+            D=algebra.blank(A, B.shape[-2], columns),
+            gram=algebra.zeros(n, n),
+            spare=algebra.room(d, n) if conditioner.eager else None,
             flipped=flipped,
             user=user,
-            conditioner=conditioner,
-            kernel=choose(self.kernel, A),
             start=start,
+            lifts=[],
+            **{name: num.full(value, like) for name, value in NUMBERS.items()},
         )
 
     def step(self, state: EagleState) -> EagleState:
         """One update: contract with A as it is, then condition it."""
-        before = state.change
-        pull, push = (None, None) if state.waiting else _pull(state)
-        measured = self._is_due(state)
-        if measured:
-            _measure(state, pull, push)
-        if state.waiting and state.lower is not None and state.lower > PAYS:
-            state.waiting = False
-            pull, push = _pull(state)
-        if pull is not None and push is not None:
-            _contract(state, pull, push, state.conditioner.pair(state.cautious)[1])
-        if measured and not state.frozen:
-            _condition(state)
-        _judge(state, before)
-        done = state.complete and (state.frozen or state.settled)
-        if done and not state.restarted and _leaks(state):
-            return self._restart(state)
+        before, any_of = state.change, state.num.some
+        moves = None if state.waiting else _pull(state)
+        due = rules.is_due(state)
+        if any_of(due):
+            _measure(state, due, moves)
+        if state.waiting and state.lower > rules.PAYS:
+            state.waiting, moves = False, _pull(state)
+        if moves is not None:
+            _contract(state, *moves)
+        due = due & state.num.invert(state.conditioned)
+        in_single = rules.to_single(state, due)
+        in_double = due & state.num.invert(in_single)
+        if any_of(in_double):
+            state.conditioner.apply(state, in_double)
+        if any_of(in_single):
+            state.conditioner.apply_in_single(state, in_single)
+        rules.judge(state, before)
+        countable = rules.countable(state)
+        if any_of(countable):
+            state.rank = state.num.where(countable, _rank(state), state.rank)
         return state
 
-    def _is_due(self, state: EagleState) -> bool:
-        """Whether to look at the spectrum of A, which costs a Gram matrix, and condition it."""
-        polynomial = isinstance(state.conditioner, Polynomial)
-        if not state.rho or (polynomial and not state.frozen):
-            return True
-        if state.noise >= 0.5:
-            return False
-        # Contraction tells by its own speed whether a direction is still out of reach.
-        slow = (
-            not state.complete
-            and (0.5 if polynomial else 0.1) * state.left_before < state.left < np.inf
-        )
-        unseen = not state.seen and state.complete and state.ratio > 0.5
-        return slow or unseen
-
-    def output(self, state: EagleState) -> np.ndarray:
+    def output(self, state: EagleState) -> Any:
         """D, turned back if the adjoint problem was solved."""
-        D = state.D
+        D, problem = state.D, state.problem
         if state.C is None:
-            D = (state.problem.adjoint() if state.flipped else state.problem).times_columns(D)
-        return D.conj().T if state.flipped else D
+            D = (problem.adjoint() if state.flipped else problem).times_columns(D)
+        return problem.algebra.adjoint(D) if state.flipped else D
+
+    def parted(self, state: EagleState) -> list[EagleState]:
+        """Matrices that leak start again from the other side, the others go on."""
+        num, leaking = state.num, _leaking(state)
+        if not num.some(leaking):
+            return [state]
+        if num.every(leaking):
+            return [self._restart(state)]
+        going = self.keep(state, num.invert(leaking))
+        return [going, self._restart(self.keep(state, leaking))]
+
+    def keep(self, state: EagleState, which: np.ndarray) -> EagleState:
+        """A state of some of many matrices."""
+        places, take = np.flatnonzero(which), state.problem.algebra.take
+        kept = copy.copy(state)
+        kept.problem, kept.places = state.problem.take(places), state.places[places]
+        kept.A, kept.B, kept.C, kept.D = (
+            None if X is None else take(X, places) for X in (state.A, state.B, state.C, state.D)
+        )
+        kept.gram = kept.spare = None
+        kept.start = [each if np.ndim(each) == 0 else each[places] for each in state.start]
+        kept.lifts = [lift[places] for lift in state.lifts]
+        for name in (*NUMBERS, "within"):
+            setattr(kept, name, getattr(state, name)[places])
+        return kept
 
     def _restart(self, state: EagleState) -> EagleState:
         """Go on with ``(A_L^H A, B, A_L^H C)`` from the other side; see the Notes."""
         work = state.problem.adjoint() if state.flipped else state.problem
+        product, join = work.algebra.product, work.algebra.join
         basis = state.A  # of the range of A: orthonormal, times a partial isometry
         inner = product(work.A, basis, adjoint="X")  # (A_L^H A)^H, n x n
         if work.C is None:
-            outer = [basis, product(work.column_probes, basis, adjoint="X")]
-            columns = np.concatenate(outer)
+            columns = join([basis, product(work.column_probes, basis, adjoint="X")], -2)
         else:
             columns = product(work.columns(), basis, adjoint="X")
         other = work.adjoint()
@@ -276,37 +227,33 @@ class Eagle(Method):
         user = state.user[::-1]
         fresh = self._state(state.problem, inner, columns, C, not state.flipped, user)
         fresh.restarted, fresh.condition = True, state.condition
-        fresh.flops, fresh.matmuls = state.flops, state.matmuls
-        d, n = basis.shape
-        fresh.count(len(inner), d, n)
-        fresh.count(len(columns), d, n)
+        for name in ("flops", "matmuls", "places", "taken", "within"):
+            setattr(fresh, name, getattr(state, name))
+        d, n = basis.shape[-2:]
+        fresh.count(inner.shape[-2], d, n)
+        fresh.count(columns.shape[-2], d, n)
         return fresh
 
 
-def _white(rows: np.ndarray, user: int) -> np.ndarray:
-    """The white probes among extended rows; they come right after the user's."""
-    return rows[user : user + COUNT]
-
-
-def _pull(state: EagleState) -> tuple[np.ndarray, np.ndarray]:
+def _pull(state: EagleState) -> tuple[Any, Any]:
     """What the next contraction moves, before and after its last product.
 
     ``A^H C`` and ``A A^H C``; for ``C = I`` the residual ``B - W A`` and that times ``A^H``.
     """
-    A, B, C, D = state.A, state.B, state.C, state.D
-    d, n = A.shape
-    if C is not None:
-        pull = product(A, C, adjoint="X")
-        state.count(n, d, pull.shape[1])
-        state.count(d, n, pull.shape[1])
+    A, product = state.A, state.problem.algebra.product
+    d, n = A.shape[-2:]
+    if state.C is not None:
+        pull = product(A, state.C, adjoint="X")
+        state.count(n, d, pull.shape[-1])
+        state.count(d, n, pull.shape[-1])
         return pull, product(A, pull)
-    residual = B - product(D, A)
-    state.count(len(B), d, n)
-    state.count(len(B), n, d)
+    residual = state.B - product(state.D, A)
+    state.count(residual.shape[-2], d, n)
+    state.count(residual.shape[-2], n, d)
     return residual, product(residual, A, adjoint="Y")
 
 
-def _measure(state: EagleState, pull: np.ndarray | None, push: np.ndarray | None) -> None:
+def _measure(state: EagleState, due: Number, moves: tuple[Any, Any] | None) -> None:
     """Form the Gram matrix and read the relevant ends of the spectrum of A.
 
     One Lanczos run starts from a probe row ``z^H A``, which sees every direction of A with its
@@ -314,187 +261,118 @@ def _measure(state: EagleState, pull: np.ndarray | None, push: np.ndarray | None
     both shows as a probe column that no longer contracts: then the Rayleigh quotient of what is
     left of that column is its singular value.
     """
-    A = state.A
-    d, n = A.shape
-    state.gram = blas.gram(A, out=state.gram)
-    state.count(n, d, n, half=True)
-    starts = [state.B[state.user[0]].conj()]
-    left = moved = np.zeros((0, n), A.dtype)
-    if pull is not None and push is not None:
+    algebra, A, (rows, columns) = state.problem.algebra, state.A, state.user
+    d, n = A.shape[-2:]
+    state.gram = algebra.gram(A, state.gram)
+    state.count(n, d, n, half=algebra.symmetric)
+    starts, sizes = [algebra.adjoint(state.B[..., rows : rows + 1, :])], []
+    if moves is not None:
+        pull, push = moves
         if state.C is not None:
-            source, left, moved = state.C.T, pull.T, push.T
-            mix = _unit_sum(_informative(left, source, state)).astype(A.dtype)
+            left, moved = algebra.lengths(pull, -2), algebra.lengths(push, -2)
+            starts.append(_unit_sum(state, pull, left, algebra.lengths(state.C, -2), -1))
+            probes: Any = (..., slice(columns, columns + COUNT))
         else:
-            source, left, moved = pull, pull, push
-            mix = product(_unit_sum(_informative(moved, source, state))[None], A)[0].conj()
-        starts.append(mix)
-    ritz = np.concatenate(
-        [
-            state.kernel.ritz_values(state.gram, start, LANCZOS_STEPS, RITZ_WEIGHT)
-            for start in starts
-        ]
-    )
-    top = float(ritz.max(initial=0.0))
-    if not state.rho:
-        state.rho = 1 / (NORM_MARGIN**2 * top) if top > 0 else 1.0
-    singular = np.sqrt(np.maximum(ritz, 0) * state.rho)
-    # Rounding errors of the Gram matrix hide what is smaller.
-    singular = singular[singular > GRAM_NOISE * np.sqrt(n * state.problem.eps)]
-    if not state.complete:
-        user = state.user[1] if state.C is not None else state.user[0]
-        sizes = np.linalg.norm(_white(left, user), axis=1)
-        quotients = np.linalg.norm(_white(moved, user), axis=1)[sizes > 0] / sizes[sizes > 0]
-        singular = np.concatenate([singular, np.sqrt(state.rho) * quotients])
-    # Nothing above the noise means nothing to lift: A is conditioned down to rounding level, or
-    # zero, or not finite and the driver will say so.
-    state.lower = min(1.0, float(singular[singular > state.noise].min(initial=1.0)))
-    state.frozen = state.lower >= state.conditioner.done
-    seen = state.frozen or state.lower > 0.5
-    if seen and not state.seen and not state.restarted:
-        state.condition = 1 / max(state.conditioner.original(state.lower), state.problem.eps**2)
-    state.seen = seen
+            left, moved = algebra.lengths(pull, -1), algebra.lengths(push, -1)
+            mixed = algebra.product(_unit_sum(state, push, moved, left, -2), A)
+            starts.append(algebra.adjoint(mixed))
+            probes = (..., slice(rows, rows + COUNT), slice(None))
+        sizes = [left[probes], moved[probes]]
+    coefficients = lanczos(algebra, state.gram, algebra.join(starts, -1), rules.LANCZOS_STEPS)
+    alphas, betas, *sizes = algebra.fetch(*coefficients, *sizes)
+    ritz = ritz_values(alphas, betas, rules.RITZ_WEIGHT)
+    quotients = None
+    if sizes:
+        left, moved = (size.reshape(*size.shape[:-2], -1) for size in sizes)
+        quotients = np.divide(moved, left, out=np.full(left.shape, np.nan), where=left > 0)
+    rules.read_spectrum(state, due, ritz, quotients)
 
 
-def _informative(rows: np.ndarray, source: np.ndarray, state: EagleState) -> np.ndarray:
-    """Those rows of ``source A`` that are more than rounding errors and noise of A."""
-    level = max(USED_UP * state.problem.eps, state.noise) / np.sqrt(state.rho or np.inf)
-    return rows[np.linalg.norm(rows, axis=1) > level * np.linalg.norm(source, axis=1)]
+def _unit_sum(state: EagleState, X: Any, sizes: Any, sources: Any, axis: int) -> Any:
+    """Sum over an axis of columns or rows of length 1, where they are more than noise."""
+    algebra = state.problem.algebra
+    kept = sizes > algebra.each(rules.informative(state)) * sources
+    unit = algebra.xp.where(kept, algebra.over(X, sizes), algebra.none)
+    return algebra.xp.sum(unit, axis=axis, keepdims=True)
 
 
-def _unit_sum(rows: np.ndarray) -> np.ndarray:
-    """Sum of the rows, each scaled to length one."""
-    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(sizes > 0, sizes, np.inf)).sum(axis=0)
-
-
-def _contract(state: EagleState, pull: np.ndarray, push: np.ndarray, gamma: float) -> None:
+def _contract(state: EagleState, pull: Any, push: Any) -> None:
     """``D += gamma B A^H C``, ``C -= gamma A A^H C``."""
-    B, C, D = state.B, state.C, state.D
-    rows, columns = state.user
-    step = gamma * (state.rho or 1.0)
-    state.left_before = state.left
-    user_start, start = state.start
-    if C is not None:
-        moved, size, user_left, left = state.kernel.contract(
-            B, C, D, pull, push, step, rows, columns, COUNT
-        )
-        state.count(len(B), *pull.shape)
+    algebra, num, (rows, columns) = state.problem.algebra, state.num, state.user
+    gamma = state.conditioner.pair(state.cautious, num)[1]
+    step = gamma * num.where(state.rho > 0, state.rho, 1.0)
+    start: list[Any] = []
+    if state.C is not None:
+        increment = algebra.product(state.B, pull, scale=step)
+        state.C = algebra.add(state.C, -algebra.each(step) * push)
+        state.count(state.B.shape[-2], *pull.shape[-2:])
+        left = state.C[..., :columns], state.C[..., columns : columns + COUNT]
     else:
-        increment = B.real.dtype.type(step) * push
-        D += increment
-        moved, size = norm(increment[:rows, :columns]), norm(D[:rows, :columns])
-        user_left, left = norm(pull[:rows]), norm(_white(pull, rows))
-        user_start, start = norm(B[:rows]), norm(_white(B, rows))
+        increment = algebra.each(step) * push
+        left = pull[..., :rows, :], pull[..., rows : rows + COUNT, :]
+        start = [state.B[..., :rows, :], state.B[..., rows : rows + COUNT, :]]
+    state.D = algebra.add(state.D, increment)
+    user = (..., slice(0, rows), slice(0, columns))
+    moved, size, user_left, white_left, *start = algebra.norms(
+        increment[user], state.D[user], *left, *start
+    )
+    user_start, white_start = start or state.start
     # A value that cancels to zero has no relative change; what was moved at most is its scale.
-    state.peak = max(state.peak, moved)
-    state.change = relative(moved, max(size, state.problem.eps * state.peak))
-    state.user_left, state.left = relative(user_left, user_start), relative(left, start)
+    state.peak = num.maximum(state.peak, moved)
+    state.change = num.over(moved, num.maximum(size, algebra.eps * state.peak))
+    state.left_before = state.left
+    state.user_left, state.left = num.over(user_left, user_start), num.over(white_left, white_start)
 
 
-def _condition(state: EagleState) -> None:
-    """``[A; B] <- [A; B] Q``."""
-    d, n = state.A.shape
-    if state.single and state.cautious < WORTH:
-        _condition_in_single(state)
-        return
-    state.A, state.B, state.spare, state.lower = state.conditioner.apply(
-        state.A, state.B, state.gram, state.spare, state.user[0], state.cautious, state.rho
-    )
-    state.count(d + len(state.B), n, n, half=isinstance(state.conditioner, Cholesky))
-    state.rho = 1.0
-    if isinstance(state.conditioner, Cholesky):
-        state.seen, state.waiting, state.left = False, False, np.inf
-        if state.conditioner.seen and not state.restarted:
-            state.condition = 1 / state.conditioner.seen
-
-
-def _condition_in_single(state: EagleState) -> None:
-    """The same for many steps at once."""
-    assert isinstance(state.conditioner, Polynomial)
-    d, n = state.A.shape
-    state.A, state.B, steps = state.conditioner.apply_single(
-        state.A, state.B, state.user[0], state.cautious, state.rho
-    )
-    state.rho, state.lower = 1.0, None
-    for _ in range(steps):
-        state.count(n, d, n, half=True)
-        state.count(d + n, n, n)
-    state.count(d + len(state.B), n, n)
-
-
-def _judge(state: EagleState, before: float) -> None:
-    """Decide whether anything is left to gain.
-
-    A small change is not convergence. Besides, the white probe columns, which lie in the range of
-    A whatever the user's do, must be used up: no direction of A above rounding level is left
-    out. And either the user's columns are used up too, or what is left of them is in no
-    direction that was not seen.
-    """
-    eps = state.problem.eps
-    ratio = min(1.0, state.change / before) if 0 < before < np.inf else 1.0
-    state.ratio = ratio
-    if state.noise >= 0.5:
-        state.seen = state.frozen = True
-    if state.waiting:
-        return
-    stalled = state.frozen and ratio > 0.5 and state.change <= 100 * eps * (state.condition or 1.0)
-    if state.lower is not None:
-        state.remaining = 1 / state.lower if state.lower else np.inf
-        gamma = state.conditioner.pair(state.lower)[1]
-        ratio = min(ratio, max(1 - gamma * state.lower**2, gamma - 1))
-    used_up = state.user_left <= USED_UP * eps
-    state.resolved = state.complete and (state.seen or used_up)
-    done = stalled or state.change * ratio <= (2 * eps if used_up else eps)
-    state.settled = state.resolved and done
-    gathered = state.lower is None or state.lower > 0.9 * state.conditioner.top
-    if state.settled and gathered:
-        state.rank = _rank(state)
-
-
-def _rank(state: EagleState) -> int:
-    """How many singular values of a partial isometry are 1 rather than 0, from traces.
-
-    With t the squared singular values, ``t`` sums to the rank if all are near 1, and
-    ``1 - (1 - t)^3 = 3 t - 3 t^2 + t^3`` also if some are not so near.
-    """
-    A, scale = state.A, state.rho / state.conditioner.top**2
-    first = norm(A) ** 2 * scale
-    lower = 1.0 if state.lower is None else state.cautious / state.conditioner.top
-    if first * (1 - lower**2) < 0.1:
-        return round(first)
-    out = state.spare if state.spare.size else np.empty_like(A)
-    AG = blas.times_hermitian(A, blas.gram(A, out=state.gram), out=out, scale=scale)
-    second, third = blas.trace(A, AG) * scale, norm(AG) ** 2 * scale
-    d, n = A.shape
-    state.count(n, d, n, half=True)
+def _rank(state: EagleState) -> Number:
+    """The rank of A, which has become a partial isometry, from traces."""
+    algebra, num, (d, n) = state.problem.algebra, state.num, state.A.shape[-2:]
+    scale = state.rho / state.conditioner.top**2
+    (size,) = algebra.norms(state.A)
+    first = size**2 * scale
+    plain = rules.plain_rank(state, first)
+    if num.every(plain):
+        return np.rint(first)
+    second, third = algebra.cubes(state.A, state.gram, state.spare)
+    state.count(n, d, n, half=algebra.symmetric)
     state.count(d, n, n)
-    return round(3 * first - 3 * second + third)
+    return num.where(plain, np.rint(first), rules.rank(first, second * scale**2, third * scale**3))
 
 
-def _leaks(state: EagleState) -> bool:
+def _leaking(state: EagleState) -> Number:
     """Whether the part of B outside the row space of A spoils D.
 
     With A a partial isometry up to noise, ``F = B (I - A^H A)`` is that part, lifted as much as
     the noise of A. It spoils D by ``F A^H C``, through that noise, and by the rounding errors
-    of the last lift, ``eps |F| lift |C|``. Both are harmless up to ``eps condition |D|``. Four
+    of the last lift, ``eps |F| lift |C|``. Both are harmless up to ``eps condition |D|``. A few
     random combinations of rows are enough to measure them.
     """
-    A, (rows, columns) = state.A, state.user
-    if norm(A) ** 2 * state.rho > A.shape[1] - 0.5:
-        return False  # full column rank: nothing is outside
-    lift = state.conditioner.last_lift
-    # Without an estimate: the last lift was needed, so the condition was above those before it.
-    allowed = max(10.0, state.condition or state.conditioner.growth / lift)
-    mix = np.random.default_rng(rows).standard_normal((4, rows)) / 2
-    mix = mix.astype(A.dtype)
-    outside, size = product(mix, state.B[:rows]), np.inf
-    whole = norm(product(mix, state.D[:rows, :columns]))
-    for passes in range(40):
+    algebra, num, (rows, columns) = state.problem.algebra, state.num, state.user
+    open_ = state.used_up & (state.conditioned | state.settled)
+    if state.restarted or not num.some(open_):
+        return num.full(False, open_)
+    (size,) = algebra.norms(state.A)
+    open_ = open_ & (size**2 * state.rho <= state.A.shape[-1] - 0.5)  # else nothing is outside
+    if not num.some(open_):
+        return open_
+    asked, A, product = open_, state.A, algebra.product
+    mix = np.random.default_rng(rows).standard_normal((COMBINATIONS, rows)) / COMBINATIONS**0.5
+    mix = algebra.shared(mix)
+    outside, size = product(mix, state.B[..., :rows, :]), num.full(np.inf, open_)
+    (whole,) = algebra.norms(product(mix, state.D[..., :rows, :columns]))
+    harmless = algebra.eps * rules.allowed_error(state) * whole
+    final = beyond = size
+    for passes in range(PASSES):
         noise = product(outside, A, adjoint="Y")
         outside = outside - product(noise, A)
-        added = noise if state.C is None else product(noise, state.C[:, :columns])
-        last, size = size, norm(added)
-        if passes >= 3 and (size <= state.problem.eps * allowed * whole or size > 0.9 * last):
+        added = noise if state.C is None else product(noise, state.C[..., :columns])
+        last = size
+        size, rest = algebra.norms(added, outside)
+        final, beyond = num.where(open_, size, final), num.where(open_, rest, beyond)
+        if passes >= 3:
+            open_ = open_ & (size > harmless) & (size <= 0.9 * last)
+        if not num.some(open_):
             break
-    spoilt = norm(outside) * lift * (1.0 if state.C is None else state.start[0])
-    return size > state.problem.eps * allowed * whole or spoilt > 10 * allowed * whole
+    start = 1.0 if state.C is None else state.start[0]
+    spoilt = beyond * state.lift * start * algebra.eps > 10 * harmless
+    return asked & ((final > harmless) | spoilt)

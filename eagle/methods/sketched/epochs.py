@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import largest_eigenvalue, norm, product
 from eagle.methods.base import State, relative
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import COUNT
 
 __all__ = ["SketchedState", "judge", "move", "note", "rescale"]
 

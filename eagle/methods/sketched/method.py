@@ -20,14 +20,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
+from eagle.algebra.operand import PIECE, Mapped, Matrix, Operand
 from eagle.methods.base import Method
 from eagle.methods.eagle.schedule import as_schedule
 from eagle.methods.sketched.epochs import SketchedState, judge, move, rescale
 from eagle.methods.sketched.orthogonal import WORK, ExactState, begin, leaks, remember, take_out
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import COUNT
-from eagle.problem.operand import PIECE, Mapped, Matrix, Operand
 from eagle.problem.options import Options, check_count
 from eagle.update import LIFTS
 

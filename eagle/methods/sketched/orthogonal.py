@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
+from eagle.algebra.operand import Mapped
 from eagle.methods.sketched.epochs import SketchedState, note
-from eagle.problem.certificate import COUNT
-from eagle.problem.operand import Mapped
 
 __all__ = ["WORK", "ExactState", "begin", "leaks", "remember", "take_out"]
 

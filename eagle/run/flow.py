@@ -1,0 +1,192 @@
+"""Problem -> plan -> method -> certificate -> Result, wherever the blocks live."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from eagle.algebra.homes import Blocks, Home, find_home
+from eagle.algebra.operand import Matrix
+from eagle.algebra.stacked import Stacked
+from eagle.methods import Compressed, Direct, Eagle, as_method
+from eagle.methods.base import QUICK, Method
+from eagle.problem.blocks import Names, Problem
+from eagle.problem.checks import leading_shape
+from eagle.problem.options import Options
+from eagle.problem.result import Result, Status, with_value
+from eagle.run import driver
+from eagle.run.batch import is_batch, solve_batch, solve_stacked
+from eagle.run.plan import LOOK, Choice, choices
+
+__all__ = ["Solver", "solve"]
+
+
+def solve(blocks: Blocks, method: Any, options: Options, names: Names) -> Result:
+    """``B A^+ C`` of numpy's blocks, or of those of another library on its device."""
+    home = find_home(A=blocks[0])
+    if home is None:
+        return on_host(blocks, method, options, names)
+    return Solver(home, names).solve(blocks, method, options)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How blocks of one library are solved for; gradients are given one."""
+
+    home: Home
+    names: Names
+
+    def solve(self, blocks: Blocks, method: Any, options: Options) -> Result:
+        """With a value that knows how to differentiate itself, if anybody wants to."""
+        if not self.home.follows([block for block in blocks if block is not None]):
+            return self.untracked(blocks, method, options)
+        if self.home.library == "torch":
+            from eagle.gradients.autograd import solve
+        else:
+            from eagle.gradients.tracing import solve
+        return solve(self, blocks, method, options)
+
+    def untracked(self, blocks: Blocks, method: Any, options: Options) -> Result:
+        """The same for blocks that nobody differentiates."""
+        dtype, blocks = self.home.to_compute(blocks)
+        if not self.home.on_cpu:
+            return _on_device(self.home, blocks, method, options, self.names, dtype)
+        A, B, C = (None if block is None else self.home.view(block) for block in blocks)
+        callback = options.callback
+        if callback is not None:
+            seen = replace(options, callback=lambda state: callback(_Seen(state, self.home, dtype)))
+            options = seen
+        result = self.on_host((A, B, C), method, options)
+        return with_value(result, self.home.astype(self.home.array(result.value), dtype))
+
+    def on_host(self, blocks: Blocks, method: Any, options: Options) -> Result:
+        """The same for blocks of numpy."""
+        return on_host(blocks, method, options, self.names)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A `eagle.run.driver.Snapshot` whose value lives at home."""
+
+    _state: driver.Snapshot
+    _home: Home
+    _dtype: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+    @property
+    def value(self) -> Any:
+        """The value so far, a fresh array."""
+        return self._home.astype(self._home.array(self._state.value), self._dtype)
+
+
+def on_host(blocks: Blocks, method: Any, options: Options, names: Names) -> Result:
+    """One problem of numpy's, or a batch of them."""
+    if not is_batch(*blocks):
+        return _single(*blocks, method, options, names)
+
+    def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
+        return _single(A, B, C, method, options, names)
+
+    given = (block.dtype for block in blocks if block is not None)
+    eps = float(np.finfo(np.result_type(np.float32, *given)).eps)
+    return solve_batch(blocks, names, method, options, single, limit=QUICK * eps)
+
+
+def _single(
+    A: Matrix,
+    B: np.ndarray | None,
+    C: np.ndarray | None,
+    method: Any,
+    options: Options,
+    names: Names,
+) -> Result:
+    """One choice of the plan after the other, until one is accurate."""
+    start = time.perf_counter()
+    problem = Problem.create(A, B, C, names)
+    result: Result | None = None
+    for choice in choices(method, problem, options):
+        left = choice.options.left_after(time.perf_counter() - start)
+        try:
+            latest = _run(replace(choice, options=left))
+        except np.linalg.LinAlgError:
+            if as_method(method) is not None:
+                raise
+            continue  # a factorisation for full rank only was the planner's guess
+        result = latest if result is None else _better(result, latest)
+        if not _disappoints(latest, problem, options.rtol or 0.0):
+            break
+    assert result is not None
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def _run(choice: Choice) -> Result:
+    problem, method, options = choice.problem, choice.method, choice.options
+    asked = options.special() | ({"ridge"} if options.ridge else set())
+    if asked & method.factorises_for and not problem.trivial:
+        factors = method.factorise(problem, options)
+        problem = problem.truncated(factors, options.rank, options.cutoff)
+    results = driver.run(problem.ridged(options.ridge), method, options, choice.reason)
+    return results.result(results.seconds)
+
+
+def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
+    """Whether auto should try something else after all.
+
+    LU and sketches are tried because they are cheap, and are expected to be as accurate as what
+    they stand in for. So is everything where LAPACK takes no time worth saving. Other methods may
+    stop as early as they were asked to.
+    """
+    if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
+        return False
+    strict = isinstance(result.method, Direct | Compressed) or min(problem.A.shape) < LOOK
+    limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
+    return not result.converged or not result.error_estimate <= limit
+
+
+def _better(first: Result, second: Result) -> Result:
+    """The more trustworthy of two results."""
+    if first.converged != second.converged:
+        return first if first.converged else second
+    return first if first.error_estimate < second.error_estimate else second
+
+
+def _on_device(
+    home: Home, blocks: Blocks, method: Any, options: Options, names: Names, dtype: str
+) -> Result:
+    """Where the arrays are: EAGLE, or an SVD."""
+    start = time.perf_counter()
+    chosen = _for_device(home, method, options)
+    leading, algebra = leading_shape(names, blocks), Stacked(home, blocks[0])
+    with np.errstate(all="ignore"), home.precisely():
+        problem = Problem.stack(algebra, blocks, names, leading, dtype)
+        asked = as_method(method) is not None
+        results = solve_stacked(problem, chosen, options, leading, asked=asked)
+    results = results.shaped(leading, algebra.xp.reshape)
+    seconds = time.perf_counter() - start
+    if leading:
+        return results.result(seconds)
+    return replace(results.each().item(), seconds=seconds)
+
+
+def _for_device(home: Home, method: Any, options: Options) -> Method:
+    """The method that runs there, or a sentence about why it cannot."""
+    chosen = as_method(method)
+    if options.memory_limit is not None:
+        raise ValueError(f"memory_limit is for arrays on the CPU, and A is {home}")
+    if chosen is None:
+        return Direct("svd") if options.special() else Eagle()
+    if isinstance(chosen, Direct) and chosen.driver in ("gelsd", "svd"):
+        return Direct("svd")
+    if isinstance(chosen, Eagle) and chosen.needs <= Stacked.can:
+        for option in sorted(options.special()):
+            raise ValueError(f"{option} cannot be honoured by {chosen!r}; use method='direct'")
+        return chosen
+    raise ValueError(
+        f"{chosen!r} computes on the CPU, and A is {home}: use method='auto', 'direct' or "
+        "'eagle' with a schedule of matrix products, or move the arrays to the CPU"
+    )
