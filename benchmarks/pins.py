@@ -647,7 +647,12 @@ def differ(name: str, old: Any, new: Any, buffers: tuple[np.ndarray, ...]) -> Di
         if a is None or b is None or a.shape != b.shape:
             note("history length", 1)
         for column, word in ((2, "changes"), (3, "looks"), (4, "matmuls"), (5, "conditions")):
-            if a is not None and b is not None and a.shape == b.shape and not np.array_equal(a[:, column], b[:, column], True):
+            if (
+                a is not None
+                and b is not None
+                and a.shape == b.shape
+                and not np.array_equal(a[:, column], b[:, column], True)
+            ):
                 note(f"history {word}", 1)
     if "value" in moved:
         note("value", 1)

@@ -34,8 +34,8 @@ def _blas(char: str) -> dict[str, Callable[..., Any]]:
     from scipy.linalg import get_blas_funcs, get_lapack_funcs  # a tenth of a second
 
     dtype = np.dtype(char)
-    names = ("herk", "hemm") if dtype.kind == "c" else ("syrk", "symm")
-    routines = dict(zip(("syrk", "symm"), get_blas_funcs(names, dtype=dtype), strict=True))
+    names = ("herk", "hemm", "hemv") if dtype.kind == "c" else ("syrk", "symm", "symv")
+    routines = dict(zip(("syrk", "symm", "symv"), get_blas_funcs(names, dtype=dtype), strict=True))
     routines["nrm2"] = get_blas_funcs("nrm2", dtype=dtype)
     routines["dot"] = get_blas_funcs("dot", dtype=dtype.type(0).real.dtype)
     routines["gemm"] = get_blas_funcs("gemm", dtype=dtype)
@@ -138,8 +138,11 @@ def times_hermitian(
 
 
 def hermitian_times(H: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """``H X`` for Hermitian H and thin X."""
-    return _blas(H.dtype.char)["symm"](1.0, H, X)
+    """``H X`` for Hermitian H and very thin X, which is not worth waking threads for."""
+    multiply, out = _blas(H.dtype.char)["symv"], np.empty_like(X, order="F")
+    for column in range(X.shape[1]):
+        out[:, column] = multiply(1.0, H, X[:, column])
+    return out
 
 
 def shifted_cholesky(G: np.ndarray, shift: float) -> tuple[np.ndarray, float]:

@@ -63,6 +63,10 @@ class Dense(Algebra):
         """Whether all entries are."""
         return bool(np.isfinite(X).all())
 
+    def over(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+        """``X / Y`` by entries, 0 where Y is 0; Y is real."""
+        return np.divide(X, Y, out=np.zeros(X.shape, X.dtype, order="F"), where=Y > 0)
+
     def adjoint(self, X: Any) -> Any:
         """``X^H``."""
         return operand.adjoint(X)

@@ -38,10 +38,10 @@ SIZES = (
     "column_answers_ranged",
     "row_answers_white",
     "row_answers_ranged",
-    "corner_ranged_white",
-    "corner_white_ranged",
-    "corner_ranged_ranged",
-    "corner_white_white",
+    "corner_answers_ranged_white",
+    "corner_answers_white_ranged",
+    "corner_answers_ranged_ranged",
+    "corner_answers_white_white",
 )
 
 

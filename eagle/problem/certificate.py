@@ -49,7 +49,7 @@ always                                                 at least ``eps |B w| |z^H
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -109,7 +109,7 @@ class Probes:
     column_answers: Any  # (d', 2p [+ p]) B w
     row_answers: Any  # (2p, n') z^H C
     corner: Any  # (2p, 2p) z^H A w
-    sizes: dict[str, Number]  # of the answers
+    sizes: dict[str, Number] = field(default_factory=dict)  # of the answers, once they are known
 
     @classmethod
     def draw(cls, problem: Problem, rng: np.random.Generator) -> Probes:
@@ -135,21 +135,11 @@ class Probes:
         row_answers = adjoint(left) if problem.C is None else product(left, problem.C, adjoint="X")
         column_answers = column_answers[..., :rows_wanted, :]
         row_answers = row_answers[..., :columns_wanted]
-        blocks = {"corner_white_white": corner[..., WHITE, WHITE]}
-        for name, kind in KINDS.items():
-            blocks[f"column_answers_{name}"] = column_answers[..., kind]
-            blocks[f"row_answers_{name}"] = row_answers[..., kind, :]
-            for other, second in KINDS.items():
-                blocks[f"corner_{name}_{other}"] = corner[..., kind, second]
-        if problem.extent != (d, n):
-            blocks["column_answers_plain"] = column_answers[..., 2 * COUNT :]
-        sizes = dict(zip(blocks, algebra.norms(*blocks.values()), strict=True))
         return cls(
             replace(problem, row_probes=rows, column_probes=join(columns, -1)),
             column_answers,
             row_answers,
             corner,
-            sizes,
         )
 
     def take(self, places: np.ndarray) -> Probes:
@@ -184,19 +174,23 @@ class Probes:
         """
         problem, algebra = self.problem, self.problem.algebra
         num, (below, beside), (rows, columns) = algebra.num, problem.shape, problem.wanted
-        own_value = value[..., :rows, :columns]
         column_errors = value[..., :rows, beside:] - self.column_answers
         row_errors = value[..., below:, :columns] - self.row_answers
         corner_errors = value[..., below:, beside : beside + 2 * COUNT] - self.corner
-        blocks = {"hidden": own_value}
-        for name, kind in KINDS.items():
-            blocks[f"column_errors_{name}"] = column_errors[..., kind]
-            blocks[f"row_errors_{name}"] = row_errors[..., kind, :]
-            for other, second in KINDS.items():
-                blocks[f"corner_errors_{name}_{other}"] = corner_errors[..., kind, second]
-        if "column_answers_plain" in self.sizes:
-            blocks["column_errors_plain"] = column_errors[..., 2 * COUNT :]
-        sizes = self.sizes | dict(zip(blocks, algebra.norms(*blocks.values()), strict=True))
+        blocks = _parts("errors_", column_errors, row_errors, corner_errors)
+        blocks["hidden"] = value[..., :rows, :columns]
+        answers = {}
+        if not self.sizes:
+            answers = _parts("answers_", self.column_answers, self.row_answers, self.corner)
+        sizes = dict(
+            zip(
+                (*blocks, *answers),
+                algebra.norms(*blocks.values(), *answers.values()),
+                strict=True,
+            )
+        )
+        self.sizes.update((name, sizes[name]) for name in answers)
+        sizes |= self.sizes
         if num is One and not algebra.finite(value):
             return Certificate(np.inf, np.nan, False)
         completed = None
@@ -255,7 +249,7 @@ def judge(
     def estimate(row: str, column: str) -> Number:
         rows = size(f"row_errors_{row}", f"row_answers_{row}")
         columns = size(f"column_errors_{column}", f"column_answers_{column}")
-        corner = size(f"corner_errors_{row}_{column}", f"corner_{row}_{column}")
+        corner = size(f"corner_errors_{row}_{column}", f"corner_answers_{row}_{column}")
         by_size = share(num, rows * columns, corner)
         return num.maximum(by_size, completed(row, column)) if completed else by_size
 
@@ -297,7 +291,7 @@ def judge(
     natural = share(
         num,
         sizes["column_answers_white"] * sizes["row_answers_white"],
-        sizes["corner_white_white"],
+        sizes["corner_answers_white_white"],
     )
     lost = (worst > ABSURD) | (eps * hidden > natural)
     error = num.maximum(where(lost, num.maximum(error, hidden), error), eps * natural)
@@ -308,6 +302,19 @@ def judge(
         inconsistency=share(num, sizes[f"column_errors_{plain}"], sizes[f"column_answers_{plain}"]),
         negligible=error <= 100 * eps * natural,
     )
+
+
+def _parts(what: str, columns: Any, rows: Any, corner: Any) -> dict[str, Any]:
+    """Blocks of errors or answers by name: a side or the corner, what it is, kinds of probes."""
+    blocks = {}
+    for name, kind in KINDS.items():
+        blocks[f"column_{what}{name}"] = columns[..., kind]
+        blocks[f"row_{what}{name}"] = rows[..., kind, :]
+        for other, second in KINDS.items():
+            blocks[f"corner_{what}{name}_{other}"] = corner[..., kind, second]
+    if columns.shape[-1] > 2 * COUNT:
+        blocks[f"column_{what}plain"] = columns[..., 2 * COUNT :]
+    return blocks
 
 
 def _first(extent: int, size: int) -> np.ndarray:
@@ -326,7 +333,7 @@ def _completed(
 ) -> float:
     """``|columns corner^+ rows|`` for these kinds of probes; 0 where rounding hides the corner."""
     size = sizes[f"corner_errors_{row}_{column}"]
-    floor = eps * sizes[f"corner_{row}_{column}"]
+    floor = eps * sizes[f"corner_answers_{row}_{column}"]
     if size <= floor or not sizes[f"row_errors_{row}"]:
         return 0.0
     # Directions with very different errors are told apart as far as rounding allows.

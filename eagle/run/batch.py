@@ -256,7 +256,7 @@ def _mirrored(name: str) -> str:
     words = {"row": "column", "column": "row"}
     kind, *rest = name.split("_")
     if kind == "corner":
-        rest[-2:] = rest[:-3:-1]
+        rest[-2:] = rest[-1], rest[-2]
     return "_".join([words.get(kind, kind), *rest])
 
 

@@ -92,6 +92,7 @@ class _Loop:
         self.queue = [state]
         self.history: list[Record] = []
         self.ended: list[tuple[State, Any, Any]] = []  # with extended value and status
+        self.certificate: Certificate | None = None  # of all matrices, if it is the final one
 
     def turn(self, tick: Callable[[Iteration], None], shaped: Callable[[Any], Any]) -> None:
         """One step of the matrices that are first in the queue."""
@@ -103,13 +104,15 @@ class _Loop:
         if taken < self.maxiter:  # else there is no time to start again
             state, *others = method.parted(state)
             self.queue += others
-        extended, certificate = None, None
+        extended, certificate, quick = None, None, not num.every(state.settled)
         if self.watched:
             extended = method.output(state)
-            certificate = self._certify(state, extended, quick=not num.every(state.settled))
-            asked = self.rtol is not None and num is One
-            if asked and certificate.error_estimate <= self.rtol and not state.settled:
-                certificate = self._certify(state, extended, quick=False)
+            certificate = self._certify(state, extended, quick=quick)
+            asked = self.rtol is not None and num is One and quick
+            if asked and certificate.error_estimate <= self.rtol:
+                quick, certificate = False, self._certify(state, extended, quick=False)
+            whole = num is One or len(state.places) == len(self.problem.scale)
+            self.certificate = certificate if whole and not quick else None
         finite = state.sound if extended is None or num is not One else _finite(extended)
         seconds = time.perf_counter() - self.start
         error = num.full(np.nan, finite) if certificate is None else certificate.error_estimate
@@ -229,9 +232,10 @@ class _Loop:
                 source = "taken" if name == "iterations" else name
                 parts = [num.full(getattr(each, source), each.places) for each in states]
                 numbers[name] = np.concatenate(parts)[order]
-        certificate = self.probes.certify(
+        resolved = numbers.pop("resolved")
+        certificate = self.certificate or self.probes.certify(
             extended,
-            resolved=numbers.pop("resolved"),
+            resolved=resolved,
             condition=numbers["condition"],
             own=state.own,
             quick=False,

@@ -187,8 +187,8 @@ def read_spectrum(state: EagleState, due: Number, ritz: np.ndarray, quotients: A
     state.lower = where(due, lower, state.lower)
     state.conditioned = where(due, lower >= state.conditioner.done, state.conditioned)
     measured = state.conditioned | (state.lower > SURE)
-    if not state.restarted:
-        first = due & measured & num.invert(state.measured)
+    first = due & measured & num.invert(state.measured)
+    if not state.restarted and num.some(first):
         least = where(state.least > 0, state.least, traced_back(state, state.lower))
         known = 1 / num.maximum(least, eps**2)
         state.condition = where(first, known, state.condition)

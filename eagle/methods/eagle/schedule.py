@@ -8,6 +8,7 @@ take numbers or arrays of them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,16 @@ __all__ = ["Constant", "Minimax", "as_schedule", "largest", "lifted", "lowered"]
 
 def largest(eta: Any) -> Any:
     """``mu``, the maximum of ``s (1 - eta s^2)`` over ``0 <= s <= 1``."""
+    if isinstance(eta, float):  # many times faster than arrays without axes
+        return max((2 / 3) / math.sqrt(3 * eta) if eta > 1 / 3 else 0.0, 1 - eta)
     interior = np.where(eta > 1 / 3, (2 / 3) / np.sqrt(3 * eta), 0.0)
     return _plain(np.maximum(interior, 1 - eta))
 
 
 def lifted(lower: Any, eta: Any) -> Any:
     """Lower bound of the mapped interval: the smaller of the images of `lower` and 1."""
+    if isinstance(lower, float) and isinstance(eta, float):
+        return min(lower * (1 - eta * lower**2), 1 - eta) / largest(eta)
     return _plain(np.minimum(lower * (1 - eta * lower**2), 1 - eta) / largest(eta))
 
 
