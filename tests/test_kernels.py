@@ -142,7 +142,6 @@ def test_numba_and_blas_agree_to_rounding(dtype, schedule, d, n, rank):
         )
         for kernel in ("blas", "numba")
     ]
-    assert values[0].iterations == values[1].iterations
     assert relative_error(values[0].value, values[1].value) <= tolerance(dtype, 30)
 
 
