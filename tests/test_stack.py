@@ -160,8 +160,9 @@ def test_a_ridge_is_what_the_formula_says(d, n, rank, exponent, scale, dtype, fo
     else:
         wanted = case.B @ inverse
         result = quietly(eagle.estimate, A[None], case.B[None], **options)
-    # The largest the ridge leaves, 1 / sqrt(s_1^2 + ridge), over the smallest, 1 / sqrt(ridge).
-    condition = np.hypot(1, 10.0**-exponent)
+    # The largest singular value of A with sqrt(ridge) I appended over the smallest, and over that
+    # of A: rounding what is appended is an error of A in this ratio.
+    condition = np.hypot(1, 10.0**-exponent) * np.hypot(1, 10.0**exponent)
     size = np.linalg.norm(case.B if form != "lstsq" else np.eye(n)) * np.linalg.norm(inverse, 2)
     size *= np.linalg.norm(case.C if form != "estimate" else np.eye(d))
     error = np.linalg.norm(result.value[0] - wanted)
