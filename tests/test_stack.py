@@ -160,8 +160,8 @@ def test_a_ridge_is_what_the_formula_says(d, n, rank, exponent, scale, dtype, fo
     else:
         wanted = case.B @ inverse
         result = quietly(eagle.estimate, A[None], case.B[None], **options)
-    # Rounding moves M, which is A and sqrt(ridge) I, by eps ||M||. That meets ||M^+|| once, and once
-    # more where neither B nor C is consistent; identities are not.
+    # Rounding moves M, which is A and sqrt(ridge) I, by eps ||M||. That meets ||M^+|| once, and
+    # once more where neither B nor C is consistent; identities are not.
     largest, least = np.hypot(s[[0, -1]], ridge**0.5)
     outside = {"solve": KINDS[3:], "lstsq": KINDS[2:], "estimate": KINDS[1::2]}[form]
     again = 1 / least if kind in outside else max(np.linalg.norm(inverse, 2), 1 / largest)
