@@ -486,9 +486,9 @@ def test_kinds_of_data_have_the_answer_they_say(kind: str) -> None:
     from benchmarks.paper.fig19 import problem
 
     blocks = problem(kind, 30, 0)
-    reference = blocks.B @ np.linalg.lstsq(blocks.A, blocks.C, rcond=None)[0]
-    condition = blocks.singular_values[0] / blocks.singular_values[-1]
-    assert blocks.error(reference) <= tolerance(np.float64, float(condition))
+    # The sparse one is singular: what is left of a singular value then is rounding, or nothing.
+    x, _, rank, s = np.linalg.lstsq(blocks.A, blocks.C, rcond=1e-10)
+    assert blocks.error(blocks.B @ x) <= tolerance(np.float64, float(s[0] / s[rank - 1]))
 
 
 def test_a_setting_picks_sizes_and_seeds() -> None:

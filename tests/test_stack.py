@@ -160,12 +160,15 @@ def test_a_ridge_is_what_the_formula_says(d, n, rank, exponent, scale, dtype, fo
     else:
         wanted = case.B @ inverse
         result = quietly(eagle.estimate, A[None], case.B[None], **options)
-    # The largest the ridge leaves, 1 / sqrt(s_1^2 + ridge), over the smallest, 1 / sqrt(ridge).
-    condition = np.hypot(1, 10.0**-exponent)
-    size = np.linalg.norm(case.B if form != "lstsq" else np.eye(n)) * np.linalg.norm(inverse, 2)
+    # Rounding moves M, which is A and sqrt(ridge) I, by eps ||M||. That meets ||M^+|| once, and
+    # once more where neither B nor C is consistent; identities are not.
+    largest, least = np.hypot(s[[0, -1]], ridge**0.5)
+    outside = {"solve": KINDS[3:], "lstsq": KINDS[2:], "estimate": KINDS[1::2]}[form]
+    again = 1 / least if kind in outside else max(np.linalg.norm(inverse, 2), 1 / largest)
+    size = np.linalg.norm(case.B if form != "lstsq" else np.eye(n))
     size *= np.linalg.norm(case.C if form != "estimate" else np.eye(d))
     error = np.linalg.norm(result.value[0] - wanted)
-    assert error <= tolerance(dtype, min(condition, 1e6)) * size
+    assert error <= tolerance(dtype, largest / least * again) * size
     alone = quietly(
         eagle.solve,
         A,

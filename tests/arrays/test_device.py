@@ -89,14 +89,13 @@ def test_hard_spectra_end_at_the_floor(shape, rank, condition, spectrum):
 def test_every_function_and_a_ridge(device, method):
     given = system("tall", condition=3, kind="inconsistent C")
     A, B, C = sent(device, given)
-    d, n = given.A.shape
+    U, s, Vh = np.linalg.svd(given.A, full_matrices=False)
+    K = given.A.T @ given.A
     limit = tolerance(float, 3**2)
     for ridge in (0.0, 0.3):
         options = {"method": method, "ridge": ridge, "rng": 1}
-        inverse = given.A.T @ np.linalg.inv(given.A @ given.A.T + ridge * np.eye(d))
-        inverse = inverse if ridge else given.pinv
-        K = given.A.T @ given.A
-        kernel = np.linalg.inv(K + 0.0) if not ridge else K @ np.linalg.inv(K @ K + 0.3 * np.eye(n))
+        inverse = (Vh.T * (s / (s**2 + ridge))) @ U.T
+        kernel = (Vh.T * (s**2 / (s**4 + ridge))) @ Vh
         for value, truth in [
             (eagle.solve(A, B, C, **options).value, given.B @ inverse @ given.C),
             (eagle.lstsq(A, C, **options).value, inverse @ given.C),
@@ -157,11 +156,7 @@ def test_every_matrix_of_a_batch_is_solved_as_if_alone(device):
         alone = eagle.solve(*sent(device, each), rng=0)
         assert np.array_equal(device.numpy(one.value), device.numpy(result.value)[index])
         assert relative_error(device.numpy(one.value), each.value) <= tolerance(float, 30)
-        assert (one.status, one.iterations, one.rank) == (
-            alone.status,
-            alone.iterations,
-            alone.rank,
-        )
+        assert (one.status, one.rank) == (alone.status, alone.rank)
 
 
 def test_scales_and_conditions_of_different_matrices_do_not_meet(device):

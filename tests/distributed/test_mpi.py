@@ -14,6 +14,7 @@ import pytest
 
 import eagle.distributed as many
 from eagle.distributed.mpi import RANKS, SIZES
+from tests.distributed.machines import simulate
 
 pytest.importorskip("mpi4py")
 
@@ -98,6 +99,7 @@ def test_operations_on_every_rank(tmp_path):
 
 SOLVE = """
 import sys
+import warnings
 from pathlib import Path
 import numpy as np
 import eagle.distributed as many
@@ -106,10 +108,13 @@ folder = Path(sys.argv[1])
 comm = many.MPIComm()
 rank, size = comm.rank, comm.size
 for name in sys.argv[2:]:
-    result = many.solve(*load_shard(folder, rank, size), method=name, rng=0)
+    shard = load_shard(folder, rank, size)
+    result = many.solve(*shard, method=name, rng=0)
     assert result.converged
+    with warnings.catch_warnings(action="ignore"):  # it is cut short
+        few = many.solve(*shard, method=name, rng=0, maxiter=3)
     np.savez(folder.parent / f"{name}-{rank}.npz", value=result.value, size=size,
-             rounds=result.rounds, bytes_sent=result.bytes_sent, error=result.error_estimate)
+             rounds=few.rounds, bytes_sent=few.bytes_sent, error=result.error_estimate)
 """
 
 
@@ -128,10 +133,9 @@ def test_every_method_gives_the_same_value_on_every_rank_and_in_threads(easy, tm
         if name != "auto":  # whose choice depends on the network
             local = many.simulate(easy.A, easy.B, easy.C, method=name, rng=0)
             assert np.linalg.norm(local.value - ranks[0]["value"]) <= 1e-9 * np.linalg.norm(easy.D)
-            assert (local.rounds, local.bytes_sent) == (
-                ranks[0]["rounds"],
-                ranks[0]["bytes_sent"],
-            )
+            # Of a number of iterations that does not depend on rounding.
+            few = simulate(easy.A, easy.B, easy.C, method=name, rng=0, maxiter=3)
+            assert (few.rounds, few.bytes_sent) == (ranks[0]["rounds"], ranks[0]["bytes_sent"])
 
 
 def test_the_command(easy, tmp_path):
@@ -266,12 +270,14 @@ def test_a_job_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
     )
     assert killed.returncode != 0
     assert (tmp_path / "state/latest").read_text() == "000000016"
-    run = mpi(3, *COMMAND, *flags, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    straight = many.simulate(shards.A, shards.B, shards.C, method="eagle", rng=0)
+    run = mpi(3, *COMMAND, *flags, "--maxiter", "40", cwd=tmp_path)
+    assert "warning: not converged (MAX_ITERATIONS" in run.stderr
+    straight = simulate(shards.A, shards.B, shards.C, method="eagle", rng=0, maxiter=40)
     value = np.load(tmp_path / "D.npy")
     assert np.linalg.norm(value - straight.value) <= 1e-12 * np.linalg.norm(value)
-    assert f"iterations      {straight.iterations} " in run.stdout
+    assert "iterations      40 " in run.stdout
+    # An iteration is a round at least: not all of them were done.
+    assert int(re.search(r"communication +(\d+) rounds", run.stdout)[1]) < 40 <= straight.rounds
 
 
 def test_importing_needs_no_mpi():
