@@ -1,12 +1,17 @@
-"""One colour, dash and marker for every method, ours in blue and green, rivals in warm and grey."""
+"""What all pictures share: panels, grid and legend, and one look for every method.
+
+In pictures with marks ours are blue and green, rivals warm and grey (`look`). In the paper's
+figures blue is the paper's, green and its neighbours ours, warm colours the rivals (`style`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from eagle.plotting import COLOURS
+import numpy as np
 
-__all__ = ["LOOKS", "look"]
+from eagle.plotting import COLOURS, DASHES, MARKERS
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS
 LOOKS = {
@@ -48,3 +53,68 @@ def look(method: str, **changes: Any) -> dict[str, Any]:
         "label": method,
         **changes,
     }
+
+
+STYLES = {
+    "EAGLE (paper)": (0, 0),
+    "EAGLE (minimax)": (2, 0),
+    "EAGLE (Cholesky)": (2, 1),
+    "sketched (ours)": (5, 2),
+    "compressed (ours)": (5, 3),
+    "krylov (ours)": (2, 0),
+    "EAGLE (frozen)": (5, 1),
+    "CG": (1, 2),
+    "GD": (3, 3),
+    "SGD": (3, 3),
+    "APC": (4, 1),
+    "SVD lstsq": (6, 0),
+    "QR lstsq": (6, 1),
+}
+
+
+def style(label: str, index: int = 0, **changes: Any) -> dict[str, Any]:
+    """Colour and dashes of a method, the same in all figures; by `index` for anything else."""
+    colour, dash = STYLES.get(label, (index % len(COLOURS), index % len(DASHES)))
+    return {"color": COLOURS[colour], "linestyle": DASHES[dash], "label": label, **changes}
+
+
+def marker(index: int) -> str:
+    """The markers of `eagle.plotting`, in turn."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def panels(
+    columns: int, rows: int = 1, *, width: float = 3.4, height: float = 3.0, **options: Any
+) -> tuple[Any, list[Any]]:
+    """A figure and its axes, row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns, **options)).flat)
+
+
+def finish(figure: Any, all_axes: Sequence[Any], *, columns: int = 4) -> Any:
+    """Grid and frame as in `eagle.plotting`, one legend under all panels; no grid on images."""
+    entries: dict[str, Any] = {}
+    for axes in all_axes:
+        if axes.images:
+            continue
+        axes.grid(True, which="major", color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(10)
+        for axis, enough in ((axes.xaxis, 1), (axes.yaxis, 2)):
+            low, high = axis.get_view_interval()
+            powers = sum(low <= tick <= high for tick in axis.get_majorticklocs())
+            if axis.get_scale() == "log" and powers >= enough:
+                axis.set_minor_formatter("")  # labels between powers of ten would overlap
+        handles, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center",
+            ncols=min(columns, len(entries)), frameon=False, fontsize=9,
+        )  # fmt: skip
+    return figure

@@ -7,6 +7,7 @@ assembled kind. Either may be compressed (``.gz``).
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import io
 import re
@@ -17,7 +18,7 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-__all__ = ["SUFFIXES", "load", "matrices", "read_rutherford_boeing"]
+from benchmarks.common import existing_folder
 
 SUFFIXES = (".mtx", ".mtx.gz", ".rb", ".rb.gz")
 # Fortran's I8, E20.12, 1P4E16.8, D25.17, F7.3: repetition, letter, width
@@ -37,6 +38,15 @@ def matrices(folder: str | Path) -> dict[str, Path]:
     if not found:
         raise FileNotFoundError(f"no {', '.join(SUFFIXES)} in {folder}")
     return found
+
+
+def folder(text: str) -> Path:
+    """For a command line: a folder with matrices."""
+    try:
+        matrices(existing_folder(text))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def load(path: str | Path) -> scipy.sparse.csc_array:

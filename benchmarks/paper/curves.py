@@ -13,21 +13,9 @@ import numpy as np
 import scipy.linalg
 
 import eagle
-from benchmarks.paper.common import Rows, style
+from benchmarks.common import Rows
+from benchmarks.looks import style
 from eagle.problems import Blocks
-
-__all__ = [
-    "DRIVERS",
-    "METHODS",
-    "TARGET",
-    "Band",
-    "Curve",
-    "average",
-    "draw_bands",
-    "follow",
-    "lapack",
-    "measure",
-]
 
 TARGET = 1e-20  # squared relative error
 DRIVERS = {"SVD lstsq": "gelsd", "QR lstsq": "gelsy"}  # of scipy's lstsq, without iterations
@@ -127,10 +115,8 @@ class Band:
         """For the CSV of curves."""
         names = ("iterations", "seconds", "median", "low", "high")
         columns = zip(*(getattr(self, name).tolist() for name in names), strict=True)
-        return [
-            cells | {"method": self.label} | dict(zip(names, values, strict=True))
-            for values in columns
-        ]
+        each = cells | {"method": self.label}
+        return Rows(each | dict(zip(names, values, strict=True)) for values in columns)
 
     def row(self, **cells: Any) -> dict[str, Any]:
         """For the CSV of numbers: iterations and seconds to the target."""
@@ -209,3 +195,11 @@ def draw_bands(
         axes.plot(x, median, linewidth=1.8, **look)
     axes.set(xscale="log", yscale="log")
     axes.set_xlabel("iteration" if against == "iterations" else "seconds")
+
+
+def over_svd(rows: Rows, labels: Sequence[str]) -> tuple[float, str]:
+    """Seconds of SVD lstsq to the target, and in words those of some methods in units of it."""
+    svd = rows.number("seconds", method="SVD lstsq")
+    times = {label: rows.number("seconds", method=label) / svd for label in labels}
+    times.pop("SVD lstsq", None)
+    return svd, ", ".join(f"{label} {ratio:.2g}" for label, ratio in times.items())

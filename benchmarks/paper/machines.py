@@ -5,15 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 import eagle
 import eagle.distributed as many
+from benchmarks.common import Rows
 from benchmarks.paper.curves import TARGET
 from eagle.update import Blocks, average, update
-
-__all__ = ["Rounds", "descent", "paper_rule", "random_shards", "solved", "sweep"]
 
 TOLERANCES = (1e-1, 1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
 CONDITIONED = 1e-10  # the paper's criterion for freezing
@@ -41,6 +41,22 @@ class Rounds:
         """Rounds to the target, None if it was not reached."""
         below = np.flatnonzero(self.errors <= TARGET)
         return float(self.rounds[below[0]]) if below.size else None
+
+    def points(self, **cells: Any) -> Rows:
+        """For the CSV of curves."""
+        each = cells | {"method": self.label}
+        pairs = zip(self.rounds, self.errors, strict=True)
+        return Rows(each | {"rounds": int(x), "error": float(y)} for x, y in pairs)
+
+    def row(self, **cells: Any) -> dict[str, Any]:
+        """For the CSV of numbers: rounds to the target."""
+        return cells | {
+            "method": self.label,
+            "rounds": self.to_target,
+            "last_round": int(self.rounds[-1]),
+            "last_error": float(self.errors[-1]),
+            "bytes_a_round": float(self.bytes_a_round),
+        }
 
 
 def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rounds:

@@ -10,11 +10,9 @@ from typing import Any
 
 from benchmarks.common import write_csv, write_json
 from benchmarks.paper import registry
-from benchmarks.paper.common import Drawing, Outcome, Verdict
+from benchmarks.paper.common import Outcome, Sheet, Verdict
 from eagle.plotting import save
 from eagle.tables import replacing
-
-__all__ = ["write", "write_page"]
 
 COLOURS = {
     Verdict.AGREES: "#00704f",
@@ -39,32 +37,24 @@ section { margin-top: 3rem; }
 def write(
     page: registry.Page,
     folder: Path,
-    drawing: Drawing | None,
+    sheet: Sheet | None,
     outcome: Outcome,
     circumstances: dict[str, Any],
     facts: dict[str, Any],
 ) -> None:
     """One figure's files. Each appears whole or not at all."""
-    if drawing is not None:
-        save(drawing.figure, folder / f"{page.name}.png")
-        write_csv(folder / f"{page.name}.csv", drawing.rows)
-        if drawing.points:
-            write_csv(folder / f"{page.name}-curves.csv", drawing.points)
-    record = {
-        "name": page.name,
-        "title": page.title,
-        "text": page.text,
-        "claim": page.claim,
-        "verdict": outcome.verdict,
-        "sentence": outcome.sentence,
-        "checks": [
-            {"claim": c.claim, "found": c.found, "verdict": c.verdict, "why": c.why}
-            for c in outcome.checks
-        ],
-        "drawn": drawing is not None,
-        "circumstances": circumstances,
-        "facts": facts,
-    }
+    if sheet is not None:
+        save(sheet.figure, folder / f"{page.name}.png")
+        write_csv(folder / f"{page.name}.csv", sheet.rows)
+        if sheet.points:
+            write_csv(folder / f"{page.name}-curves.csv", sheet.points)
+    record = {name: getattr(page, name) for name in ("name", "title", "text", "claim")}
+    record |= {"verdict": outcome.verdict, "sentence": outcome.sentence}
+    record["checks"] = [
+        {name: getattr(check, name) for name in ("claim", "found", "verdict", "why")}
+        for check in outcome.checks
+    ]
+    record |= {"drawn": sheet is not None, "circumstances": circumstances, "facts": facts}
     write_json(folder / f"{page.name}.json", record)
 
 
@@ -86,44 +76,51 @@ def _page(folder: Path, records: list[dict[str, Any]]) -> str:
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict)
     seconds = sum(record["circumstances"]["seconds"] for record in records)
     introduction = (
-        "<p>Figures and tables of Lutz, Gangrade, Daneshmand, Saligrama, <i>Linear Transformers "
+        "Figures and tables of Lutz, Gangrade, Daneshmand, Saligrama, <i>Linear Transformers "
         "Implicitly Discover Unified Numerical Algorithms</i>, arXiv:2509.19702, measured again "
         "with <code>python -m benchmarks.paper</code>. Verdicts are computed from the numbers in "
-        f"the CSV files beside this page: {counts}. {seconds:.0f} seconds in all.</p>"
+        f"the CSV files beside this page: {counts}. {seconds:.0f} seconds in all."
     )
+    lines = [
+        (record["name"], _verdict(record["verdict"]), html.escape(record["sentence"]))
+        for record in records
+    ]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
         f"<title>The paper's evaluation, redone</title><style>{STYLE}</style>",
         "<h1>The paper's evaluation, redone</h1>",
-        introduction,
-        "<h2>Verdicts</h2><div class=wide><table><tr><th>what<th>verdict<th>decided by</tr>",
+        f"<p>{introduction}</p>",
+        _table("Verdicts", "<th>what<th>verdict<th>decided by", lines),
+        _checks("Where the paper's claims do not hold in our hands", records, Verdict.DIFFERS),
+        _checks("What else was measured", records, Verdict.NOT_COMPARABLE),
+        *(_section(folder, record) for record in records),
+        "<section><h2>Machine and versions</h2>",
+        *_machines(records),
+        "</section></html>\n",
     ]
-    parts += [
-        f"<tr><td><a href='#{record['name']}'>{record['name']}</a>"
-        f"<td>{_verdict(record['verdict'])}<td>{html.escape(record['sentence'])}</tr>"
-        for record in records
-    ]
-    parts.append("</table></div>")
-    parts += _checks("Where the paper's claims do not hold in our hands", records, Verdict.DIFFERS)
-    parts += _checks("What else was measured", records, Verdict.NOT_COMPARABLE)
-    parts += [_section(folder, record) for record in records]
-    parts += ["<section><h2>Machine and versions</h2>", *_machines(records), "</section>"]
-    return "\n".join(parts) + "</html>\n"
+    return "\n".join(parts)
 
 
-def _checks(heading: str, records: list[dict[str, Any]], verdict: Verdict) -> list[str]:
+def _table(heading: str, head: str, lines: list[tuple[str, str, str]]) -> str:
+    """A table whose lines begin with the name of a figure."""
+    rows = "\n".join(
+        f"<tr><td><a href='#{name}'>{name}</a><td>{second}<td>{third}</tr>"
+        for name, second, third in lines
+    )
+    table = f"<div class=wide><table><tr>{head}</tr>\n{rows}\n</table></div>"
+    return f"<h2>{heading}</h2>\n{table if lines else '<p>Nowhere.</p>'}"
+
+
+def _checks(heading: str, records: list[dict[str, Any]], verdict: Verdict) -> str:
     """A table of all checks of one verdict."""
-    rows = [
-        f"<tr><td><a href='#{record['name']}'>{record['name']}</a>"
-        f"<td>{html.escape(check['claim'])}<td>{_found(check)}</tr>"
+    lines = [
+        (record["name"], html.escape(check["claim"]), _found(check))
         for record in records
         for check in record["checks"]
         if check["verdict"] == verdict
     ]
-    table = "<div class=wide><table><tr><th>where<th>claim<th>measured</tr>"
-    body = [table, *rows, "</table></div>"] if rows else ["<p>Nowhere.</p>"]
-    return [f"<h2>{heading}</h2>", *body]
+    return _table(heading, "<th>where<th>claim<th>measured", lines)
 
 
 def _section(folder: Path, record: dict[str, Any]) -> str:
