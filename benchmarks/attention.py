@@ -5,8 +5,6 @@ Both kinds of Nyström attention have the same landmarks; they differ in what st
 pseudo-inverse. Times are of float32 on all cores, over those of torch's exact attention.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import time

@@ -6,8 +6,6 @@ Sections: ``floor`` (iterations to the accuracy floor), ``sweep`` (condition num
 matrices, with ``--data``). Run with nothing else on the machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import subprocess

@@ -4,8 +4,6 @@ Memory counts from where `before` was read, so that everything is imported where
 answer is printed as JSON.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

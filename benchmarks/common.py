@@ -227,6 +227,8 @@ def machine_facts() -> dict[str, Any]:
             versions[package] = "not installed"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     set_threads = {name: os.environ[name] for name in THREADS if name in os.environ}
+    built: Any = np.show_config(mode="dicts")
+    blas = built["Build Dependencies"]["blas"]
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -234,7 +236,7 @@ def machine_facts() -> dict[str, Any]:
         "memory_GB": round(memory() / 1e9, 1),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
-        "blas": _blas(),
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "threads": set_threads or "not set",
         "python": platform.python_version(),
         **versions,
@@ -250,13 +252,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _blas() -> str:
-    """What numpy was built with."""
-    found: Any = np.show_config(mode="dicts")
-    blas = found["Build Dependencies"]["blas"]
-    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
 class Rows(list[dict[str, Any]]):
@@ -293,12 +288,10 @@ class Report:
     def __init__(self, name: str):
         self.rows: list[dict[str, Any]] = []
         self.facts = {"benchmark": name, **machine_facts()}
-        self.title, self.by, self.header = "", (), []
+        self.title = ""
+        self.by: tuple[str, ...] = ()
+        self.header: list[str] = []
         print(" ".join(f"{key}={value}" for key, value in self.facts.items()))
-
-    title: str
-    by: tuple[str, ...]
-    header: list[str]
 
     def section(self, title: str, by: Sequence[str] = ()) -> None:
         """Start a table whose rows are told apart by the cells `by`, or by all cells of text."""
@@ -319,16 +312,11 @@ class Report:
         """A conclusion in words."""
         print(sentence, flush=True)
 
-    def as_json(self) -> dict[str, Any]:
-        """Facts and rows; every row names its benchmark."""
-        name = self.facts["benchmark"]
-        rows = [{"benchmark": name, **row} for row in self.rows]
-        return {"facts": self.facts, "rows": _plain(rows)}
-
     def save(self, path: str | Path | None) -> None:
-        """Write facts and rows, if a path was given."""
+        """Write facts and rows, if a path was given; every row names its benchmark."""
         if path:
-            write_json(Path(path), self.as_json())
+            rows = [{"benchmark": self.facts["benchmark"], **row} for row in self.rows]
+            write_json(Path(path), {"facts": self.facts, "rows": _plain(rows)})
 
 
 def write_json(path: Path, content: Any) -> None:

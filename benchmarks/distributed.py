@@ -7,8 +7,6 @@ paper's rule), ``machines`` (rounds at fixed diversity), ``noise`` (inconsistent
 collective operation; setting up and verifying are included.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

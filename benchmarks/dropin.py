@@ -9,8 +9,6 @@ memory of gradients). Run with nothing else on the machine.
 The tables need ``pip install -c constraints.txt '.[bench]'``; see `benchmarks.datasets`.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 import warnings

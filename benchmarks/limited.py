@@ -6,8 +6,6 @@ rank: the error against the best of that rank), ``planner`` (the regret of ``met
 ``memory`` (a file larger than the memory it is solved in). Run with nothing else on the machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from itertools import product

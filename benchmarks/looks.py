@@ -4,8 +4,6 @@ In pictures with marks ours are blue and green, rivals warm and grey (`look`). I
 figures blue is the paper's, green and its neighbours ours, warm colours the rivals (`style`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,61 +13,32 @@ from eagle.plotting import COLOURS, DASHES, MARKERS
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS
 LOOKS = {
-    "auto": (BLUE, "-", "o"),
-    "auto, sparse A": (BLUE, ":", "s"),
-    "EAGLE (minimax)": (GREEN, "-", "D"),
-    "EAGLE (Cholesky)": (GREEN, "--", "^"),
-    "EAGLE (paper)": (GREEN, ":", "v"),
-    "EAGLE (frozen)": (GREEN, "-.", "v"),
-    "compressed (ours)": (SKY, "-", "P"),
-    "sketched (ours)": (SKY, "--", "X"),
-    "krylov (ours)": (BLUE, "--", "s"),
-    "averaging, finished (ours)": (BLUE, "-.", "d"),
-    "SVD lstsq": (BLACK, "-", "o"),
-    "gelsy": (BLACK, "--", "s"),
-    "dense LU": ("0.55", "-", "D"),
-    "QR": ("0.55", "--", "D"),
-    "sparse LU": (PURPLE, "-", "^"),
-    "sparse QR": (PURPLE, "--", "v"),
-    "CG": (VERMILION, "-.", "P"),
-    "LSMR": (ORANGE, "-.", "X"),
-    "pinv": (VERMILION, "-", "P"),
+    "auto": (BLUE, "-", "o"), "auto, sparse A": (BLUE, ":", "s"),
+    "EAGLE (minimax)": (GREEN, "-", "D"), "EAGLE (Cholesky)": (GREEN, "--", "^"),
+    "EAGLE (paper)": (GREEN, ":", "v"), "EAGLE (frozen)": (GREEN, "-.", "v"),
+    "compressed (ours)": (SKY, "-", "P"), "sketched (ours)": (SKY, "--", "X"),
+    "krylov (ours)": (BLUE, "--", "s"), "averaging, finished (ours)": (BLUE, "-.", "d"),
+    "SVD lstsq": (BLACK, "-", "o"), "gelsy": (BLACK, "--", "s"),
+    "dense LU": ("0.55", "-", "D"), "QR": ("0.55", "--", "D"),
+    "sparse LU": (PURPLE, "-", "^"), "sparse QR": (PURPLE, "--", "v"),
+    "CG": (VERMILION, "-.", "P"), "LSMR": (ORANGE, "-.", "X"), "pinv": (VERMILION, "-", "P"),
     "paper's rule, 4 machines": (ORANGE, "-", "X"),
-    "gram": (BLACK, "--", "s"),
-    "TSQR": ("0.55", "-", "D"),
-}
+    "gram": (BLACK, "--", "s"), "TSQR": ("0.55", "-", "D"),
+}  # fmt: skip
+STYLES = {
+    "EAGLE (paper)": (0, 0), "EAGLE (minimax)": (2, 0), "EAGLE (Cholesky)": (2, 1),
+    "EAGLE (frozen)": (5, 1), "sketched (ours)": (5, 2), "compressed (ours)": (5, 3),
+    "krylov (ours)": (2, 0), "CG": (1, 2), "GD": (3, 3), "SGD": (3, 3), "APC": (4, 1),
+    "SVD lstsq": (6, 0), "QR lstsq": (6, 1),
+}  # fmt: skip
 
 
 def look(method: str, **changes: Any) -> dict[str, Any]:
     """Options for a line of a matplotlib picture; hollow marks are rivals'."""
     colour, line, mark = LOOKS[method]
-    ours = colour in (BLUE, GREEN, SKY)
-    return {
-        "color": colour,
-        "linestyle": line,
-        "marker": mark,
-        "markersize": 5,
-        "markerfacecolor": colour if ours else "white",
-        "label": method,
-        **changes,
-    }
-
-
-STYLES = {
-    "EAGLE (paper)": (0, 0),
-    "EAGLE (minimax)": (2, 0),
-    "EAGLE (Cholesky)": (2, 1),
-    "sketched (ours)": (5, 2),
-    "compressed (ours)": (5, 3),
-    "krylov (ours)": (2, 0),
-    "EAGLE (frozen)": (5, 1),
-    "CG": (1, 2),
-    "GD": (3, 3),
-    "SGD": (3, 3),
-    "APC": (4, 1),
-    "SVD lstsq": (6, 0),
-    "QR lstsq": (6, 1),
-}
+    face = colour if colour in (BLUE, GREEN, SKY) else "white"
+    own = {"color": colour, "linestyle": line, "marker": mark, "markerfacecolor": face}
+    return own | {"markersize": 5, "label": method} | changes
 
 
 def style(label: str, index: int = 0, **changes: Any) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Who is compared with whom: our methods and the rivals' least squares, once for all tables."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

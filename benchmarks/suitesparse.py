@@ -5,8 +5,6 @@ its forerunner Harwell-Boeing scipy reads general real matrices only; the reader
 assembled kind. Either may be compressed (``.gz``).
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import io
@@ -52,11 +50,7 @@ def folder(text: str) -> Path:
 def load(path: str | Path) -> scipy.sparse.csc_array:
     """A matrix from a file, explicit zeros dropped; real, or complex if the file is.
 
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        A file that is corrupt, of no known kind, or has entries that are not finite.
+    ValueError: a file that is corrupt, of no known kind, or has entries that are not finite.
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
@@ -88,12 +82,8 @@ def read_rutherford_boeing(text: str) -> scipy.sparse.csc_array:
     starts, row indices and values. The type is a letter for the values (``r``, ``i``, ``c``, or
     ``p``: a pattern of ones), one for the symmetry (``u``, ``r``: stored whole; ``s``, ``h``,
     ``z``: the lower triangle of a symmetric, Hermitian or skew-symmetric matrix), and ``a`` for
-    assembled.
-
-    References
-    ----------
-    .. [1] Duff, Grimes, Lewis, "The Rutherford-Boeing sparse matrix collection",
-       RAL-TR-97-031, 1997.
+    assembled. Source: Duff, Grimes, Lewis, "The Rutherford-Boeing sparse matrix collection",
+    RAL-TR-97-031, 1997.
     """
     lines = text.splitlines()
     if len(lines) < 4:

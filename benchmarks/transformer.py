@@ -4,8 +4,6 @@
 the package, so that it takes seconds; `benchmarks.pretrain` makes them anew.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 from collections.abc import Iterable
@@ -173,7 +171,7 @@ def constants(report: Report, options: argparse.Namespace) -> None:
         rules = list(models.rules(regime).values())
         universal = {
             f"eta={eta:g}, gamma={gamma:g}": float(
-                np.median([_error(rule.with_constants(eta, gamma), batches) for rule in rules])
+                np.median([mean_square(rule.with_constants(eta, gamma), batches) for rule in rules])
             )
             for eta, gamma in UNIVERSAL
         }
@@ -181,7 +179,7 @@ def constants(report: Report, options: argparse.Namespace) -> None:
         report.row(regime=regime, **own, **universal)
 
 
-def _error(rule: Rule, batches: Iterable[Any]) -> float:
+def mean_square(rule: Rule, batches: Iterable[Any]) -> float:
     """Mean square per entry of D, median of batches."""
     with torch.no_grad():
         return float(typical([(rule.predict(b) - b.D).square().mean().item() for b in batches]))

@@ -4,8 +4,6 @@ NAME is one of those below, or all. Each leaves NAME.png, NAME.csv and NAME.json
 --output, and index.html there shows everything that the folder holds.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import textwrap

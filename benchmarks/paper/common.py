@@ -30,18 +30,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One claim against what was measured.
+    """A claim of the paper against what was found, with numbers.
 
-    Attributes
-    ----------
-    claim : str
-        Of the paper.
-    found : str
-        What was measured, with numbers.
-    holds : bool or None
-        None if the two cannot be compared, or if there is no claim to compare with.
-    why : str
-        If it does not hold, the reason as far as it is known.
+    `holds` is None if the two cannot be compared, or if there is no claim to compare with; `why` is
+    the reason if it does not hold, as far as it is known.
     """
 
     claim: str
@@ -86,24 +78,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the command line asked for.
+    """What the command line asked for."""
 
-    Attributes
-    ----------
-    quick : bool
-        Small sizes and few runs.
-    seed : int
-        Of all random numbers; runs take the seeds from here on.
-    data : Path or None
-        Folder of SuiteSparse matrices.
-    checkpoints : Path or None
-        Folder of trained transformers; None: those that come with the package.
-    """
-
-    quick: bool = False
-    seed: int = 0
-    data: Path | None = None
-    checkpoints: Path | None = None
+    quick: bool = False  # small sizes and few runs
+    seed: int = 0  # runs take the seeds from here on
+    data: Path | None = None  # folder of SuiteSparse matrices
+    checkpoints: Path | None = None  # of trained transformers; None: those of the package
 
     def pick(self, full: Any, quick: Any) -> Any:
         """The paper's size, or one for a quick look."""
@@ -125,20 +105,15 @@ class Setting:
 class Sheet:
     """What a page draws on and notes its numbers in.
 
-    Attributes
-    ----------
-    figure : matplotlib Figure
-    rows : Rows
-        Numbers that `judge` sees and the CSV holds.
-    points : Rows
-        Points of the curves, for a second CSV.
+    `rows` are the numbers that `judge` sees and the CSV holds, `points` those of the curves, for a
+    second CSV.
     """
 
     def __init__(self) -> None:
         self.figure: Any = None
         self.rows, self.points = Rows(), Rows()
         self._axes: list[Any] = []
-        self._legend = 4
+        self._legend = 4  # columns
 
     def panels(self, columns: int, rows: int = 1, *, legend: int = 4, **options: Any) -> list[Any]:
         """Axes row by row, as of `benchmarks.looks.panels`; `legend`: its columns."""

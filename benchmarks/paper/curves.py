@@ -1,7 +1,5 @@
 """Error against iterations and seconds, of one solve and of many."""
 
-from __future__ import annotations
-
 import functools
 import time
 import warnings
@@ -35,12 +33,9 @@ METHODS: dict[str, tuple[Any, int]] = {  # and most iterations
 
 @dataclass(frozen=True)
 class Curve:
-    """How the squared relative error of one solve fell.
+    """How the squared relative error of one solve fell, iteration by iteration.
 
-    Attributes
-    ----------
-    seconds, errors : ndarray
-        After every iteration; seconds without those spent on measuring the error.
+    Seconds are without those spent on measuring the error.
     """
 
     seconds: np.ndarray
@@ -160,10 +155,7 @@ def measure(
     *,
     methods: dict[str, tuple[Any, int]] | None = None,
 ) -> list[Band]:
-    """Bands of some methods on some problems; of those that take seconds a run, on a few.
-
-    `methods` are taken in place of those of `METHODS`.
-    """
+    """Bands of methods on some problems, of slow ones on a few; `methods` precede `METHODS`."""
     bands = []
     for label in labels:
         if label in DRIVERS:

@@ -1,7 +1,5 @@
 """What the figures about many machines share."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,20 +19,12 @@ CONDITIONED = 1e-10  # the paper's criterion for freezing
 
 @dataclass(frozen=True)
 class Rounds:
-    """Squared relative errors after some numbers of rounds.
-
-    Attributes
-    ----------
-    label : str
-    rounds, errors : ndarray
-    bytes_a_round : float
-        What a machine puts into a message.
-    """
+    """Squared relative errors after some numbers of rounds."""
 
     label: str
     rounds: np.ndarray
     errors: np.ndarray
-    bytes_a_round: float
+    bytes_a_round: float  # what a machine puts into a message
 
     @property
     def to_target(self) -> float | None:
@@ -82,10 +72,8 @@ def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rou
             machines = [each._replace(A=1.5 * each.A, B=1.5 * each.B) for each in machines]
             frozen = all(_conditioned(each.A) for each in machines)
         errors.append(shards.error(machines[0].D) ** 2)
-    (d, columns), rows = shards.C.shape, len(shards.D)
-    return Rounds(
-        "EAGLE (paper)", np.arange(1, len(errors) + 1), np.array(errors), 8 * (d + rows) * columns
-    )
+    rounds, message = np.arange(1, len(errors) + 1), 8 * (shards.C.size + shards.D.size)
+    return Rounds("EAGLE (paper)", rounds, np.array(errors), message)
 
 
 def _contracted(blocks: Blocks) -> Blocks:
@@ -113,10 +101,9 @@ def descent(shards: many.Shards, most: float = 1e9) -> Rounds:
     factors = np.exp(rounds[:, None] * np.log1p(-np.minimum((s / s[0]) ** 2, 1 - 1e-16)))
     gaps = [np.linalg.norm((left * f) @ right) for f in factors]
     errors = (np.array(gaps) / np.linalg.norm(shards.D)) ** 2
-    (d, columns) = shards.C.shape
     kept = errors > TARGET
     kept[min(np.count_nonzero(kept), len(kept) - 1)] = True  # and the first below
-    return Rounds("GD", rounds[kept], errors[kept], 8 * d * columns)
+    return Rounds("GD", rounds[kept], errors[kept], 8 * shards.C.size)
 
 
 def solved(shards: many.Shards, method: str, rtol: float, most: int, seed: int) -> many.Result:

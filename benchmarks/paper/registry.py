@@ -1,7 +1,5 @@
 """Finds the figures and tables: the modules of this package that are named like one."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re
@@ -19,26 +17,14 @@ NAME = re.compile(r"(fig|table)(\d+)")
 
 @dataclass(frozen=True)
 class Page:
-    """One figure or table.
-
-    Attributes
-    ----------
-    name : str
-    module : module
-    title, text : str
-        The first line of its docstring, and the rest.
-    claim : str
-        What the paper says.
-    needs_data : bool
-        Whether it cannot be drawn without ``--data``.
-    """
+    """One figure or table."""
 
     name: str
     module: ModuleType
-    title: str
-    text: str
-    claim: str
-    needs_data: bool
+    title: str  # the first line of its docstring
+    text: str  # the rest
+    claim: str  # of the paper
+    needs_data: bool  # to be drawn at all
 
     def check(self, setting: Setting) -> None:
         """FileNotFoundError if ``--data`` lacks what this needs."""

@@ -1,7 +1,5 @@
 """What is written: PNG, CSV and JSON for every figure, and one page with all of them."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json

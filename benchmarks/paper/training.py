@@ -1,7 +1,5 @@
 """What the figures about trained transformers share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
