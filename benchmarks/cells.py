@@ -45,7 +45,7 @@ class Watch:
     B: np.ndarray
     goals: tuple[float, ...]  # of the squared relative residual, descending
     limit: float = np.inf
-    note: Callable[[float, float], None] = lambda seconds, residual: None
+    note: Callable[[float, float], object] = lambda seconds, residual: None
     clock: Callable[[], float] = time.perf_counter
     trace: list[tuple[float, float]] = field(default_factory=list)
     began: float = 0.0
@@ -74,7 +74,7 @@ class Watch:
 class Solver:
     """A method, and what it wants A to be."""
 
-    run: Callable[[Any, np.ndarray, Watch], None]
+    run: Callable[[Any, np.ndarray, Watch], object]
     sparse: bool = False
     ours: bool = False
     square: bool = False  # nonsingular square A only
@@ -88,17 +88,12 @@ def _eagle(method: Any, *, sparse: bool = False) -> Solver:
 
 
 def _direct(solve: Callable[[Any, np.ndarray], np.ndarray], **kind: bool) -> Solver:
-    return Solver(lambda A, B, watch: void(watch(solve(A, B[0]))), **kind)
-
-
-def void(_: object) -> None:
-    """For the value of what is called for its effect."""
+    return Solver(lambda A, B, watch: watch(solve(A, B[0])), **kind)
 
 
 def _lapack(driver: str) -> Solver:
-    return _direct(
-        lambda A, b: scipy.linalg.lstsq(A.T, b, lapack_driver=driver, check_finite=False)[0]
-    )
+    settings = {"lapack_driver": driver, "check_finite": False}
+    return _direct(lambda A, b: scipy.linalg.lstsq(A.T, b, **settings)[0])
 
 
 def _cg(A: Any, B: np.ndarray, watch: Watch) -> None:
@@ -250,7 +245,7 @@ def main(argv: list[str]) -> int:
     with open(f"{folder}/trace", "w", encoding="utf-8", buffering=1) as file:
         for _ in range(repeats):
             file.write("run\n")
-            once(sparse, B, note=lambda s, residual: void(file.write(f"{s!r} {residual!r}\n")))
+            once(sparse, B, note=lambda s, residual: file.write(f"{s!r} {residual!r}\n"))
             if clock() - started > BUDGET:
                 break
     return 0

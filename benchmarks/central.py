@@ -24,12 +24,8 @@ from benchmarks.common import Report, Suite, gemm, measure, whole
 from benchmarks.rivals import RIVALS, ours, rival
 from eagle.problems import low_rank
 
-EAGLES = {
-    "minimax": eagle.Eagle(),
-    "cholesky": eagle.Eagle("cholesky"),
-    "paper": eagle.Eagle("paper"),
-}
-MINIMAX_AND_CHOLESKY = dict(list(EAGLES.items())[:2])
+EAGLES = {name: eagle.Eagle(name) for name in ("minimax", "cholesky", "paper")}
+MINIMAX_AND_CHOLESKY = {name: EAGLES[name] for name in ("minimax", "cholesky")}
 
 suite = Suite("central", __doc__)
 suite.add_argument("--sizes", nargs="+", type=whole(1), help="n of the speed section")
@@ -99,9 +95,8 @@ def sweep(report: Report, options: argparse.Namespace) -> None:
             if seconds[name] > seconds["minimax"]:
                 crossings.setdefault(name, condition)
     for name, condition in crossings.items():
-        report.say(
-            f"minimax EAGLE is faster than {name} from condition {condition:.0e} on (n = 240)"
-        )
+        start = f"condition {condition:.0e} on (n = 240)"
+        report.say(f"minimax EAGLE is faster than {name} from {start}")
 
 
 @suite.section

@@ -75,10 +75,8 @@ def rank(d: str, seed: str, folder: str) -> dict[str, Any] | None:
         "allreduce": lambda: comm._comm.Allreduce(comm._mpi.IN_PLACE, raw),
         "sum": lambda: comm.sum(raw),
     }
-    found: dict[str, Any] = {
-        name: min(seconds(call) for _ in range(5)) for name, call in kinds.items()
-    }
-    found["rows"] = rows = {}
+    least = {name: min(seconds(call) for _ in range(5)) for name, call in kinds.items()}
+    rows = {}
     for name in ("krylov", "eagle-frozen", "cg", "apc", "tsqr", "gram", "compressed"):
         settings = {"comm": comm, "method": name, "rng": int(seed), "rtol": 1e-8}
         many.solve(A, B, shards.C, **settings)
@@ -90,7 +88,7 @@ def rank(d: str, seed: str, folder: str) -> dict[str, Any] | None:
         rows[name] = [result.rounds, took, bool(equal), result.communication]
         if comm.rank == 0:
             np.save(f"{folder}/{name}.npy", result.value)
-    return found if comm.rank == 0 else None
+    return least | {"rows": rows} if comm.rank == 0 else None
 
 
 if __name__ == "__main__":

@@ -171,15 +171,9 @@ class Spread:
         return Spread(tuple(factor * value for value in self.values), self.better)
 
     def as_json(self) -> dict[str, Any]:
-        low, high = np.quantile(self.values, [0.25, 0.75])
-        return {
-            "median": self.median,
-            "min": min(self.values),
-            "max": max(self.values),
-            "quartiles": [float(low), float(high)],
-            "repeats": len(self.values),
-            "better": self.better,
-        }
+        quartiles = np.quantile(self.values, [0.25, 0.75]).tolist()
+        ends = {"median": self.median, "min": min(self.values), "max": max(self.values)}
+        return ends | {"quartiles": quartiles, "repeats": len(self.values), "better": self.better}
 
     def __str__(self) -> str:
         return f"{_text(self.median)} ({_text(min(self.values))} .. {_text(max(self.values))})"
@@ -332,9 +326,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {key: cell.median if isinstance(cell, Spread) else cell for key, cell in row.items()}
-        )
+        spreads = {name: cell.median for name, cell in row.items() if isinstance(cell, Spread)}
+        writer.writerow({**row, **spreads})
     with replacing(path) as file:
         file.write(text.getvalue().encode())
 

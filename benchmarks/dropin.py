@@ -288,9 +288,8 @@ def backward(report: Report, options: argparse.Namespace) -> None:
         d, n, rows, columns = size
         rank = min(d, n) // part
         problem = low_rank(*size, rank=rank, condition=100.0, rng=options.seed)
-        blocks = [
-            torch.from_numpy(block).requires_grad_() for block in (problem.A, problem.B, problem.C)
-        ]
+        arrays = (problem.A, problem.B, problem.C)
+        blocks = [torch.from_numpy(array).requires_grad_() for array in arrays]
         G = torch.from_numpy(np.random.default_rng(0).standard_normal(problem.D.shape))
         for who, solve in _differentiable(options.seed).items():
             there, back = _forward_backward(solve, blocks, G, 3 if options.quick else 7)

@@ -195,16 +195,12 @@ def measure(
             found = cells.run(name, system.A, system.B, GOALS, limit=limit, processor=processor)
             times = {goal: found.seconds(goal) for goal in GOALS}
             yield {
-                "matrix": system.name,
-                "A": system.label,
-                "condition": kappa,
-                "method": name,
-                "kind": "sparse" if solver.sparse else "dense",
-                "ours": solver.ours,
+                "matrix": system.name, "A": system.label, "condition": kappa, "method": name,
+                "kind": "sparse" if solver.sparse else "dense", "ours": solver.ours,
                 "seconds": Spread(tuple(times[GOAL])) if times[GOAL] else _why(found),
                 **{f"to {g:g}": float(np.median(t)) if t else None for g, t in times.items()},
                 "residual": found.residual,
-            }
+            }  # fmt: skip
 
 
 def _why(found: cells.Run) -> str:

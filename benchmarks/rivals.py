@@ -9,11 +9,8 @@ import scipy.linalg
 
 import eagle
 
-EAGLES = {
-    "EAGLE (minimax)": eagle.Eagle(),
-    "EAGLE (Cholesky)": eagle.Eagle("cholesky"),
-    "EAGLE (paper)": eagle.Eagle("paper"),
-}
+SCHEDULES = ("minimax", "Cholesky", "paper")
+EAGLES = {f"EAGLE ({name})": eagle.Eagle(name.lower()) for name in SCHEDULES}
 
 
 def _lapack(driver: str) -> Callable[..., np.ndarray]:

@@ -129,9 +129,8 @@ def constants(setting: Setting) -> None:
     rules["best 8 scalars"] = best(config, task)
     for lower in (0.003, 0.01, 0.03, 0.1):
         rules[f"minimax, l = {lower:g}"] = minimax(config, task, lower)
-    setting.report.section(
-        "learned and optimal constants, in units of |A_0|^-2 of the batch maximum"
-    )
+    title = "learned and optimal constants, in units of |A_0|^-2 of the batch maximum"
+    setting.report.section(title)
     figure, (left, right) = panels(2, width=3.2)
     for i, (name, rule) in enumerate(rules.items()):
         square = rule.layers[0].norm ** 2

@@ -45,16 +45,11 @@ def measure(seed: int, *, quick: bool) -> Iterator[dict[str, Any]]:
             misfit = float(np.linalg.norm(B - (B @ V.T) @ V) / np.linalg.norm(B))
             for name, value, estimate, inconsistency, status in _values(A, B, C, seed):
                 yield {
-                    "data": kind,
-                    "noise": noise,
-                    "method": name,
-                    "distance": relative_error(value, truth),
-                    "estimate": estimate,
-                    "status": status,
-                    "misfit": misfit,
-                    "inconsistency": inconsistency,
+                    "data": kind, "noise": noise, "method": name,
+                    "distance": relative_error(value, truth), "estimate": estimate,
+                    "status": status, "misfit": misfit, "inconsistency": inconsistency,
                     "hidden": relative_error(value, D),
-                }
+                }  # fmt: skip
 
 
 def blocks(kind: str, noise: float, seed: int) -> tuple[np.ndarray, ...]:

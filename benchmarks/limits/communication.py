@@ -15,6 +15,7 @@ import numpy as np
 import eagle
 import eagle.distributed as many
 from benchmarks.common import Rows, Spread
+from benchmarks.distributed import RTOL, solved
 from benchmarks.looks import finish, look, panels
 
 BY = ("data", "link", "method")
@@ -33,7 +34,6 @@ METHODS = {
     "TSQR": "tsqr",
     "compressed (ours)": "compressed",
 }
-RTOL = 1e-8
 PATIENCE = 3.0  # seconds of a run after which it is not repeated
 
 
@@ -42,28 +42,18 @@ def measure(seed: int, *, quick: bool) -> Iterator[dict[str, Any]]:
     links = list(LINKS)[1::3] if quick else LINKS
     data = problems(seed, quick=quick)
     for (kind, shards), link, name in product(data.items(), links, METHODS):
-        latency, bandwidth = LINKS[link]
+        messages = dict(zip(("latency", "bandwidth"), LINKS[link], strict=True))
         runs: list[many.Result] = []
         while len(runs) < (1 if quick else 3) and not (runs and runs[-1].seconds > PATIENCE):
-            runs.append(
-                many.simulate(
-                    shards.A, shards.B, shards.C, method=METHODS[name], rtol=RTOL, rng=seed,
-                    latency=latency, bandwidth=bandwidth, maxiter=20_000,
-                )
-            )  # fmt: skip
+            runs.append(solved(shards, METHODS[name], seed, **messages))
         last, talking = runs[-1], [run.communication / run.simulated for run in runs]
         yield {
-            "data": kind,
-            "link": link,
-            "method": name,
+            "data": kind, "link": link, "method": name,
             "seconds": Spread(tuple(run.simulated for run in runs)),
-            "talking": float(np.median(talking)),
-            "rounds": last.rounds,
-            "kilobytes": last.bytes_sent / 1e3,
-            "error": shards.error(last.value),
-            "estimate": last.error_estimate,
-            "status": last.status.name,
-        }
+            "talking": float(np.median(talking)), "rounds": last.rounds,
+            "kilobytes": last.bytes_sent / 1e3, "error": shards.error(last.value),
+            "estimate": last.error_estimate, "status": last.status.name,
+        }  # fmt: skip
 
 
 def problems(seed: int, *, quick: bool) -> dict[str, many.Shards]:

@@ -58,16 +58,13 @@ def measure(seed: int, *, quick: bool) -> Iterator[dict[str, Any]]:
                 runs[name].append((relative_error(rival(A, B, C), truth), np.nan, 1, False))
         for name, found in runs.items():
             errors, estimates, iterations, lies = zip(*found, strict=True)
-            place = {"dtype": np.dtype(dtype).name, "data": data, "condition": 10.0**exponent}
-            yield place | {
-                "method": name,
-                "iterations": int(np.median(iterations)),
-                "error": float(np.median(errors)),
-                "worst": float(max(errors)),
+            yield {
+                "dtype": np.dtype(dtype).name, "data": data, "condition": 10.0**exponent,
+                "method": name, "iterations": int(np.median(iterations)),
+                "error": float(np.median(errors)), "worst": float(max(errors)),
                 "estimate": float(np.median(estimates)) if name in OURS else None,
-                "silent": sum(lies) if name in OURS else None,
-                "runs": len(found),
-            }
+                "silent": sum(lies) if name in OURS else None, "runs": len(found),
+            }  # fmt: skip
 
 
 def _blocks(n: int, condition: float, dtype: Any, data: str, seed: int) -> tuple:
@@ -82,10 +79,9 @@ def _blocks(n: int, condition: float, dtype: Any, data: str, seed: int) -> tuple
 def conclude(rows: Rows) -> Iterator[str]:
     """Worst errors, and how honest the estimates were."""
     for dtype, own in rows.of(data="consistent").by("dtype"):
-        worst = ", ".join(
-            f"{name} {max(each.column('worst')):.1e}" for name, each in own.by("method")
-        )
-        yield f"{dtype}, consistent, worst error over all condition numbers: {worst}"
+        worst = {name: max(each.column("worst")) for name, each in own.by("method")}
+        listed = ", ".join(f"{name} {error:.1e}" for name, error in worst.items())
+        yield f"{dtype}, consistent, worst error over all condition numbers: {listed}"
     ours = rows.having("silent")
     yield (
         f"{sum(ours.column('silent'))} of {sum(ours.column('runs'))} of our answers claim to be "

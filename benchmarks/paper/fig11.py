@@ -30,7 +30,6 @@ BATCHES = 16
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Ratios by layer; errors of the tied rule."""
     left, right = sheet.panels(2, width=4.2, height=3.4)
     for index, regime in enumerate(FULL_RANK):
         for seed, rule in setting.models.rules(regime).items():
@@ -86,7 +85,6 @@ def _tied(models: Models, seed: int) -> dict[str, float]:
 
 
 def judge(rows: Rows) -> Checks:
-    """The median seed."""
     own, between = (float(np.median(rows.column(name))) for name in ("model", "between"))
     least, most = min(rows.column("least")), max(rows.column("most"))
     yield Check(

@@ -28,12 +28,8 @@ def draw(setting: Setting, sheet: Sheet) -> None:
 
 
 def judge(rows: Rows) -> Checks:
-    """The five largest, and the rest."""
-    rest, least, most = (
-        max(rows.column("rest")),
-        min(rows.column("fifth")),
-        max(rows.column("first")),
-    )
+    rest = max(rows.column("rest"))
+    least, most = min(rows.column("fifth")), max(rows.column("first"))
     yield Check("the rest is at 0", f"the other thirteen are under {rest:.2g}", rest <= ZERO)
     yield Check(
         f"five at 1 (here: {NEAR[0]:g} to {NEAR[1]:g})",

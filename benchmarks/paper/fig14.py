@@ -15,7 +15,6 @@ ALLOWED = 2.0  # times that
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """One table per seed."""
     rules = setting.models.rules("compute-limited")
     axes = sheet.panels(len(rules), width=3.6, height=2.8)
     for (seed, rule), ax in zip(rules.items(), axes, strict=True):
@@ -28,7 +27,6 @@ def draw(setting: Setting, sheet: Sheet) -> None:
 
 
 def judge(rows: Rows) -> Checks:
-    """The median layer."""
     difference = float(np.median(rows.column("difference")))
     own = float(np.mean(rows.of(layer=0).column("in_sketch_0")))
     yield Check(

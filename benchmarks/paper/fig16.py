@@ -18,7 +18,6 @@ SAME = 0.05  # rounds that differ by less are the same
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Error against rounds and against seconds."""
     d = setting.pick(240, 60)
     shards = shards_with_diversity(0.05, 3, d=d, condition=1e3, rng=setting.seed)
     axes = sheet.panels(2, width=4.2)
@@ -40,7 +39,6 @@ def draw(setting: Setting, sheet: Sheet) -> None:
 
 
 def judge(rows: Rows) -> Checks:
-    """Rounds and seconds to the last tolerance."""
     plain, frozen, krylov = (rows.number("rounds", method=label) for label in METHODS)
     yield Check(
         "the same rounds",

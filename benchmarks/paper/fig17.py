@@ -16,7 +16,6 @@ CLAIM = "No statement about the constants under noise is known to us."
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Step sizes by layer."""
     axes = sheet.panels(2, width=4.2, height=3.4, legend=3)
     for index, regime in enumerate(FULL_RANK):
         for noisy, dash in ((False, "-"), (True, "--")):

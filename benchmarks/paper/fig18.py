@@ -56,8 +56,8 @@ def draw(setting: Setting, sheet: Sheet) -> None:
                 axes[1].loglog(band.seconds, y, **look)
             sheet.rows.append(_row(band, part))
             sheet.points += band.points(part=part)
-    for ax, title in zip(axes, ("paper (solid), SGD (dotted)", "paper (solid), SGD (dotted)",
-                                "ours: exact (solid), 0.95 (dashed)"), strict=True):  # fmt: skip
+    titles = ["paper (solid), SGD (dotted)"] * 2 + ["ours: exact (solid), 0.95 (dashed)"]
+    for ax, title in zip(axes, titles, strict=True):
         ax.set(title=title, xlabel="iteration", ylim=(1e-32, 10))
     axes[1].set(xlabel="seconds")
     axes[0].set(ylabel="squared relative error")
@@ -71,10 +71,8 @@ def _band(problems: list[Blocks], label: str, method: Any, most: int) -> Band:
 
 def _paper(problems: list[Blocks], size: int, most: int) -> Band:
     """Algorithm 1 with both step sizes: the band that ends sooner, or lower."""
-    methods = [
-        Sketched(size, lift="paper", sampling="columns", step_sizes=(eta, 1.0))
-        for eta in (1 / 3, 0.95)
-    ]
+    kind = {"lift": "paper", "sampling": "columns"}
+    methods = [Sketched(size, **kind, step_sizes=(eta, 1.0)) for eta in (1 / 3, 0.95)]
     bands = [_band(problems, PAPER, method, most) for method in methods]
     return min(bands, key=lambda band: (band.to_target[0], band.median[-1]))
 
@@ -94,7 +92,6 @@ def _row(band: Band, part: int) -> dict[str, Any]:
 
 
 def judge(rows: Rows) -> Checks:
-    """Iterations, milliseconds, and SGD."""
     paper, exact = rows.of(method=PAPER), rows.of(method=EXACT)
     base = paper.number("iterations_fine", part=1)
     slow = {part: paper.number("iterations_fine", part=part) / base for part in PARTS[:-1]}

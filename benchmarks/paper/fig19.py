@@ -12,11 +12,10 @@ import numpy as np
 import scipy.linalg
 
 from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
-from benchmarks.paper.curves import METHODS, draw_bands, measure
+from benchmarks.paper.curves import CENTRAL, METHODS, draw_bands, measure
 from eagle.problems import Blocks
 
 CLAIM = "No number is known to us; the figure shows the central comparison on other data."
-LABELS = ("EAGLE (paper)", "EAGLE (minimax)", "EAGLE (Cholesky)", "sketched (ours)", "CG")
 Generator = np.random.Generator
 
 
@@ -25,21 +24,9 @@ def _svd(n: int, rng: Generator) -> np.ndarray:
     return (U * 10 ** rng.uniform(-2, 0, n)) @ V.T
 
 
-def _student(n: int, rng: Generator) -> np.ndarray:
-    return rng.standard_t(4, (n, n)) @ rng.standard_t(4, (n, n)) / np.sqrt(n)
-
-
-def _gaussian(n: int, rng: Generator) -> np.ndarray:
-    return rng.standard_normal((n, n))
-
-
 def _correlated(n: int, rng: Generator) -> np.ndarray:
     correlations = scipy.linalg.toeplitz(0.8 ** np.arange(n))
     return rng.standard_normal((n, n)) @ np.linalg.cholesky(correlations).T
-
-
-def _sparse(n: int, rng: Generator) -> np.ndarray:
-    return rng.choice((-1.0, 1.0), (n, n)) * (rng.random((n, n)) < 0.1)
 
 
 def _clustered(n: int, rng: Generator) -> np.ndarray:
@@ -49,10 +36,14 @@ def _clustered(n: int, rng: Generator) -> np.ndarray:
 
 KINDS: dict[str, Callable[[int, Generator], np.ndarray]] = {
     "log-uniform spectrum": _svd,
-    "Student-t(4) factors": _student,
-    "Gaussian": _gaussian,
+    "Student-t(4) factors": lambda n, rng: (
+        rng.standard_t(4, (n, n)) @ rng.standard_t(4, (n, n)) / np.sqrt(n)
+    ),
+    "Gaussian": lambda n, rng: rng.standard_normal((n, n)),
     "correlated Gaussian": _correlated,
-    "sparse Rademacher": _sparse,
+    "sparse Rademacher": lambda n, rng: (
+        rng.choice((-1.0, 1.0), (n, n)) * (rng.random((n, n)) < 0.1)
+    ),
     "clustered": _clustered,
 }
 
@@ -75,7 +66,7 @@ def draw(setting: Setting, sheet: Sheet) -> None:
         problems = [problem(kind, n, seed) for seed in seeds]
         spectra = [each.singular_values for each in problems]
         condition = float(np.median([s[0] / s[-1] for s in spectra]))
-        bands = measure(problems, LABELS, methods=methods)
+        bands = measure(problems, CENTRAL, methods=methods)
         draw_bands(ax, bands)
         ax.set(title=f"{kind} (condition {condition:.0e})", xlabel="")
         sheet.rows += [band.row(kind=kind, condition=condition) for band in bands]

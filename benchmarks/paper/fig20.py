@@ -7,13 +7,11 @@ it iterations of the same rule at n = 240, which Theorem 1 has independent of th
 import numpy as np
 
 from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
-from benchmarks.paper.curves import DRIVERS, draw_bands, measure, over_svd
+from benchmarks.paper.curves import CENTRAL, DRIVERS, draw_bands, measure, over_svd
 from eagle.problems import low_rank
 
 CLAIM = "The iterations depend on the condition number alone, not on the size."
-LABELS = (
-    "EAGLE (paper)", "EAGLE (minimax)", "EAGLE (Cholesky)", "sketched (ours)", "CG", *DRIVERS,
-)  # fmt: skip
+LABELS = (*CENTRAL, *DRIVERS)
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:

@@ -73,14 +73,12 @@ def draw(setting: Setting, sheet: Sheet) -> None:
         look = {"color": COLOURS[index + 2], "linestyle": DASHES[index], "label": name}
         right.semilogy(steps, median, **look)
         sheet.row(what=name, last=median[-1], last_iteration=len(median))
-        sheet.points += [
-            {"pair": name, "iteration": k, "error": e} for k, e in zip(steps, median, strict=True)
-        ]
+        pairs = zip(steps, median, strict=True)
+        sheet.points += [{"pair": name, "iteration": k, "error": error} for k, error in pairs]
     right.set(xlabel="iteration", ylabel="squared relative error")
 
 
 def judge(rows: Rows) -> Checks:
-    """Both scalings, and the trained pair with the exact norm."""
     for what in SCALED:
         own = {row["factor"]: row["iterations"] for row in rows.of(what=what)}
         lost = [f"{factor:g}" for factor, count in own.items() if count is None]

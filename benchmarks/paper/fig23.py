@@ -17,7 +17,6 @@ check = table2.check
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """One panel per problem."""
     sheet.rows = table2.measured(setting)
     sheet.figure = real.draw_goals(sheet.rows)
 

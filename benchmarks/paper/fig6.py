@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.looks import style
 from benchmarks.paper.common import FACTOR, Check, Checks, Rows, Setting, Sheet
-from benchmarks.paper.curves import DRIVERS, METHODS, draw_bands, measure, over_svd
+from benchmarks.paper.curves import CENTRAL, DRIVERS, METHODS, draw_bands, measure, over_svd
 from eagle.problems import low_rank
 from eagle.schedule import lifted
 
@@ -20,10 +20,7 @@ CLAIM = (
     "About 100 times fewer iterations than CG at condition 1e4; iterations grow like the logarithm "
     "of the condition number, 2 + (3/5) ln(condition^2 - 1) of them to condition A (Lemma 8)."
 )
-LABELS = (
-    "EAGLE (paper)", "EAGLE (minimax)", "EAGLE (Cholesky)", "sketched (ours)", "CG", "GD",
-    *DRIVERS,
-)  # fmt: skip
+LABELS = (*CENTRAL, "GD", *DRIVERS)
 CONDITIONS = (1e2, 1e3, 1e4, 1e5)
 LEMMA = 1.25  # times the lemma's count of steps
 
@@ -33,9 +30,8 @@ def draw(setting: Setting, sheet: Sheet) -> None:
     short = {"CG": (METHODS["CG"][0], 4000), "GD": (METHODS["GD"][0], 1000)}
     axes = sheet.panels(3, 2)
     for rank, condition in [(n, each) for each in conditions] + [(n // 4, conditions[0])]:
-        problems = [
-            low_rank(n, n, rank=rank, condition=condition, rng=seed) for seed in setting.seeds(50)
-        ]
+        data = {"rank": rank, "condition": condition}
+        problems = [low_rank(n, n, **data, rng=seed) for seed in setting.seeds(50)]
         labels = LABELS if rank == n else (*LABELS, "compressed (ours)")
         bands = measure(problems, labels, methods=setting.pick(None, short))
         sheet.rows += [band.row(condition=condition, rank=rank) for band in bands]
@@ -43,9 +39,8 @@ def draw(setting: Setting, sheet: Sheet) -> None:
             by_iteration, by_seconds = axes[:2] if rank == n else axes[3:5]
             draw_bands(by_iteration, bands)
             draw_bands(by_seconds, bands, "seconds")
-            by_iteration.set(
-                ylabel="squared relative error", title=f"rank {rank}, condition {condition:.0e}"
-            )
+            title = f"rank {rank}, condition {condition:.0e}"
+            by_iteration.set(ylabel="squared relative error", title=title)
             sheet.points += [point for band in bands for point in band.points(rank=rank)]
     for index, label in enumerate(LABELS):
         own = sheet.rows.of(method=label, rank=n).having("seconds")
@@ -96,9 +91,8 @@ def judge(rows: Rows) -> Checks:
         f"{ends[0]:.0e} and {ends[1]:.0e}",
         bool(power < 0.25),
     )
-    counted, promised = (
-        hard.number(name, method="conditioning steps") for name in ("iterations", "lemma")
-    )
+    steps = hard.of(method="conditioning steps")
+    counted, promised = steps.number("iterations"), steps.number("lemma")
     yield Check(
         "Lemma 8: 2 + (3/5) ln(condition^2 - 1) steps condition A",
         f"{counted:.0f} steps until condition^2 <= 2 at condition 1e4, the lemma counts "

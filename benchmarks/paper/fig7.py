@@ -30,7 +30,6 @@ RULE, KRYLOV = "EAGLE (paper)", "krylov (ours)"
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Error against rounds at four diversities; rounds against diversity."""
     d, seed = setting.pick(240, 60), setting.seed
     axes = sheet.panels(3, 2, legend=5)
     for ax, (alpha, shards) in zip(axes, _shards(d, seed).items(), strict=False):

@@ -17,7 +17,6 @@ MACHINES = (1, 3, 5, 8)
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Error against rounds, one panel for each number of machines."""
     d = setting.pick(1000, 100)
     axes = sheet.panels(len(MACHINES), width=3.0, sharex=True, sharey=True)
     for ax, machines in zip(axes, MACHINES, strict=True):

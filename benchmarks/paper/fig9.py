@@ -15,7 +15,6 @@ LOSS = 1.1  # times the test error
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Pictures of one model, errors of all."""
     trained = setting.models.run("unconstrained", 0).model
     axes = sheet.panels(4, 2, width=2.4, height=2.4)
     for half, how, model in ((0, "trained", trained), (4, "two values", quantised(trained))):

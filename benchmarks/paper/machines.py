@@ -10,6 +10,7 @@ import numpy as np
 import eagle
 import eagle.distributed as many
 from benchmarks.common import Rows
+from benchmarks.distributed import solved as simulated
 from benchmarks.paper.curves import TARGET
 from eagle.update import Blocks, average, update
 
@@ -40,13 +41,9 @@ class Rounds:
 
     def row(self, **cells: Any) -> dict[str, Any]:
         """For the CSV of numbers: rounds to the target."""
-        return cells | {
-            "method": self.label,
-            "rounds": self.to_target,
-            "last_round": int(self.rounds[-1]),
-            "last_error": float(self.errors[-1]),
-            "bytes_a_round": float(self.bytes_a_round),
-        }
+        last = {"last_round": int(self.rounds[-1]), "last_error": float(self.errors[-1])}
+        reached = {"method": self.label, "rounds": self.to_target}
+        return cells | reached | last | {"bytes_a_round": float(self.bytes_a_round)}
 
 
 def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rounds:
@@ -70,7 +67,8 @@ def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rou
         machines = average(moved)
         if not frozen:
             machines = [each._replace(A=1.5 * each.A, B=1.5 * each.B) for each in machines]
-            frozen = all(_conditioned(each.A) for each in machines)
+            gaps = [np.eye(each.A.shape[1]) - each.A.T @ each.A for each in machines]
+            frozen = all(np.linalg.norm(gap) ** 2 < CONDITIONED for gap in gaps)
         errors.append(shards.error(machines[0].D) ** 2)
     rounds, message = np.arange(1, len(errors) + 1), 8 * (shards.C.size + shards.D.size)
     return Rounds("EAGLE (paper)", rounds, np.array(errors), message)
@@ -81,11 +79,6 @@ def _contracted(blocks: Blocks) -> Blocks:
     A, B, C, D = blocks
     pull = A.T @ C
     return Blocks(A, B, C - A @ pull, D + B @ pull)
-
-
-def _conditioned(A: np.ndarray) -> bool:
-    n = A.shape[1]
-    return bool(np.linalg.norm(np.eye(n) - A.T @ A) ** 2 < CONDITIONED)
 
 
 def descent(shards: many.Shards, most: float = 1e9) -> Rounds:
@@ -110,9 +103,7 @@ def solved(shards: many.Shards, method: str, rtol: float, most: int, seed: int) 
     """One simulated solve, whether it gets there or not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-        return many.simulate(
-            shards.A, shards.B, shards.C, method=method, rng=seed, rtol=rtol, maxiter=most
-        )
+        return simulated(shards, method, seed, rtol=rtol, maxiter=most)
 
 
 def sweep(shards: many.Shards, method: str, label: str, most: int, seed: int) -> Rounds:

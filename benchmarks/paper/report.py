@@ -12,11 +12,7 @@ from benchmarks.paper.common import Outcome, Sheet, Verdict
 from eagle.plotting import save
 from eagle.tables import replacing
 
-COLOURS = {
-    Verdict.AGREES: "#00704f",
-    Verdict.DIFFERS: "#b04a00",
-    Verdict.NOT_COMPARABLE: "#666",
-}
+COLOURS = dict(zip(Verdict, ("#00704f", "#b04a00", "#666"), strict=True))
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
   color: #222; background: #fff; }
@@ -58,15 +54,23 @@ def write(
 
 def write_page(folder: Path) -> Path:
     """The report: everything that was ever drawn into this folder, pictures embedded."""
+    paths = [folder / f"{name}.json" for name in registry.names()]
     records = [
-        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in registry.names()
-        if (folder / f"{name}.json").exists()
+        _escaped(json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()
     ]
     path = folder / "index.html"
     with replacing(path) as file:
         file.write(_page(folder, records).encode())
     return path
+
+
+def _escaped(value: Any) -> Any:
+    """With every text fit for HTML."""
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return html.escape(value) if isinstance(value, str) else value
 
 
 def _page(folder: Path, records: list[dict[str, Any]]) -> str:
@@ -79,10 +83,7 @@ def _page(folder: Path, records: list[dict[str, Any]]) -> str:
         "with <code>python -m benchmarks.paper</code>. Verdicts are computed from the numbers in "
         f"the CSV files beside this page: {counts}. {seconds:.0f} seconds in all."
     )
-    lines = [
-        (record["name"], _verdict(record["verdict"]), html.escape(record["sentence"]))
-        for record in records
-    ]
+    lines = [(r["name"], _verdict(r["verdict"]), r["sentence"]) for r in records]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
@@ -113,7 +114,7 @@ def _table(heading: str, head: str, lines: list[tuple[str, str, str]]) -> str:
 def _checks(heading: str, records: list[dict[str, Any]], verdict: Verdict) -> str:
     """A table of all checks of one verdict."""
     lines = [
-        (record["name"], html.escape(check["claim"]), _found(check))
+        (record["name"], check["claim"], _found(check))
         for record in records
         for check in record["checks"]
         if check["verdict"] == verdict
@@ -124,23 +125,21 @@ def _checks(heading: str, records: list[dict[str, Any]], verdict: Verdict) -> st
 def _section(folder: Path, record: dict[str, Any]) -> str:
     name = record["name"]
     items = "".join(
-        f"<li>{_verdict(check['verdict'])}: <i>{html.escape(check['claim'])}</i>: {_found(check)}"
+        f"<li>{_verdict(check['verdict'])}: <i>{check['claim']}</i>: {_found(check)}"
         for check in record["checks"]
     )
     how = ", ".join(f"{key} {value}" for key, value in record["circumstances"].items())
+    text = record["text"].replace("\n\n", "</p><p>").replace("``", "")
     picture = links = ""
     if record["drawn"]:
         data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-        title = html.escape(record["title"], quote=True)
-        picture = f"<img alt='{title}' src='data:image/png;base64,{data}'>"
-        links = f"<a href='{name}.csv'>{name}.csv</a> "
-        if (folder / f"{name}-curves.csv").exists():
-            links += f"<a href='{name}-curves.csv'>{name}-curves.csv</a>"
+        picture = f"<img alt='{record['title']}' src='data:image/png;base64,{data}'>"
+        tables = [f"{each}.csv" for each in (name, f"{name}-curves")]
+        there = [table for table in tables if (folder / table).exists()]
+        links = " ".join(f"<a href='{table}'>{table}</a>" for table in there)
     return (
-        f"<section id={name}><h2>{html.escape(record['title'])}</h2>"
-        f"<p>The paper: {html.escape(record['claim'])}</p>"
-        f"<ul>{items}</ul>{picture}<p>{_paragraphs(record['text'])}</p>"
-        f"<p class=small>{links} {html.escape(how)}</p></section>"
+        f"<section id={name}><h2>{record['title']}</h2><p>The paper: {record['claim']}</p>"
+        f"<ul>{items}</ul>{picture}<p>{text}</p><p class=small>{links} {how}</p></section>"
     )
 
 
@@ -148,13 +147,9 @@ def _machines(records: list[dict[str, Any]]) -> list[str]:
     """Facts, and for which figures they hold."""
     groups: dict[str, list[str]] = {}
     for record in records:
-        lasting = {key: value for key, value in record["facts"].items() if key != "load"}
-        text = ", ".join(f"{key} {value}" for key, value in lasting.items())
+        text = ", ".join(f"{key} {fact}" for key, fact in record["facts"].items() if key != "load")
         groups.setdefault(text, []).append(record["name"])
-    return [
-        f"<p class=small>{', '.join(names)}: {html.escape(text)}</p>"
-        for text, names in groups.items()
-    ]
+    return [f"<p class=small>{', '.join(names)}: {text}</p>" for text, names in groups.items()]
 
 
 def _verdict(verdict: str) -> str:
@@ -162,9 +157,5 @@ def _verdict(verdict: str) -> str:
 
 
 def _found(check: dict[str, Any]) -> str:
-    why = f" ({check['why']})" if check["why"] and check["verdict"] == Verdict.DIFFERS else ""
-    return html.escape(check["found"] + why)
-
-
-def _paragraphs(text: str) -> str:
-    return html.escape(text).replace("\n\n", "</p><p>").replace("``", "")
+    differs = check["why"] and check["verdict"] == Verdict.DIFFERS
+    return check["found"] + (f" ({check['why']})" if differs else "")

@@ -16,7 +16,6 @@ CLAIM = "The rule follows the transformer to a few 1e-4 per entry in every layer
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Bars: the paper's numbers and ours."""
     for regime, ax in zip(REGIMES, sheet.panels(len(REGIMES), width=2.7), strict=True):
         tables = [setting.models.fidelity(regime, seed) for seed in setting.models.seeds(regime)]
         fitted = 1e4 * np.array([table.fitted for table in tables])
@@ -44,7 +43,6 @@ def draw(setting: Setting, sheet: Sheet) -> None:
 
 
 def judge(rows: Rows) -> Checks:
-    """Layer by layer, within a factor of three or better."""
     for regime in PAPER:
         own = [row for row in rows.of(regime=regime) if row["layer"] > 0]
         pairs = ", ".join(f"{row['fitted']:.2g} ({row['paper']:g})" for row in own)

@@ -49,7 +49,6 @@ def measured(setting: Setting) -> Rows:
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """One line of marks per problem."""
     sheet.rows = measured(setting)
     sheet.figure = real.draw_seconds(sheet.rows)
 

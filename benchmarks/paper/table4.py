@@ -20,7 +20,6 @@ LOSS = 1.1
 
 
 def draw(setting: Setting, sheet: Sheet) -> None:
-    """Energy on the pattern by layer; errors of model and rule."""
     left, right = sheet.panels(2, width=4.6, height=3.4, legend=3)
     for index, regime in enumerate(REGIMES):
         rules = list(setting.models.rules(regime).values())
@@ -45,7 +44,6 @@ def draw(setting: Setting, sheet: Sheet) -> None:
 
 
 def judge(rows: Rows) -> Checks:
-    """The rule against the model, regime by regime."""
     for regime, own in rows.by("regime"):
         rule, model = own[0]["rule"], own[0]["model"]
         found = f"{regime}: {rule:.3g} against {model:.3g}"
