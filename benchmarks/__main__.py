@@ -4,8 +4,6 @@
 one file.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -62,8 +60,7 @@ def run_all(argv: list[str]) -> int:
             print(f"\n# {name}", flush=True)
             path = Path(folder) / f"{name}.json"
             command = [sys.executable, "-m", "benchmarks", name, "--json", str(path)]
-            command += ["--seed", str(options.seed)]
-            command += ["--quick"] if options.quick else []
+            command += ["--seed", str(options.seed), *(["--quick"] if options.quick else [])]
             command += ["--data", str(options.data)] if name in NEEDS_DATA else []
             if subprocess.run(command).returncode:
                 failed.append(name)

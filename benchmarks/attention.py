@@ -5,8 +5,7 @@ Both kinds of Nyström attention have the same landmarks; they differ in what st
 pseudo-inverse. Times are of float32 on all cores, over those of torch's exact attention.
 """
 
-from __future__ import annotations
-
+import argparse
 import math
 import time
 from collections.abc import Callable
@@ -17,13 +16,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.common import Report, command_line, measure
+from benchmarks.common import Report, Suite, measure
 from eagle.attention import fixed_step_pinv, nystrom_attention
 
-SECTIONS = ("error", "speed")
 BATCH, HEADS, FEATURES = 1, 4, 32
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0)  # of the logits, whose standard deviation this is
 WORDS = 20
+CLOCK = (
+    "processor seconds, for a machine that others use; with one thread, set by OMP_NUM_THREADS=1 "
+    "NUMBA_NUM_THREADS=1"
+)
+
+suite = Suite("attention", __doc__)
+suite.add_argument("--processor", action="store_true", help=CLOCK)
+main = suite.main
 
 
 def tokens(kind: str, count: int, seed: int) -> list[Tensor]:
@@ -52,13 +58,7 @@ def tokens(kind: str, count: int, seed: int) -> list[Tensor]:
 
 
 def six_steps(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    landmarks: int,
-    scale: float,
-    *,
-    fused: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, landmarks: int, scale: float, *, fused: bool = False
 ) -> Tensor:
     """As Nyströmformer: the same three factors, with six fixed steps in the middle.
 
@@ -80,32 +80,27 @@ def distance(output: Tensor, truth: Tensor) -> float:
     return float((output - truth).norm() / truth.norm())
 
 
-def error_section(report: Report, *, quick: bool, seed: int) -> None:
+@suite.section
+def error(report: Report, options: argparse.Namespace) -> None:
     """Relative distance from softmax attention."""
     report.section("error", by=("tokens", "n", "landmarks", "temperature"))
-    sizes = ((512, 32), (512, 64)) if quick else ((512, 32), (512, 64), (2048, 64), (2048, 128))
+    sizes = ((512, 32), (512, 64), (2048, 64), (2048, 128))[: 2 if options.quick else None]
     won = rows = 0
     for kind, (count, m), temperature in product(("smooth", "text", "white"), sizes, TEMPERATURES):
-        blocks = tokens(kind, count, seed)
+        blocks = tokens(kind, count, options.seed)
         scale = temperature / math.sqrt(FEATURES)
         truth = scaled_dot_product_attention(*blocks, scale=scale)
-        six = distance(six_steps(*blocks, m, scale), truth)
-        output, result = nystrom_attention(*blocks, landmarks=m, scale=scale, return_result=True)
-        pseudo_inverse = nystrom_attention(*blocks, landmarks=m, scale=scale, ridge=0.0)
-        mean = blocks[2].mean(dim=-2, keepdim=True).expand_as(truth)
-        ours = distance(output, truth)
-        report.row(
-            tokens=kind,
-            n=count,
-            landmarks=m,
-            temperature=temperature,
-            eagle=ours,
-            said=float(result.approximation_error.square().mean().sqrt()),
-            six_steps=six,
-            pinv=distance(pseudo_inverse, truth),
-            mean_value=distance(mean, truth),
-        )
-        won, rows = won + (ours <= six), rows + 1
+        settings = {"landmarks": m, "scale": scale}
+        output, result = nystrom_attention(*blocks, **settings, return_result=True)
+        errors = {
+            "eagle": distance(output, truth),
+            "said": float(result.approximation_error.square().mean().sqrt()),
+            "six_steps": distance(six_steps(*blocks, m, scale), truth),
+            "pinv": distance(nystrom_attention(*blocks, **settings, ridge=0.0), truth),
+            "mean_value": distance(blocks[2].mean(dim=-2, keepdim=True).expand_as(truth), truth),
+        }
+        report.row(tokens=kind, n=count, landmarks=m, temperature=temperature, **errors)
+        won, rows = won + (errors["eagle"] <= errors["six_steps"]), rows + 1
     report.say(f"eagle is at least as close as six steps in {won} of {rows}")
 
 
@@ -120,50 +115,28 @@ def both(function: Callable[..., Tensor], blocks: list[Tensor]) -> None:
     function(*(each.clone().requires_grad_() for each in blocks)).sum().backward()
 
 
-def speed_section(report: Report, *, quick: bool, seed: int, processor: bool) -> None:
+@suite.section
+def speed(report: Report, options: argparse.Namespace) -> None:
     """Time over that of exact attention."""
-    clock = time.process_time if processor else time.perf_counter
+    clock = time.process_time if options.processor else time.perf_counter
     report.section("speed", by=("what", "n", "landmarks"))
-    sizes = ((1024, 32),) if quick else ((1024, 32), (4096, 32), (4096, 64), (16384, 64))
-    for (count, m), (name, run) in product(sizes, {"forward": forward, "both": both}.items()):
-        blocks = [each.float() for each in tokens("smooth", count, seed)]
+    sizes = ((1024, 32), (4096, 32), (4096, 64), (16384, 64))[: 1 if options.quick else None]
+    for (count, m), run in product(sizes, (forward, both)):
+        blocks = [each.float() for each in tokens("smooth", count, options.seed)]
+        six = partial(six_steps, landmarks=m, scale=1 / math.sqrt(FEATURES))
         kinds: dict[str, Callable[..., Tensor]] = {
             "exact": scaled_dot_product_attention,
-            "six": partial(six_steps, landmarks=m, scale=1 / math.sqrt(FEATURES)),
-            "fused": partial(six_steps, landmarks=m, scale=1 / math.sqrt(FEATURES), fused=True),
+            "six": six,
+            "fused": partial(six, fused=True),
             "eagle": partial(nystrom_attention, landmarks=m),
             "fixed": partial(nystrom_attention, landmarks=m, ridge=1e-4),
         }
         calls = {key: partial(run, kind, blocks) for key, kind in kinds.items()}
-        seconds = measure(calls, repeats=3 if quick else 5, clock=clock)
-        exact = seconds["exact"]
+        seconds = measure(calls, repeats=3 if options.quick else 5, clock=clock)
+        exact = seconds.pop("exact")
+        over = {name: each.over(exact) for name, each in seconds.items()}
         report.row(
-            what=name,
-            n=count,
-            landmarks=m,
-            exact_ms=exact.scaled(1e3),
-            eagle=seconds["eagle"].over(exact),
-            ridge_given=seconds["fixed"].over(exact),
-            six_steps=seconds["six"].over(exact),
-            six_fused=seconds["fused"].over(exact),
-        )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the sections that were asked for."""
-    parser = command_line("attention", __doc__, SECTIONS)
-    parser.add_argument(
-        "--processor",
-        action="store_true",
-        help="processor seconds, for a machine that others use; with one thread, set by "
-        "OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1",
-    )
-    arguments = parser.parse_args(argv)
-    report = Report("attention")
-    settings = {"quick": arguments.quick, "seed": arguments.seed}
-    if "error" in arguments.sections:
-        error_section(report, **settings)
-    if "speed" in arguments.sections:
-        speed_section(report, **settings, processor=arguments.processor)
-    report.save(arguments.json)
-    return 0
+            what=run.__name__, n=count, landmarks=m, exact_ms=exact.scaled(1e3),
+            eagle=over["eagle"], ridge_given=over["fixed"], six_steps=over["six"],
+            six_fused=over["fused"],
+        )  # fmt: skip

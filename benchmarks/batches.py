@@ -1,7 +1,5 @@
 """Batches of small problems with known ranks, conditions and answers, and who solves them how."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +10,6 @@ import eagle
 from eagle.algebra.qr import least_squares
 from eagle.problem.certificate import COUNT
 
-__all__ = ["Batch", "flops", "numpy_solvers", "qr_flops", "random_batch", "torch_solvers"]
-
 SLACK = 100.0  # an error above this many eps * condition is wrong, whoever made it
 Said = Callable[[], np.ndarray] | None  # which values are said to be right
 Solver = Callable[[], tuple[Any, Said]]  # the values, and what is said if somebody asks
@@ -21,22 +17,13 @@ Solver = Callable[[], tuple[Any, Said]]  # the values, and what is said if someb
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Square consistent problems ``A X = C`` and the solutions of least norm.
+    """Square consistent problems ``A X = C`` and the solutions of least norm."""
 
-    Attributes
-    ----------
-    A, C, X : ndarray (count, n, n), (count, n, columns), (count, n, columns)
-        X is float64, whatever A and C are.
-    ranks : ndarray of int (count,)
-    conditions : ndarray (count,)
-        Ratios of the largest to the smallest non-zero singular value, before rounding.
-    """
-
-    A: np.ndarray
-    C: np.ndarray
-    X: np.ndarray
-    ranks: np.ndarray
-    conditions: np.ndarray
+    A: np.ndarray  # (count, n, n)
+    C: np.ndarray  # (count, n, columns)
+    X: np.ndarray  # as C, but float64 whatever A and C are
+    ranks: np.ndarray  # (count,)
+    conditions: np.ndarray  # largest to smallest non-zero singular value, before rounding
 
     def errors(self, value: np.ndarray) -> np.ndarray:
         """Relative Frobenius error of each value; infinite where it is not finite."""
@@ -116,11 +103,10 @@ def _eagle(A: Any, C: Any, seed: int) -> tuple[Any, Said]:
     return result.value, lambda: np.array([each.converged for each in result.results])
 
 
-def _looked_at(A: Any, C: Any, seed: int) -> tuple[Any, Said]:
+def _looked_at(solved: tuple[Any, Said]) -> tuple[Any, Said]:
     """The same with a result object for every problem."""
-    value, said = _eagle(A, C, seed)
-    assert said is not None
-    found = said()
+    value, said = solved
+    found = said() if said else None
     return value, lambda: found
 
 
@@ -133,12 +119,12 @@ def numpy_solvers(A: np.ndarray, C: np.ndarray, seed: int) -> dict[str, Solver]:
     cutoff = A.shape[-1] * float(np.finfo(A.dtype).eps)
     return {
         "eagle auto": lambda: _eagle(A, C, seed),
-        "eagle auto, every result": lambda: _looked_at(A, C, seed),
+        "eagle auto, every result": lambda: _looked_at(_eagle(A, C, seed)),
         "eagle, the kernel alone": lambda: (least_squares(A, None, C, w, z, cutoff)[0], None),
         "numpy pinv": lambda: (np.linalg.pinv(A, rcond=cutoff) @ C, None),
         "numpy pinv, default cutoff": lambda: (np.linalg.pinv(A) @ C, None),
         "numpy lstsq, a loop": lambda: (
-            np.stack([np.linalg.lstsq(a, c, rcond=cutoff)[0] for a, c in zip(A, C, strict=True)]),
+            np.stack([np.linalg.lstsq(*each, cutoff)[0] for each in zip(A, C, strict=True)]),
             None,
         ),
     }

@@ -5,8 +5,6 @@ squared relative residuals ``|B - W A|^2 / |B|^2`` at every iterate, or once for
 What it takes to look at the residual is not counted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -28,8 +26,7 @@ import scipy.sparse.linalg
 
 import eagle
 from benchmarks.common import THREADS
-
-__all__ = ["METHODS", "SPARSE_QR", "Run", "Watch", "run"]
+from benchmarks.rivals import EAGLES
 
 START = 20.0  # seconds that a process may take to start and to read the matrix
 SHARED = 3.0  # times as long a process may take where it does not have a processor of its own
@@ -48,7 +45,7 @@ class Watch:
     B: np.ndarray
     goals: tuple[float, ...]  # of the squared relative residual, descending
     limit: float = np.inf
-    note: Callable[[float, float], None] = lambda seconds, residual: None
+    note: Callable[[float, float], object] = lambda seconds, residual: None
     clock: Callable[[], float] = time.perf_counter
     trace: list[tuple[float, float]] = field(default_factory=list)
     began: float = 0.0
@@ -75,9 +72,9 @@ class Watch:
 
 @dataclass(frozen=True)
 class Solver:
-    """A method: what it wants A to be, whether it is ours, and where it can be used."""
+    """A method, and what it wants A to be."""
 
-    run: Callable[[Any, np.ndarray, Watch], None]
+    run: Callable[[Any, np.ndarray, Watch], object]
     sparse: bool = False
     ours: bool = False
     square: bool = False  # nonsingular square A only
@@ -91,17 +88,12 @@ def _eagle(method: Any, *, sparse: bool = False) -> Solver:
 
 
 def _direct(solve: Callable[[Any, np.ndarray], np.ndarray], **kind: bool) -> Solver:
-    return Solver(lambda A, B, watch: void(watch(solve(A, B[0]))), **kind)
-
-
-def void(_: object) -> None:
-    """For the value of what is called for its effect."""
+    return Solver(lambda A, B, watch: watch(solve(A, B[0])), **kind)
 
 
 def _lapack(driver: str) -> Solver:
-    return _direct(
-        lambda A, b: scipy.linalg.lstsq(A.T, b, lapack_driver=driver, check_finite=False)[0]
-    )
+    settings = {"lapack_driver": driver, "check_finite": False}
+    return _direct(lambda A, b: scipy.linalg.lstsq(A.T, b, **settings)[0])
 
 
 def _cg(A: Any, B: np.ndarray, watch: Watch) -> None:
@@ -111,9 +103,8 @@ def _cg(A: Any, B: np.ndarray, watch: Watch) -> None:
         if watch(w):
             raise Done
 
-    normal = scipy.sparse.linalg.LinearOperator(
-        (A.shape[0],) * 2, lambda w: A @ (A.T @ w), dtype=A.dtype
-    )
+    shape = (A.shape[0],) * 2
+    normal = scipy.sparse.linalg.LinearOperator(shape, lambda w: A @ (A.T @ w), dtype=A.dtype)
     # An absolute tolerance of 0 would divide 0 by 0 at the floor.
     tiny = np.finfo(float).tiny
     scipy.sparse.linalg.cg(normal, A @ B[0], rtol=0, atol=tiny, maxiter=10**6, callback=look)
@@ -128,29 +119,20 @@ def _lsmr(A: Any, B: np.ndarray, watch: Watch) -> None:
             return
 
 
-def _sparse_lu(A: Any, b: np.ndarray) -> np.ndarray:
-    return scipy.sparse.linalg.splu(A).solve(b, trans="T")
-
-
 def _sparse_qr(A: Any, b: np.ndarray) -> np.ndarray:
     """SuiteSparseQR, of the package pyspqr: ``A^T = Q R E``."""
     from pyspqr import qr
 
     Q, R, E = qr(scipy.sparse.csc_matrix(A.T))
-    y = Q.T @ b
-    w = np.empty_like(y)
-    w[E.permutation] = scipy.sparse.linalg.spsolve_triangular(
-        scipy.sparse.csr_array(R), y, lower=False
-    )
+    R, w = scipy.sparse.csr_array(R), np.empty_like(b)
+    w[E.permutation] = scipy.sparse.linalg.spsolve_triangular(R, Q.T @ b, lower=False)
     return w
 
 
 SPARSE_QR = "sparse QR"  # needs the extra `bench`
 METHODS = {
     "auto": _eagle("auto"),
-    "EAGLE (minimax)": _eagle(eagle.Eagle()),
-    "EAGLE (Cholesky)": _eagle(eagle.Eagle("cholesky")),
-    "EAGLE (paper)": _eagle(eagle.Eagle("paper")),
+    **{name: _eagle(method) for name, method in EAGLES.items()},
     "sketched (ours)": _eagle("sketched"),
     "auto, sparse A": _eagle("auto", sparse=True),
     "compressed (ours)": _eagle("compressed", sparse=True),
@@ -160,7 +142,9 @@ METHODS = {
         lambda A, b: scipy.linalg.solve(A, b, transposed=True, assume_a="gen", check_finite=False),
         square=True,
     ),
-    "sparse LU": _direct(_sparse_lu, sparse=True, square=True),
+    "sparse LU": _direct(
+        lambda A, b: scipy.sparse.linalg.splu(A).solve(b, trans="T"), sparse=True, square=True
+    ),
     SPARSE_QR: _direct(_sparse_qr, sparse=True, square=True),
     "CG": Solver(_cg, sparse=True),
     "LSMR": Solver(_lsmr, sparse=True),
@@ -169,31 +153,17 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a cell.
+    """What came of a cell."""
 
-    Attributes
-    ----------
-    traces : list of list of (seconds, residual)
-        One per repeat.
-    limit : float
-    stopped : bool
-        The process had to be ended at the limit.
-    error : str
-        Why the method gave up, if it did.
-    """
-
-    traces: list[list[tuple[float, float]]]
+    traces: list[list[tuple[float, float]]]  # seconds and residuals of every repeat
     limit: float
-    stopped: bool = False
-    error: str = ""
+    stopped: bool = False  # the process had to be ended at the limit
+    error: str = ""  # why the method gave up, if it did
 
     def seconds(self, goal: float) -> list[float]:
         """To the first residual at or below `goal`, for the repeats that came there in time."""
-        firsts = [
-            min((s for s, residual in trace if residual <= goal), default=np.inf)
-            for trace in self.traces
-        ]
-        return [seconds for seconds in firsts if seconds <= self.limit]
+        reached = ([s for s, residual in trace if residual <= goal] for trace in self.traces)
+        return [min(seconds) for seconds in reached if seconds and min(seconds) <= self.limit]
 
     @property
     def residual(self) -> float:
@@ -225,27 +195,23 @@ def run(
         stopped, error = False, ""
         try:
             child = subprocess.run(
-                [sys.executable, "-m", "benchmarks.cells", folder, settings],
+                [sys.executable, "-m", "benchmarks.cells", folder, settings], env=environment,
                 stdout=subprocess.DEVNULL,  # where SuiteSparse chats
-                stderr=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True, check=False,
                 timeout=(SHARED if processor else 1.0) * (START + limit + BUDGET),
-                text=True,
-                check=False,
-                env=environment,
-            )
+            )  # fmt: skip
             if child.returncode:
                 error = _last_words(child)
         except subprocess.TimeoutExpired:
             stopped = True
         path = Path(folder) / "trace"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    traces: list[list[tuple[float, float]]] = []
+    traces: list[list[Any]] = []
     for line in lines:
         if line == "run":
             traces.append([])
         else:
-            seconds, residual = line.split()
-            traces[-1].append((float(seconds), float(residual)))
+            traces[-1].append(tuple(map(float, line.split())))
     return Run(traces, limit, stopped, error)
 
 
@@ -279,7 +245,7 @@ def main(argv: list[str]) -> int:
     with open(f"{folder}/trace", "w", encoding="utf-8", buffering=1) as file:
         for _ in range(repeats):
             file.write("run\n")
-            once(sparse, B, note=lambda s, residual: void(file.write(f"{s!r} {residual!r}\n")))
+            once(sparse, B, note=lambda s, residual: file.write(f"{s!r} {residual!r}\n"))
             if clock() - started > BUDGET:
                 break
     return 0

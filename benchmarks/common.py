@@ -9,8 +9,11 @@ import json
 import math
 import os
 import platform
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,24 +24,6 @@ import numpy as np
 import eagle
 from eagle.run.machine import memory
 from eagle.tables import replacing
-
-__all__ = [
-    "Parser",
-    "Report",
-    "Spread",
-    "best_time",
-    "command_line",
-    "existing_folder",
-    "gemm",
-    "machine_facts",
-    "make_folder",
-    "measure",
-    "new_file",
-    "positive",
-    "whole",
-    "write_csv",
-    "write_json",
-]
 
 PACKAGES = ("numpy", "scipy", "numba", "torch", "scikit-learn", "mpi4py")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -99,28 +84,62 @@ def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
         parser.error(f"--output {path}: {error.strerror}")
 
 
-def command_line(name: str, description: str | None, sections: Sequence[str] = ()) -> Parser:
+def refuse_unknown(
+    parser: argparse.ArgumentParser, kind: str, names: Iterable[str], known: Sequence[str]
+) -> None:
+    """For names of figures or studies, which have defaults that `choices` does not let through."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        parser.error(f"no {kind} {', '.join(unknown)}: choose from {', '.join(known)}")
+
+
+def command_line(name: str, description: str | None) -> Parser:
     """What every benchmark takes."""
     parser = Parser(prog=f"python -m benchmarks {name}", description=description)
-    if sections:
-        parser.add_argument(
-            "--sections", nargs="+", choices=sections, default=list(sections), metavar="NAME"
-        )
     parser.add_argument("--quick", action="store_true", help="small sizes, for a first look")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write every row to FILE")
     parser.add_argument("--seed", type=whole(0), default=0)
     return parser
 
 
-def best_time(function: Callable[[], Any], repeats: int = 3) -> float:
-    """Seconds of the fastest of some runs, after one to warm up."""
-    function()
-    best = math.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - start)
-    return best
+Section = Callable[["Report", argparse.Namespace], None]
+
+
+class Suite:
+    """A benchmark of several sections: its command line, and the loop over those asked for.
+
+    What its file defines below is decorated with `section` and prints tables into a report;
+    `add_argument` is that of its command line.
+    """
+
+    def __init__(self, name: str, description: str | None):
+        self.name = name
+        self.sections: dict[str, Section] = {}
+        self.slow: set[str] = set()
+        self._parser = command_line(name, description)
+        self._parser.add_argument("--sections", nargs="+", choices=self.sections, metavar="NAME")
+        self.add_argument = self._parser.add_argument
+
+    def section(self, function: Section) -> Section:
+        """Register under its own name."""
+        self.sections[function.__name__] = function
+        return function
+
+    def not_quick(self, function: Section) -> Section:
+        """Register what ``--quick`` leaves out."""
+        self.slow.add(function.__name__)
+        return self.section(function)
+
+    def main(self, argv: list[str] | None = None) -> int:
+        """Run the sections asked for, print tables, and save rows."""
+        options = self._parser.parse_args(argv)
+        warnings.simplefilter("ignore", eagle.ConvergenceWarning)
+        report = Report(self.name)
+        for name in options.sections or self.sections:
+            if not (options.quick and name in self.slow):
+                self.sections[name](report, options)
+        report.save(options.json)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -152,15 +171,9 @@ class Spread:
         return Spread(tuple(factor * value for value in self.values), self.better)
 
     def as_json(self) -> dict[str, Any]:
-        low, high = np.quantile(self.values, [0.25, 0.75])
-        return {
-            "median": self.median,
-            "min": min(self.values),
-            "max": max(self.values),
-            "quartiles": [float(low), float(high)],
-            "repeats": len(self.values),
-            "better": self.better,
-        }
+        quartiles = np.quantile(self.values, [0.25, 0.75]).tolist()
+        ends = {"median": self.median, "min": min(self.values), "max": max(self.values)}
+        return ends | {"quartiles": quartiles, "repeats": len(self.values), "better": self.better}
 
     def __str__(self) -> str:
         return f"{_text(self.median)} ({_text(min(self.values))} .. {_text(max(self.values))})"
@@ -183,6 +196,13 @@ def measure(
     return {name: Spread(tuple(values)) for name, values in seconds.items()}
 
 
+def in_child(function: str, *arguments: Any) -> Any:
+    """What a function of `benchmarks.children` returns in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.children", function, *map(str, arguments)]
+    child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(child.stdout)
+
+
 def gemm(n: int) -> Callable[[], Any]:
     """One general product of two n x n matrices: the unit of most tables."""
     from eagle.algebra.blas import product
@@ -201,6 +221,8 @@ def machine_facts() -> dict[str, Any]:
             versions[package] = "not installed"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     set_threads = {name: os.environ[name] for name in THREADS if name in os.environ}
+    built: Any = np.show_config(mode="dicts")
+    blas = built["Build Dependencies"]["blas"]
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -208,7 +230,7 @@ def machine_facts() -> dict[str, Any]:
         "memory_GB": round(memory() / 1e9, 1),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
-        "blas": _blas(),
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "threads": set_threads or "not set",
         "python": platform.python_version(),
         **versions,
@@ -226,11 +248,32 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _blas() -> str:
-    """What numpy was built with."""
-    found: Any = np.show_config(mode="dicts")
-    blas = found["Build Dependencies"]["blas"]
-    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+class Rows(list[dict[str, Any]]):
+    """Rows of a table, and what is asked of them."""
+
+    def of(self, **where: Any) -> Rows:
+        """Those with these values."""
+        wanted = where.items()
+        return Rows(row for row in self if all(row.get(name) == cell for name, cell in wanted))
+
+    def by(self, *names: str) -> Iterator[tuple[Any, Rows]]:
+        """A cell, or several, and the rows that have it, in the order in which they come."""
+        for cells in dict.fromkeys(tuple(row[name] for name in names) for row in self):
+            own = self.of(**dict(zip(names, cells, strict=True)))
+            yield cells if len(names) > 1 else cells[0], own
+
+    def having(self, name: str) -> Rows:
+        """Those in which this cell is not None."""
+        return Rows(row for row in self if row.get(name) is not None)
+
+    def column(self, name: str) -> list[Any]:
+        """One cell of all of them."""
+        return [row[name] for row in self]
+
+    def number(self, name: str, **where: Any) -> float:
+        """One number of the one row with these values; infinity if it was not reached."""
+        (row,) = self.of(**where)
+        return np.inf if row[name] is None else float(row[name])
 
 
 class Report:
@@ -239,12 +282,10 @@ class Report:
     def __init__(self, name: str):
         self.rows: list[dict[str, Any]] = []
         self.facts = {"benchmark": name, **machine_facts()}
-        self.title, self.by, self.header = "", (), []
+        self.title = ""
+        self.by: tuple[str, ...] = ()
+        self.header: list[str] = []
         print(" ".join(f"{key}={value}" for key, value in self.facts.items()))
-
-    title: str
-    by: tuple[str, ...]
-    header: list[str]
 
     def section(self, title: str, by: Sequence[str] = ()) -> None:
         """Start a table whose rows are told apart by the cells `by`, or by all cells of text."""
@@ -265,16 +306,11 @@ class Report:
         """A conclusion in words."""
         print(sentence, flush=True)
 
-    def as_json(self) -> dict[str, Any]:
-        """Facts and rows; every row names its benchmark."""
-        name = self.facts["benchmark"]
-        rows = [{"benchmark": name, **row} for row in self.rows]
-        return {"facts": self.facts, "rows": _plain(rows)}
-
     def save(self, path: str | Path | None) -> None:
-        """Write facts and rows, if a path was given."""
+        """Write facts and rows, if a path was given; every row names its benchmark."""
         if path:
-            write_json(Path(path), self.as_json())
+            rows = [{"benchmark": self.facts["benchmark"], **row} for row in self.rows]
+            write_json(Path(path), {"facts": self.facts, "rows": _plain(rows)})
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -290,9 +326,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {key: cell.median if isinstance(cell, Spread) else cell for key, cell in row.items()}
-        )
+        spreads = {name: cell.median for name, cell in row.items() if isinstance(cell, Spread)}
+        writer.writerow({**row, **spreads})
     with replacing(path) as file:
         file.write(text.getvalue().encode())
 

@@ -6,18 +6,13 @@ not meet: by chance that happens to 2 of 252 cells with five repeats on either s
 Exit status 2: a file that is not readable, no output of a benchmark, or nothing to compare.
 """
 
-from __future__ import annotations
-
 import json
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Parser
-
-__all__ = ["Change", "changes", "main"]
 
 NUMBERS = ("median", "min", "max")
 PARTS = (*NUMBERS, "better")
@@ -61,10 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     for change in found:
         if change.moved or not options.moved:
             mark = ("worse" if change.worse > 1 else "better") if change.moved else ""
-            print(
-                f"{mark:6} {change.worse:7.3f}  {change.before:.4g} -> {change.after:.4g}  "
-                f"{change.where}"
-            )
+            numbers = f"{change.worse:7.3f}  {change.before:.4g} -> {change.after:.4g}"
+            print(f"{mark:6} {numbers}  {change.where}")
     for path, own, other in ((options.old, old, new), (options.new, new, old)):
         alone = cells(own).keys() - cells(other).keys()
         if alone:
@@ -120,7 +113,3 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
         moved = b["min"] > a["max"] or b["max"] < a["min"]
         found.append(Change(where, a["median"], b["median"], worse, moved))
     return sorted(found, key=lambda change: (-change.worse, change.where))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

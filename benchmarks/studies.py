@@ -6,10 +6,8 @@ the schedule tend to the minimax one? Runs that FOLDER does not hold yet are tra
 each; pictures go to ``--output``.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Parser, Report, make_folder, new_file
-from benchmarks.transformer import Models
+from benchmarks.common import Parser, Report, make_folder, new_file, refuse_unknown
+from benchmarks.looks import panels
+from benchmarks.paper.training import energies, energy_table, inside, picture
+from benchmarks.transformer import Models, mean_square
 from eagle.gallery.plotting import COLOURS, save
 from eagle.methods.eagle.schedule import Minimax, largest
 from eagle.transformer import (
@@ -33,7 +33,6 @@ from eagle.transformer import (
     train,
 )
 from eagle.transformer.rule import task_of
-from eagle.transformer.train import typical
 from eagle.update import Blocks, update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
@@ -61,15 +60,11 @@ class Setting:
         self.report.say(f"picture: {path}")
 
 
-def short(*, model: dict | None = None, task: dict | None = None, **changes: Any) -> TrainConfig:
+def short(*, model: dict | None = None, task: dict | None = None) -> TrainConfig:
     """The paper's recipe, fewer steps."""
-    changes = {"steps": STEPS, "cooldown": COOLDOWN} | changes
-    config = TrainConfig.paper("unconstrained", **changes)
-    return replace(
-        config,
-        model=replace(config.model, **(model or {})),
-        task=replace(config.task, **(task or {})),
-    )
+    config = TrainConfig.paper("unconstrained", steps=STEPS, cooldown=COOLDOWN)
+    parts = {"model": replace(config.model, **(model or {}))}
+    return replace(config, **parts, task=replace(config.task, **(task or {})))
 
 
 def best(config: ModelConfig, task: TaskConfig, *, steps: int = 2000, seed: int = 0) -> Rule:
@@ -80,11 +75,8 @@ def best(config: ModelConfig, task: TaskConfig, *, steps: int = 2000, seed: int 
     """
     start = Rule(config, tuple(LayerRule(0.0, 0.0, 1.0) for _ in range(config.layers)))
     start = start.with_constants(1.0, 1.2, task=task)
-    logarithms = torch.tensor(
-        [[np.log(layer.eta_step), np.log(layer.gamma_step)] for layer in start.layers],
-        dtype=torch.float32,
-        requires_grad=True,
-    )
+    pairs = [[np.log(layer.eta_step), np.log(layer.gamma_step)] for layer in start.layers]
+    logarithms = torch.tensor(pairs, dtype=torch.float32, requires_grad=True)
     optimizer = torch.optim.Adam([logarithms], lr=1e-2)
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
@@ -100,19 +92,15 @@ def best(config: ModelConfig, task: TaskConfig, *, steps: int = 2000, seed: int 
         norm = torch.nn.utils.clip_grad_norm_([logarithms], 0.1)
         if torch.isfinite(norm):
             optimizer.step()
-    pairs = logarithms.detach().exp().double().numpy()
-    return with_steps(config, [tuple(pair) for pair in pairs], task)
+    return with_steps(config, logarithms.detach().exp().double().tolist(), task)
 
 
-def with_steps(config: ModelConfig, steps: list[tuple[float, float]], task: TaskConfig) -> Rule:
+def with_steps(config: ModelConfig, steps: Sequence[Iterable[float]], task: TaskConfig) -> Rule:
     """A rule with given step sizes, its norms measured on its own states."""
     rule = Rule(config, tuple(LayerRule(eta, gamma, 1.0) for eta, gamma in steps))
     probe = extract(rule.model(), task=task)
-    layers = [
-        LayerRule(eta, gamma, found.norm)
-        for (eta, gamma), found in zip(steps, probe.layers, strict=True)
-    ]
-    return replace(rule, layers=tuple(layers))
+    pairs = zip(rule.layers, probe.layers, strict=True)
+    return replace(rule, layers=tuple(replace(own, norm=found.norm) for own, found in pairs))
 
 
 def minimax(config: ModelConfig, task: TaskConfig, lower: float) -> Rule:
@@ -130,50 +118,41 @@ def minimax(config: ModelConfig, task: TaskConfig, lower: float) -> Rule:
 def error(rule: Rule, task: TaskConfig) -> float:
     """Mean square per entry of D, median of batches."""
     generator = torch.Generator().manual_seed(77)
-    errors = []
-    with torch.no_grad():
-        for _ in range(16):
-            batch = sample_batch(task, 1024, generator=generator)
-            errors.append((rule.predict(batch) - batch.D).square().mean().item())
-    return float(typical(errors))
+    return mean_square(rule, (sample_batch(task, 1024, generator=generator) for _ in range(16)))
 
 
 def constants(setting: Setting) -> None:
-    report, config = setting.report, ModelConfig()
+    config = ModelConfig()
     task = task_of(config)
-    learned = Models().rules("unconstrained")
-    optimum = best(config, task)
-    lowers = (0.003, 0.01, 0.03, 0.1)
-    schedules = {f"minimax, l = {lower:g}": minimax(config, task, lower) for lower in lowers}
+    learned = Models().rules("unconstrained").values()
     rules = {f"learned, seed {i}": rule for i, rule in enumerate(learned)}
-    rules |= {"best 8 scalars": optimum} | schedules
-    report.section("learned and optimal constants, in units of |A_0|^-2 of the batch maximum")
-    for name, rule in rules.items():
-        square = rule.layers[0].norm ** 2
-        report.row(
-            rule=f"{name:20}",
-            **{f"eta{i}": rule.layers[i].eta_step * square for i in range(3)},
-            **{f"gamma{i}": rule.layers[i].gamma_step * square for i in range(4)},
-            error=error(rule, task),
-        )
-    figure, (left, right) = _figure(2)
+    rules["best 8 scalars"] = best(config, task)
+    for lower in (0.003, 0.01, 0.03, 0.1):
+        rules[f"minimax, l = {lower:g}"] = minimax(config, task, lower)
+    title = "learned and optimal constants, in units of |A_0|^-2 of the batch maximum"
+    setting.report.section(title)
+    figure, (left, right) = panels(2, width=3.2)
     for i, (name, rule) in enumerate(rules.items()):
         square = rule.layers[0].norm ** 2
-        style = {"color": COLOURS[min(i, 6)], "marker": "osD^vPX"[i % 7], "label": name.strip()}
-        left.plot([layer.eta_step * square for layer in rule.layers[:3]], **style)
-        right.plot([layer.gamma_step * square for layer in rule.layers], **style)
+        eta = [layer.eta_step * square for layer in rule.layers[:3]]
+        gamma = [layer.gamma_step * square for layer in rule.layers]
+        cells = {f"eta{k}": value for k, value in enumerate(eta)}
+        cells |= {f"gamma{k}": value for k, value in enumerate(gamma)}
+        setting.report.row(rule=f"{name:20}", **cells, error=error(rule, task))
+        style = {"color": COLOURS[min(i, 6)], "marker": "osD^vPX"[i % 7], "label": name}
+        left.plot(eta, **style)
+        right.plot(gamma, **style)
     left.set(title="eta", xlabel="layer", yscale="log", ylabel="in units of |A_0|^-2")
-    right.set(title="gamma", xlabel="layer", yscale="log")
-    left.set_xticks(range(3))
-    right.set_xticks(range(4))
+    right.set(title="gamma", xlabel="layer", yscale="log", xticks=range(4))
+    left.set(xticks=range(3))
     right.legend(frameon=False, fontsize=7)
     setting.save(figure, "constants")
 
 
 def lift(setting: Setting) -> None:
     report = setting.report
-    own = enumerate(Models().rules("compute-limited"))
-    rules = {f"paper's lift, seed {seed}": rule for seed, rule in own}
+    learned = Models().rules("compute-limited").values()
+    rules = {f"paper's lift, seed {seed}": rule for seed, rule in enumerate(learned)}
     for seed in (0, 1):
         config = TrainConfig.paper("compute-limited", seed=seed, steps=STEPS, cooldown=COOLDOWN)
         config = replace(config, model=replace(config.model, lift="full"))
@@ -181,41 +160,24 @@ def lift(setting: Setting) -> None:
     report.section("what is lifted: energy of P in the range of S, and along the identity")
     for name, rule in rules.items():
         for layer, each in enumerate(rule.layers[:-1]):
-            later = np.hstack([own.sketch for own in rule.layers[layer + 1 :]])
-            report.row(
-                model=f"{name:22}",
-                layer=layer,
-                own=each.structure.overlap,
-                later=_inside(each.lift, later),
-                identity=each.structure.full,
-                error=rule.model_error,
+            U, s, _ = np.linalg.svd(
+                np.hstack([own.sketch for own in rule.layers[layer + 1 :]]), full_matrices=False
             )
+            later = inside(each.lift, U[:, s > 0.1 * s[0]])
+            own, identity = each.structure.overlap, each.structure.full
+            cells = {"own": own, "later": later, "identity": identity, "error": rule.model_error}
+            report.row(model=f"{name:22}", layer=layer, **cells)
     report.say("own by chance: (5/18)^2 = 0.08; identity of a projector of rank 5: 5/18 = 0.28")
-    figure, axes = _figure(len(rules))
-    for (name, rule), ax in zip(rules.items(), np.atleast_1d(axes), strict=True):
-        S = [np.linalg.qr(layer.sketch)[0] for layer in rule.layers]
-        table = [[_inside(rule.layers[i].lift, S[j]) for j in range(4)] for i in range(3)]
-        image = ax.imshow(table, vmin=0, vmax=1, cmap="viridis")
-        for i in range(3):
-            for j in range(4):
-                ax.text(j, i, f"{table[i][j]:.2f}", ha="center", va="center", color="w", fontsize=8)
-        ax.set_title(name, fontsize=8)
-        ax.set(xlabel="sketch S of layer", ylabel="lift P of layer")
-        ax.set(xticks=range(4), yticks=range(3))
-    figure.colorbar(image, ax=axes, shrink=0.6, label="energy of P in the range of S")
+    figure, all_axes = panels(len(rules), width=3.2)
+    for (name, rule), axes in zip(rules.items(), all_axes, strict=True):
+        image = energy_table(axes, energies(rule), name)
+    figure.colorbar(image, ax=all_axes, shrink=0.6, label="energy of P in the range of S")
     setting.save(figure, "lift")
-
-
-def _inside(lift: np.ndarray, basis: np.ndarray) -> float:
-    """Energy of a lift inside a range, from both sides."""
-    U, s, _ = np.linalg.svd(basis, full_matrices=False)
-    U = U[:, s > 0.1 * s[0]]
-    return float((np.linalg.norm(U.T @ lift @ U) / np.linalg.norm(lift)) ** 2)
 
 
 def families(setting: Setting) -> None:
     report = setting.report
-    tasks = {
+    tasks: dict[str, dict[str, Any]] = {
         "block": {},
         "mixture": {"family": "mixture"},
         "asymmetric": {"family": "asymmetric"},
@@ -227,54 +189,41 @@ def families(setting: Setting) -> None:
         run = setting.trained(name.replace(" ", "-") if task else "depth-4", short(task=task))
         rules[name] = (run, extract(run.model, task=run.config.task))
     report.section("trained on other data, 6,000 steps, tested on the same data")
-    for name, (run, rule) in rules.items():
+    figure, all_axes = panels(len(rules), width=3.2)
+    for (name, (run, rule)), axes in zip(rules.items(), all_axes, strict=True):
+        found = [layer.structure for layer in rule.layers]
         report.row(
-            family=f"{name:14}",
-            learned=rule.learned,
-            untrained=run.untrained,
-            trained=run.test,
+            family=f"{name:14}", learned=rule.learned, untrained=run.untrained, trained=run.test,
             rule=rule.rule_error,
             best_scalars=error(best(run.config.model, run.config.task), run.config.task),
-            off_QK=max(layer.structure.off_pattern_QK for layer in rule.layers),
-            off_VP=max(layer.structure.off_pattern_VP for layer in rule.layers),
-            spread=max(layer.structure.spread for layer in rule.layers),
-        )
+            off_QK=max(each.off_pattern_QK for each in found),
+            off_VP=max(each.off_pattern_VP for each in found),
+            spread=max(each.spread for each in found),
+        )  # fmt: skip
         for reason in rule.reasons:
             report.say(f"    {reason}")
-    figure, axes = _figure(len(rules))
-    for (name, (run, _)), ax in zip(rules.items(), axes, strict=True):
-        W = run.model.W_QK[1, 0].detach().numpy()
-        ax.imshow(W, cmap="RdBu", vmin=-abs(W).max(), vmax=abs(W).max())
-        ax.set_title(f"{name}: W_QK, layer 1", fontsize=8)
-        ax.set(xticks=[], yticks=[])
+        picture(axes, run.model.W_QK[1, 0].detach().numpy(), f"{name}: W_QK, layer 1")
     setting.save(figure, "families")
 
 
 def depth(setting: Setting) -> None:
     report = setting.report
     report.section("constants against depth, in units of |A_l|^-2 of the batch maximum")
-    found = {}
-    for layers in DEPTHS:
-        config = short(model={"layers": layers})
-        run = setting.trained(f"depth-{layers}", config)
-        rule = extract(run.model)
-        optimum = best(run.config.model, run.config.task)
-        found[layers] = (rule, optimum)
-        report.row(
-            depth=layers,
-            learned=rule.learned,
-            error=run.test,
-            best_scalars=error(optimum, run.config.task),
-            eta=" ".join(f"{value:.2f}" for value in rule.eta[:-1]),
-            best_eta=" ".join(f"{value:.2f}" for value in optimum.eta[:-1]),
-            gamma=" ".join(f"{value:.2f}" for value in rule.gamma),
-            best_gamma=" ".join(f"{value:.2f}" for value in optimum.gamma),
-        )
-    figure, (left, right) = _figure(2)
-    for colour, (layers, (rule, optimum)) in zip(COLOURS, found.items(), strict=False):
-        for axes, name, stop in ((left, "eta", -1), (right, "gamma", None)):
-            axes.plot(getattr(rule, name)[:stop], "o-", color=colour, label=f"depth {layers}")
-            axes.plot(getattr(optimum, name)[:stop], "x:", color=colour)
+    figure, (left, right) = panels(2, width=3.2)
+    for colour, layers in zip(COLOURS, DEPTHS, strict=True):
+        run = setting.trained(f"depth-{layers}", short(model={"layers": layers}))
+        rule, optimum = extract(run.model), best(run.config.model, run.config.task)
+        found = {
+            "eta": rule.eta[:-1], "best_eta": optimum.eta[:-1],
+            "gamma": rule.gamma, "best_gamma": optimum.gamma,
+        }  # fmt: skip
+        cells = {name: " ".join(f"{x:.2f}" for x in values) for name, values in found.items()}
+        scalars = error(optimum, run.config.task)
+        errors = {"learned": rule.learned, "error": run.test, "best_scalars": scalars}
+        report.row(depth=layers, **errors, **cells)
+        for axes, name in ((left, "eta"), (right, "gamma")):
+            axes.plot(found[name], "o-", color=colour, label=f"depth {layers}")
+            axes.plot(found[f"best_{name}"], "x:", color=colour)
     left.axhline(1 / 3, color="0.6", linewidth=1)
     left.axhline(1, color="0.6", linewidth=1)
     left.set(title="eta: learned (o), best scalars (x)", xlabel="layer", ylim=(0, 3))
@@ -283,19 +232,7 @@ def depth(setting: Setting) -> None:
     setting.save(figure, "depth")
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.2 * columns, 3.4), layout="constrained")
-    return figure, figure.subplots(1, columns)
-
-
-STUDIES: dict[str, Callable[[Setting], None]] = {
-    "constants": constants,
-    "lift": lift,
-    "families": families,
-    "depth": depth,
-}
+STUDIES = {study.__name__: study for study in (constants, lift, families, depth)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -306,9 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("studies"), help="folder of pictures")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write every row to FILE")
     arguments = parser.parse_args(argv)
-    unknown = set(arguments.names) - set(STUDIES)
-    if unknown:
-        parser.error(f"no study {', '.join(sorted(unknown))}: choose from {', '.join(STUDIES)}")
+    refuse_unknown(parser, "study", arguments.names, list(STUDIES))
     make_folder(parser, arguments.output)
     setting = Setting(Report("studies"), arguments.runs, arguments.output)
     for name in arguments.names or STUDIES:

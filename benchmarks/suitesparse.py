@@ -5,8 +5,7 @@ its forerunner Harwell-Boeing scipy reads general real matrices only; the reader
 assembled kind. Either may be compressed (``.gz``).
 """
 
-from __future__ import annotations
-
+import argparse
 import gzip
 import io
 import re
@@ -17,7 +16,7 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-__all__ = ["SUFFIXES", "load", "matrices", "read_rutherford_boeing"]
+from benchmarks.common import existing_folder
 
 SUFFIXES = (".mtx", ".mtx.gz", ".rb", ".rb.gz")
 # Fortran's I8, E20.12, 1P4E16.8, D25.17, F7.3: repetition, letter, width
@@ -39,14 +38,19 @@ def matrices(folder: str | Path) -> dict[str, Path]:
     return found
 
 
+def folder(text: str) -> Path:
+    """For a command line: a folder with matrices."""
+    try:
+        matrices(existing_folder(text))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
+
+
 def load(path: str | Path) -> scipy.sparse.csc_array:
     """A matrix from a file, explicit zeros dropped; real, or complex if the file is.
 
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        A file that is corrupt, of no known kind, or has entries that are not finite.
+    ValueError: a file that is corrupt, of no known kind, or has entries that are not finite.
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
@@ -78,12 +82,8 @@ def read_rutherford_boeing(text: str) -> scipy.sparse.csc_array:
     starts, row indices and values. The type is a letter for the values (``r``, ``i``, ``c``, or
     ``p``: a pattern of ones), one for the symmetry (``u``, ``r``: stored whole; ``s``, ``h``,
     ``z``: the lower triangle of a symmetric, Hermitian or skew-symmetric matrix), and ``a`` for
-    assembled.
-
-    References
-    ----------
-    .. [1] Duff, Grimes, Lewis, "The Rutherford-Boeing sparse matrix collection",
-       RAL-TR-97-031, 1997.
+    assembled. Source: Duff, Grimes, Lewis, "The Rutherford-Boeing sparse matrix collection",
+    RAL-TR-97-031, 1997.
     """
     lines = text.splitlines()
     if len(lines) < 4:

@@ -4,17 +4,17 @@
 the package, so that it takes seconds; `benchmarks.pretrain` makes them anew.
 """
 
-from __future__ import annotations
-
+import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.common import Report, command_line, existing_folder, measure
+from benchmarks.common import Report, Suite, existing_folder, measure
 from eagle.transformer import (
     Fidelity,
     Rule,
@@ -56,9 +56,10 @@ class Models:
         there = pretrained(noisy=noisy, folder=self.folder)
         return [seed for name, seed in there if name == regime]
 
-    def rules(self, regime: str, *, noisy: bool = False) -> list[Rule]:
-        """One per seed."""
-        return [self.rule(regime, seed, noisy) for seed in self.seeds(regime, noisy=noisy)]
+    def rules(self, regime: str, *, noisy: bool = False) -> dict[int, Rule]:
+        """By seed."""
+        seeds = self.seeds(regime, noisy=noisy)
+        return {seed: self.rule(regime, seed, noisy) for seed in seeds}
 
     def _run(self, regime: str, seed: int, noisy: bool = False) -> Run:
         return load_run(pretrained_path(regime, seed, noisy=noisy, folder=self.folder))
@@ -71,128 +72,121 @@ class Models:
         return fidelity(self.run(regime, seed).model, self.rule(regime, seed, False))
 
 
+def complete(text: str) -> Models:
+    """For a command line: a folder with a checkpoint of every regime."""
+    models = Models(existing_folder(text))
+    for noisy, regime in product((False, True), REGIMES):
+        if not models.seeds(regime, noisy=noisy):
+            name = f"{regime}{'-noisy' * noisy}-SEED.safetensors"
+            raise argparse.ArgumentTypeError(f"no {name} in {text}")
+    return models
+
+
 def spread(values: list[float]) -> str:
     """Median and range."""
     return f"{np.median(values):.3g} ({min(values):.3g} .. {max(values):.3g})"
 
 
-def error(report: Report, models: Models) -> None:
+def median(items: Iterable[Any], name: str) -> float | None:
+    """Of an attribute, where it is there."""
+    values = [value for each in items if (value := getattr(each, name)) is not None]
+    return float(np.median(values)) if values else None
+
+
+suite = Suite("transformer", __doc__)
+suite.add_argument(
+    "--checkpoints", type=complete, default=str(FOLDER), help="default: the package's"
+)
+main = suite.main
+
+
+@suite.section
+def error(report: Report, options: argparse.Namespace) -> None:
     report.section("test error after training: mean square per entry of D, median of 16 batches")
-    for noisy in (False, True):
-        for regime in REGIMES:
-            for seed in models.seeds(regime, noisy=noisy):
-                run = models.run(regime, seed, noisy)
-                report.row(
-                    regime=regime,
-                    noise=run.config.task.noise,
-                    seed=seed,
-                    steps=run.steps,
-                    untrained=run.untrained,
-                    trained=run.test,
-                    times=run.untrained / run.test,
-                    wanted=0 if noisy else WANTED.get(regime, 0),
-                    clipped=run.clipped,
-                    skipped=run.skipped,
-                    seconds=run.log[-1].seconds,
-                )
+    models = options.checkpoints
+    for noisy, regime in product((False, True), REGIMES):
+        for seed in models.seeds(regime, noisy=noisy):
+            run = models.run(regime, seed, noisy)
+            report.row(
+                regime=regime, noise=run.config.task.noise, seed=seed, steps=run.steps,
+                untrained=run.untrained, trained=run.test, times=run.untrained / run.test,
+                wanted=0 if noisy else WANTED.get(regime, 0), clipped=run.clipped,
+                skipped=run.skipped, seconds=run.log[-1].seconds,
+            )  # fmt: skip
 
 
-def table1(report: Report, models: Models) -> None:
+@suite.not_quick
+def table1(report: Report, options: argparse.Namespace) -> None:
     report.section("Table 1: mean squared distance of states x 1e4, median (range) over seeds")
+    models = options.checkpoints
     for regime in REGIMES:
+        tables = [models.fidelity(regime, seed) for seed in models.seeds(regime)]
         for layer in range(5):
-            tables = [models.fidelity(regime, seed) for seed in models.seeds(regime)]
-            fitted = [1e4 * table.fitted[layer] for table in tables]
-            universal = [1e4 * table.universal[layer] for table in tables]
-            report.row(
-                regime=regime,
-                layer=layer,
-                paper=PAPER[regime][layer] if regime in PAPER else float("nan"),
-                fitted=spread(fitted),
-                universal=spread(universal),
-            )
+            fitted = spread([1e4 * table.fitted[layer] for table in tables])
+            universal = spread([1e4 * table.universal[layer] for table in tables])
+            paper = PAPER[regime][layer] if regime in PAPER else float("nan")
+            report.row(regime=regime, layer=layer, paper=paper, fitted=fitted, universal=universal)
 
 
-def structure(report: Report, models: Models) -> None:
+@suite.section
+def structure(report: Report, options: argparse.Namespace) -> None:
     report.section("structure: energy off the pattern, and what else was tested; median over seeds")
-    for regime in REGIMES:
-        rules = models.rules(regime)
-        for layer in range(4):
-            found = [rule.layers[layer].structure for rule in rules]
-            last = layer == 3
-
-            def median(
-                name: str, found: list = found, *, there: bool = True
-            ) -> float:  # of one attribute
-                values = [getattr(each, name) for each in found]
-                return float("nan") if not there or None in values else float(np.median(values))
-
-            report.row(
-                regime=regime,
-                layer=layer,
-                off_QK=median("off_pattern_QK"),
-                off_VP=median("off_pattern_VP"),
-                off_bias=median("off_pattern_bias"),
-                spread=median("spread"),
-                sparse=sum(each.sparse for each in found) / len(found),
-                overlap=median("overlap", there=not last),
-                full=median("full", there=not last),
-                agreement=median("agreement", there=not last),
-                gaussian=median("gaussian"),
-            )
+    models = options.checkpoints
+    of = {
+        "off_QK": "off_pattern_QK", "off_VP": "off_pattern_VP", "off_bias": "off_pattern_bias",
+        "spread": "spread", "sparse": "sparse", "overlap": "overlap", "full": "full",
+        "agreement": "agreement", "gaussian": "gaussian",
+    }  # fmt: skip
+    for regime, layer in product(REGIMES, range(4)):
+        found = [rule.layers[layer].structure for rule in models.rules(regime).values()]
+        cells = {cell: median(found, name) for cell, name in of.items()}
+        cells["sparse"] = sum(each.sparse for each in found) / len(found)
+        if layer == 3:  # which lifts nothing that is used
+            cells |= dict.fromkeys(("overlap", "full", "agreement"))
+        gone = float("nan")
+        cells = {name: gone if cell is None else cell for name, cell in cells.items()}
+        report.row(regime=regime, layer=layer, **cells)
     report.section("quality after sparsification and clustering")
     for regime in REGIMES:
-        for seed in models.seeds(regime):
-            rule = models.rule(regime, seed, False)
-            report.row(
-                regime=regime,
-                seed=seed,
-                learned=rule.learned,
-                model=rule.model_error,
-                quantised=rule.quantised_error,
-                rule=rule.rule_error,
-                between=rule.distance,
-            )
+        for seed, rule in models.rules(regime).items():
+            errors = {"model": rule.model_error, "quantised": rule.quantised_error}
+            errors |= {"rule": rule.rule_error, "between": rule.distance}
+            report.row(regime=regime, seed=seed, learned=rule.learned, **errors)
 
 
-def constants(report: Report, models: Models) -> None:
+@suite.section
+def constants(report: Report, options: argparse.Namespace) -> None:
     report.section("fitted constants in units of |A_l|^-2; the paper: eta 1, gamma 1.9")
-    for noisy in (False, True):
-        for regime in REGIMES:
-            rules = models.rules(regime, noisy=noisy)
-            for layer in range(4):
-                eta = [rule.eta[layer] for rule in rules]
-                gamma = [rule.gamma[layer] for rule in rules]
-                report.row(
-                    regime=regime + (", noisy" if noisy else ""),
-                    layer=layer,
-                    norm=spread([rule.layers[layer].norm for rule in rules]),
-                    eta=spread(eta) if layer < 3 else "unused",
-                    gamma=spread(gamma),
-                )
+    models = options.checkpoints
+    for noisy, regime, layer in product((False, True), REGIMES, range(4)):
+        rules = models.rules(regime, noisy=noisy).values()
+        norm = spread([rule.layers[layer].norm for rule in rules])
+        eta = spread([rule.eta[layer] for rule in rules]) if layer < 3 else "unused"
+        gamma = spread([rule.gamma[layer] for rule in rules])
+        name = regime + ", noisy" * noisy
+        report.row(regime=name, layer=layer, norm=norm, eta=eta, gamma=gamma)
     report.section("prediction error with the same two constants in every layer; median over seeds")
     batches = [sample_batch(TaskConfig(), 1024, seed=seed) for seed in range(100, 116)]
     for regime in REGIMES:
-        rules = models.rules(regime)
-        report.row(
-            regime=regime,
-            transformer=float(np.median([rule.model_error for rule in rules])),
-            fitted=float(np.median([rule.rule_error for rule in rules])),
-            **{
-                f"eta={eta:g}, gamma={gamma:g}": float(
-                    np.median([_error(rule.with_constants(eta, gamma), batches) for rule in rules])
-                )
-                for eta, gamma in UNIVERSAL
-            },
-        )
+        rules = list(models.rules(regime).values())
+        universal = {
+            f"eta={eta:g}, gamma={gamma:g}": float(
+                np.median([mean_square(rule.with_constants(eta, gamma), batches) for rule in rules])
+            )
+            for eta, gamma in UNIVERSAL
+        }
+        own = {"transformer": median(rules, "model_error"), "fitted": median(rules, "rule_error")}
+        report.row(regime=regime, **own, **universal)
 
 
-def _error(rule: Rule, batches: list) -> float:
+def mean_square(rule: Rule, batches: Iterable[Any]) -> float:
+    """Mean square per entry of D, median of batches."""
     with torch.no_grad():
         return float(typical([(rule.predict(b) - b.D).square().mean().item() for b in batches]))
 
 
-def speed(report: Report, models: Models) -> None:
+@suite.not_quick
+def speed(report: Report, options: argparse.Namespace) -> None:
     n = 1500
     X = torch.randn(n, n)
     rate = 2 * n**3 / measure({"gemm": lambda: X @ X})["gemm"].median / 1e9
@@ -204,21 +198,15 @@ def speed(report: Report, models: Models) -> None:
         for _ in range(5):
             trainer.update()
         took = measure({"step": trainer.update}, repeats=40)["step"]
-        seconds = took.median
-        flops = config.batch * _flops(config)
+        gflop, seconds = config.batch * _flops(config) / 1e9, took.median
         report.row(
-            regime=regime,
-            milliseconds=took.scaled(1e3),
-            minutes_for_20000=seconds * 20_000 / 60,
-            GFLOP=flops / 1e9,
-            GFLOP_per_second=flops / seconds / 1e9,
-            share_of_gemm=flops / seconds / 1e9 / rate,
-        )
+            regime=regime, milliseconds=took.scaled(1e3), minutes_for_20000=seconds * 20_000 / 60,
+            GFLOP=gflop, GFLOP_per_second=gflop / seconds, share_of_gemm=gflop / seconds / rate,
+        )  # fmt: skip
     report.section("drawing 1024 prompts")
     for family in FAMILIES:
         generator = torch.Generator().manual_seed(0)
-        task = TaskConfig(family)
-        draw = functools.partial(sample_batch, task, 1024, generator=generator)
+        draw = functools.partial(sample_batch, TaskConfig(family), 1024, generator=generator)
         report.row(family=family, milliseconds=measure({"draw": draw}, 10)["draw"].scaled(1e3))
 
 
@@ -232,35 +220,3 @@ def _flops(config: TrainConfig) -> int:
     inner = (model.layers - 1) * (per_layer + tokens * asking)
     last = per_layer + incomplete * asking
     return 3 * 2 * (inner + last)
-
-
-QUICK = ("error", "structure", "constants")
-SECTIONS: dict[str, Callable[[Report, Models], None]] = {
-    "error": error,
-    "table1": table1,
-    "structure": structure,
-    "constants": constants,
-    "speed": speed,
-}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the sections asked for."""
-    parser = command_line("transformer", __doc__, list(SECTIONS))
-    parser.add_argument(
-        "--checkpoints", type=existing_folder, default=FOLDER, help="default: the package's"
-    )
-    arguments = parser.parse_args(argv)
-    there = {(noisy, name) for noisy in (False, True)
-             for name, _ in pretrained(noisy=noisy, folder=arguments.checkpoints)}  # fmt: skip
-    for noisy, regime in product((False, True), REGIMES):
-        if (noisy, regime) not in there:
-            name = f"{regime}{'-noisy' * noisy}-SEED.safetensors"
-            parser.error(f"--checkpoints: no {name} in {arguments.checkpoints}")
-    if arguments.quick:
-        arguments.sections = [name for name in arguments.sections if name in QUICK]
-    report, models = Report("transformer"), Models(arguments.checkpoints)
-    for name in arguments.sections:
-        SECTIONS[name](report, models)
-    report.save(arguments.json)
-    return 0

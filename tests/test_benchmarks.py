@@ -16,14 +16,14 @@ import benchmarks.__main__
 import eagle
 from benchmarks import compare
 from benchmarks.__main__ import main
-from benchmarks.common import Report, Spread, measure, write_csv
+from benchmarks.common import Report, Rows, Spread, Suite, measure, write_csv
 from benchmarks.crossovers import crossover
 from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
 NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
-NOT_BENCHMARKS |= {"suitesparse"}
+NOT_BENCHMARKS |= {"suitesparse", "children", "rivals"}
 
 
 # -- spread ----------------------------------------------------------------------------------
@@ -103,6 +103,62 @@ def test_a_table_for_a_file_has_medians_and_every_column(tmp_path: Path) -> None
     write_csv(tmp_path / "a.csv", [{"a": Spread((1.0, 3.0, 2.0))}, {"b": "x", "a": None}])
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "a,b\n2.0,\n,x\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+# -- rows and sections -----------------------------------------------------------------------
+
+ROWS = Rows(
+    [
+        {"regime": "b", "layer": 0, "error": 1.0},
+        {"regime": "a", "layer": 0, "error": None},
+        {"regime": "b", "layer": 1, "error": 3.0},
+    ]
+)
+
+
+def test_rows_are_found_by_their_cells_in_the_order_in_which_they_come() -> None:
+    assert ROWS.of(layer=0) == [ROWS[0], ROWS[1]]
+    assert ROWS.of(layer=0, regime="b") == [ROWS[0]]
+    assert ROWS.of(machine=3) == []
+    assert [(regime, own.column("layer")) for regime, own in ROWS.by("regime")] == [
+        ("b", [0, 1]),
+        ("a", [0]),
+    ]
+    assert [place for place, _ in ROWS.by("regime", "layer")] == [("b", 0), ("a", 0), ("b", 1)]
+    assert ROWS.having("error").column("error") == [1.0, 3.0]
+    assert ROWS.number("error", regime="a") == np.inf
+    with pytest.raises(ValueError, match="too many"):
+        ROWS.number("error", regime="b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [
+        ([], ["first", "slow", "last"]),
+        (["--quick"], ["first", "last"]),
+        (["--sections", "last", "slow"], ["last", "slow"]),
+        (["--sections", "slow", "--quick", "--seed", "5"], []),
+    ],
+)
+def test_a_suite_runs_the_sections_asked_for(
+    tmp_path: Path, arguments: list[str], ran: list[str]
+) -> None:
+    suite = Suite("made-up", "A suite.")
+
+    @suite.section
+    def first(report: Report, options: Any) -> None:
+        report.row(name="first", seed=options.seed)
+
+    @suite.not_quick
+    def slow(report: Report, options: Any) -> None:
+        report.row(name="slow", seed=options.seed)
+
+    @suite.section
+    def last(report: Report, options: Any) -> None:
+        report.row(name="last", seed=options.seed)
+
+    assert suite.main([*arguments, "--json", str(tmp_path / "a.json")]) == 0
+    assert [row["name"] for row in compare.read(tmp_path / "a.json")["rows"]] == ran
 
 
 # -- compare ---------------------------------------------------------------------------------
@@ -216,7 +272,7 @@ def test_a_limit_below_one_or_a_missing_file_ends_with_status_2(
 def test_every_benchmark_is_registered_and_every_entry_is_a_file() -> None:
     names = {path.stem for path in (ROOT / "benchmarks").iterdir() if path.stem != "__pycache__"}
     files = names - NOT_BENCHMARKS
-    assert {module.removeprefix("benchmarks.") for module in BENCHMARKS.values()} == files
+    assert set(BENCHMARKS) == files
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

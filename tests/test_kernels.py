@@ -157,7 +157,7 @@ def test_numba_is_for_small_matrices_and_for_those_who_ask():
 def test_a_loop_is_split_into_whole_tiles_evenly_in_order(threads, length, monkeypatch):
     import numba
 
-    from eagle.kernels.threads import threaded
+    from eagle.algebra.threads import threaded
 
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
     parts = threaded(lambda start, stop, word: (start, stop, word), length, 16, "word")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cells, looks
-from benchmarks.common import Spread
+from benchmarks.common import Rows, Spread
 from benchmarks.limits import asymmetric, communication, condition
 from benchmarks.limits.exact import exact, relative_error
 
@@ -61,11 +61,11 @@ def test_the_fastest_on_a_link_is_the_fastest_that_is_right() -> None:
         return place | {"seconds": Spread((seconds,)), "error": error}
 
     wrong, right, paper = row("gram", 1.0, 1e-3), row("TSQR", 2.0, 1e-12), "EAGLE (paper)"
-    (found,) = communication.conclude([wrong, right, row(paper, 8.0, 1e-9)])
+    (found,) = communication.conclude(Rows([wrong, right, row(paper, 8.0, 1e-9)]))
     assert found == "rank 3, slow: TSQR in 2 s; the paper's rule takes 4 times as long"
-    (found,) = communication.conclude([wrong, right, row(paper, 8.0, 1e-2)])
+    (found,) = communication.conclude(Rows([wrong, right, row(paper, 8.0, 1e-2)]))
     assert found == "rank 3, slow: TSQR in 2 s; the paper's rule does not get there"
-    (found,) = communication.conclude([wrong, row(paper, 8.0, 1e-2)])
+    (found,) = communication.conclude(Rows([wrong, row(paper, 8.0, 1e-2)]))
     assert found == "rank 3, slow: nobody gets there"
 
 

@@ -15,9 +15,10 @@ import pytest
 
 import eagle
 import eagle.distributed as many
+from benchmarks.common import Rows
 from benchmarks.paper import curves, machines, registry
 from benchmarks.paper.__main__ import main
-from benchmarks.paper.common import Check, Outcome, Setting, Verdict, number, select
+from benchmarks.paper.common import Check, Outcome, Setting, Verdict
 from tests.tolerances import tolerance
 
 pytest.importorskip("matplotlib")
@@ -348,7 +349,7 @@ def test_numbers_unlike_the_papers_differ(
     name: str, where: dict[str, Any], change: dict[str, Any]
 ) -> None:
     rows = copy.deepcopy(AGREEING[name])
-    (row, *_) = select(rows, **where)
+    (row, *_) = Rows(rows).of(**where)
     row.update(change)
     outcome = registry.load(name).judge(rows)
     assert outcome.verdict is Verdict.DIFFERS
@@ -366,9 +367,9 @@ def test_every_verdict_can_come_out_otherwise() -> None:
 
 
 def test_a_number_that_was_not_reached_is_infinite() -> None:
-    rows = [{"method": "a", "iterations": None}, {"method": "b", "iterations": 3}]
-    assert number(rows, "iterations", method="a") == np.inf
-    assert number(rows, "iterations", method="b") == 3
+    rows = Rows([{"method": "a", "iterations": None}, {"method": "b", "iterations": 3}])
+    assert rows.number("iterations", method="a") == np.inf
+    assert rows.number("iterations", method="b") == 3
 
 
 def test_a_curve_ends_at_the_target_and_a_band_holds_its_runs() -> None:

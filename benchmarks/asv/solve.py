@@ -1,7 +1,5 @@
 """Whole solves: ours by regime, and LAPACK's as a yardstick of the machine."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import scipy.linalg

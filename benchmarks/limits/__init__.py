@@ -4,14 +4,13 @@ NAME is condition, asymmetric or communication; all three by default. Each print
 NAME.png and NAME.csv in the folder of --output.
 """
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from pathlib import Path
 
 import eagle
-from benchmarks.common import Report, command_line, make_folder, write_csv
+from benchmarks.common import Report, Rows, command_line, make_folder, refuse_unknown, write_csv
+from eagle.gallery.plotting import save
 
 NAMES = ("condition", "asymmetric", "communication")
 
@@ -22,19 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--output", type=Path, default=Path("limits"), metavar="DIR")
     options = parser.parse_args(argv)
-    unknown = [name for name in options.names if name not in NAMES]
-    if unknown:
-        parser.error(f"no limit {', '.join(unknown)}: choose from {', '.join(NAMES)}")
-    from eagle.gallery.plotting import save
-
-    names = options.names or NAMES
-    studies = {name: importlib.import_module(f"benchmarks.limits.{name}") for name in names}
+    refuse_unknown(parser, "limit", options.names, NAMES)
     make_folder(parser, options.output)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
     report = Report("limits")
-    for name, study in studies.items():
+    for name in options.names or NAMES:
+        study = importlib.import_module(f"benchmarks.limits.{name}")
         report.section(study.__doc__.partition("\n")[0].rstrip("."), study.BY)
-        rows = []
+        rows = Rows()
         for row in study.measure(options.seed, quick=options.quick):
             rows.append(row)
             report.row(**row)

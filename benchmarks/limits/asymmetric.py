@@ -8,9 +8,7 @@ the value from the exact ``B A^+ C`` of these very blocks (sixty digits), `hidde
 block that was hidden. `misfit` is ``|B - B A^+ A| / |B|``, which `inconsistency` should report.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,11 @@ import scipy.linalg
 
 import eagle
 import eagle.distributed as many
-from benchmarks.limits.condition import HONEST
+from benchmarks.common import Rows
+from benchmarks.limits.condition import HONEST, OURS
 from benchmarks.limits.exact import exact, relative_error
-from benchmarks.looks import look
+from benchmarks.looks import finish, look, panels
+from benchmarks.rivals import RIVALS
 from eagle.update import Blocks, average, update
 
 BY = ("data", "noise", "method")
@@ -28,14 +28,7 @@ KINDS = ("symmetric", "asymmetric", "decaying", "normal")
 RANK, MACHINES = 10, 4
 ROUNDS = 3000  # at most
 NONE = 1e-13  # where no noise is drawn
-CENTRAL = {
-    "auto": "auto",
-    "EAGLE (minimax)": eagle.Eagle(),
-    "EAGLE (Cholesky)": eagle.Eagle("cholesky"),
-    "EAGLE (paper)": eagle.Eagle("paper"),
-    "compressed (ours)": "compressed",
-    "sketched (ours)": "sketched",
-}
+CENTRAL = OURS | {"compressed (ours)": "compressed", "sketched (ours)": "sketched"}
 RULE = "paper's rule, 4 machines"
 SPREAD_OUT = {"averaging, finished (ours)": "eagle-frozen", "krylov (ours)": "krylov"}
 
@@ -52,16 +45,11 @@ def measure(seed: int, *, quick: bool) -> Iterator[dict[str, Any]]:
             misfit = float(np.linalg.norm(B - (B @ V.T) @ V) / np.linalg.norm(B))
             for name, value, estimate, inconsistency, status in _values(A, B, C, seed):
                 yield {
-                    "data": kind,
-                    "noise": noise,
-                    "method": name,
-                    "distance": relative_error(value, truth),
-                    "estimate": estimate,
-                    "status": status,
-                    "misfit": misfit,
-                    "inconsistency": inconsistency,
+                    "data": kind, "noise": noise, "method": name,
+                    "distance": relative_error(value, truth), "estimate": estimate,
+                    "status": status, "misfit": misfit, "inconsistency": inconsistency,
                     "hidden": relative_error(value, D),
-                }
+                }  # fmt: skip
 
 
 def blocks(kind: str, noise: float, seed: int) -> tuple[np.ndarray, ...]:
@@ -88,11 +76,8 @@ def _values(A: np.ndarray, B: np.ndarray, C: np.ndarray, seed: int) -> Iterator[
     for name, method in CENTRAL.items():
         result = eagle.solve(A, B, C, method=method, rng=seed)
         yield name, result.value, result.error_estimate, result.inconsistency, result.status.name
-    for name, value in {
-        "SVD lstsq": B @ scipy.linalg.lstsq(A, C)[0],
-        "pinv": (B @ np.linalg.pinv(A, rcond=1e-14)) @ C,
-    }.items():
-        yield name, value, None, None, "no certificate"
+    for name, rival in (("SVD lstsq", "gelsd"), ("pinv", "numpy pinv")):
+        yield name, RIVALS[rival](A, B, C), None, None, "no certificate"
     shards = [np.array_split(block, MACHINES, axis=1) for block in (A, B)]
     for name, method in SPREAD_OUT.items():
         result = many.simulate(*shards, C, method=method, rng=seed, maxiter=ROUNDS)
@@ -122,36 +107,31 @@ def paper_rule(A: list[np.ndarray], B: list[np.ndarray], C: np.ndarray) -> np.nd
     return machines[0].D
 
 
-def conclude(rows: Sequence[dict[str, Any]]) -> Iterable[str]:
+def conclude(rows: Rows) -> Iterator[str]:
     """How far our answers and the paper's rule are from the pooled one."""
-    for group, names in {
-        "central": CENTRAL,
-        "ours on four machines": SPREAD_OUT,
-        RULE: [RULE],
-    }.items():
+
+    def place(row: dict[str, Any]) -> str:
+        return f"{row['method']}, {row['data']}, noise {row['noise']:g}"
+
+    groups = {"central": CENTRAL, "ours on four machines": SPREAD_OUT, RULE: [RULE]}
+    for group, names in groups.items():
         own = [row for row in rows if row["method"] in names]
         worst = max(own, key=lambda row: row["distance"])
-        yield (
-            f"{group}: at most {worst['distance']:.1e} from B A^+ C "
-            f"({worst['method']}, {worst['data']}, noise {worst['noise']:g})"
-        )
+        yield f"{group}: at most {worst['distance']:.1e} from B A^+ C ({place(worst)})"
     claimed = [row for row in rows if row["status"].startswith("CONVERGED")]
     silent = [row for row in claimed if row["distance"] > HONEST * row["estimate"]]
     yield (
         f"{len(silent)} of {len(claimed)} answers that claim to be converged are farther from it "
         f"than {HONEST:g} times their estimate"
         + "".join(
-            f"; {row['method']}, {row['data']}, noise {row['noise']:g}: {row['distance']:.1e}, "
-            f"estimate {row['estimate']:.1e}"
+            f"; {place(row)}: {row['distance']:.1e}, estimate {row['estimate']:.1e}"
             for row in silent
         )
     )
 
 
-def draw(rows: Sequence[dict[str, Any]]) -> Any:
+def draw(rows: Rows) -> Any:
     """Distances, inconsistency and the hidden block against noise; other kinds without noise."""
-    from benchmarks.paper.common import finish, panels
-
     figure, all_axes = panels(3, 2, width=4.0, height=2.9)
     against_noise = (
         ("asymmetric", "distance", "distance from B A⁺ C, asymmetric"),
@@ -161,25 +141,22 @@ def draw(rows: Sequence[dict[str, Any]]) -> Any:
         ("symmetric", "hidden", "distance from the hidden block, symmetric"),
     )
     for axes, (kind, cell, title) in zip(all_axes, against_noise, strict=False):
-        for name in dict.fromkeys(row["method"] for row in rows):
-            own = [row for row in rows if (row["method"], row["data"]) == (name, kind)]
-            own = [row for row in own if row[cell] is not None]
-            axes.plot(*_points(own, cell), **look(name))
+        for name, own in rows.of(data=kind).by("method"):
+            axes.plot(*_points(own.having(cell), cell), **look(name))
         axes.set(xscale="log", yscale="log", title=title)
         axes.set_xlabel(f"relative noise ({NONE:g}: none)")
         if cell == "inconsistency":
-            own = [row for row in rows if (row["method"], row["data"]) == ("auto", kind)]
+            own = rows.of(method="auto", data=kind)
             axes.plot(*_points(own, "misfit"), color="0.3", linestyle=":", label="true misfit")
     axes = all_axes[-1]
-    for name in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == name and not row["noise"]]
-        places = [KINDS.index(row["data"]) for row in own]
+    for name, own in rows.of(noise=0.0).by("method"):
+        places = [KINDS.index(kind) for kind in own.column("data")]
         axes.plot(places, _points(own, "distance")[1], **look(name, linestyle="none"))
     axes.set(yscale="log", title="distance from B A⁺ C, no noise")
     axes.set_xticks(range(len(KINDS)), KINDS, fontsize=8)
     return finish(figure, all_axes, columns=5)
 
 
-def _points(rows: Sequence[dict[str, Any]], cell: str) -> tuple[list[float], list[float]]:
+def _points(rows: Rows, cell: str) -> tuple[Any, Any]:
     """Noise and another cell, zeros at the edge of a logarithmic picture."""
-    return [max(row["noise"], NONE) for row in rows], [max(row[cell], 1e-17) for row in rows]
+    return np.maximum(rows.column("noise"), NONE), np.maximum(rows.column(cell), 1e-17)

@@ -6,17 +6,17 @@ and bandwidth (`eagle.distributed.Network`). Diversity 1, 0.1 and 0.01, 150 colu
 data of rank 20, 250 columns a machine, where a sketch is small.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 import eagle
 import eagle.distributed as many
-from benchmarks.common import Spread
-from benchmarks.looks import look
+from benchmarks.common import Rows, Spread
+from benchmarks.distributed import RTOL, solved
+from benchmarks.looks import finish, look, panels
 
 BY = ("data", "link", "method")
 LINKS = {  # seconds, bytes per second
@@ -34,39 +34,26 @@ METHODS = {
     "TSQR": "tsqr",
     "compressed (ours)": "compressed",
 }
-RTOL = 1e-8
 PATIENCE = 3.0  # seconds of a run after which it is not repeated
 
 
 def measure(seed: int, *, quick: bool) -> Iterator[dict[str, Any]]:
     """One row per data set, link and method."""
-    links = dict(list(LINKS.items())[1::3]) if quick else LINKS
-    for data, shards in problems(seed, quick=quick).items():
-        for link, (latency, bandwidth) in links.items():
-            for name, method in METHODS.items():
-                runs = []
-                while len(runs) < (1 if quick else 3):
-                    runs.append(
-                        many.simulate(
-                            shards.A, shards.B, shards.C, method=method, rtol=RTOL, rng=seed,
-                            latency=latency, bandwidth=bandwidth, maxiter=20_000,
-                        )
-                    )  # fmt: skip
-                    if runs[-1].seconds > PATIENCE:
-                        break
-                last, talking = runs[-1], [run.communication / run.simulated for run in runs]
-                yield {
-                    "data": data,
-                    "link": link,
-                    "method": name,
-                    "seconds": Spread(tuple(run.simulated for run in runs)),
-                    "talking": float(np.median(talking)),
-                    "rounds": last.rounds,
-                    "kilobytes": last.bytes_sent / 1e3,
-                    "error": shards.error(last.value),
-                    "estimate": last.error_estimate,
-                    "status": last.status.name,
-                }
+    links = list(LINKS)[1::3] if quick else LINKS
+    data = problems(seed, quick=quick)
+    for (kind, shards), link, name in product(data.items(), links, METHODS):
+        messages = dict(zip(("latency", "bandwidth"), LINKS[link], strict=True))
+        runs: list[many.Result] = []
+        while len(runs) < (1 if quick else 3) and not (runs and runs[-1].seconds > PATIENCE):
+            runs.append(solved(shards, METHODS[name], seed, **messages))
+        last, talking = runs[-1], [run.communication / run.simulated for run in runs]
+        yield {
+            "data": kind, "link": link, "method": name,
+            "seconds": Spread(tuple(run.simulated for run in runs)),
+            "talking": float(np.median(talking)), "rounds": last.rounds,
+            "kilobytes": last.bytes_sent / 1e3, "error": shards.error(last.value),
+            "estimate": last.error_estimate, "status": last.status.name,
+        }  # fmt: skip
 
 
 def problems(seed: int, *, quick: bool) -> dict[str, many.Shards]:
@@ -83,40 +70,28 @@ def problems(seed: int, *, quick: bool) -> dict[str, many.Shards]:
     return found
 
 
-def conclude(rows: Sequence[dict[str, Any]]) -> Iterable[str]:
+def conclude(rows: Rows) -> Iterator[str]:
     """Who is right first, and what the paper's rule takes in units of that."""
-    for data, link in dict.fromkeys((row["data"], row["link"]) for row in rows):
-        own = [row for row in rows if (row["data"], row["link"]) == (data, link)]
-        right = {row["method"]: row for row in own if row["error"] <= 10 * RTOL}
+    for (data, link), own in rows.by("data", "link"):
+        right = {row["method"]: row["seconds"].median for row in own if row["error"] <= 10 * RTOL}
         if not right:
             yield f"{data}, {link}: nobody gets there"
             continue
-        best = min(right.values(), key=lambda row: row["seconds"].median)
-        paper = right.get("EAGLE (paper)")
+        best = min(right, key=right.__getitem__)
         theirs = "does not get there"
-        if paper:
-            times = paper["seconds"].median / best["seconds"].median
-            theirs = f"takes {times:.3g} times as long"
-        yield (
-            f"{data}, {link}: {best['method']} in {best['seconds'].median:.3g} s; "
-            f"the paper's rule {theirs}"
-        )
+        if "EAGLE (paper)" in right:
+            theirs = f"takes {right['EAGLE (paper)'] / right[best]:.3g} times as long"
+        yield f"{data}, {link}: {best} in {right[best]:.3g} s; the paper's rule {theirs}"
 
 
-def draw(rows: Sequence[dict[str, Any]]) -> Any:
+def draw(rows: Rows) -> Any:
     """Seconds by link, one panel per data set."""
-    from benchmarks.paper.common import finish, panels
-
-    sets, links = (list(dict.fromkeys(row[name] for row in rows)) for name in ("data", "link"))
+    sets, links = list(rows.by("data")), [link for link, _ in rows.by("link")]
     figure, all_axes = panels(len(sets), width=3.3, height=3.2, sharey=True)
-    for data, axes in zip(sets, all_axes, strict=True):
-        for name in METHODS:
-            own = [row for row in rows if (row["data"], row["method"]) == (data, name)]
-            axes.plot(
-                [links.index(row["link"]) for row in own],
-                [row["seconds"].median for row in own],
-                **look(name),
-            )  # fmt: skip
+    for (data, of_data), axes in zip(sets, all_axes, strict=True):
+        for name, own in of_data.by("method"):
+            places = [links.index(link) for link in own.column("link")]
+            axes.plot(places, [seconds.median for seconds in own.column("seconds")], **look(name))
         axes.set(yscale="log", title=data)
         labels = [link.replace(", ", ",\n") for link in links]
         axes.set_xticks(range(len(links)), labels, fontsize=7)

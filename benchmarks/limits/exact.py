@@ -1,11 +1,7 @@
 """``B A^+ C`` of given floating-point blocks in sixty digits."""
 
-from __future__ import annotations
-
 import mpmath
 import numpy as np
-
-__all__ = ["DIGITS", "exact", "relative_error"]
 
 DIGITS = 60
 
@@ -13,10 +9,7 @@ DIGITS = 60
 def exact(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
     """``B A^T (A A^T)^-1 C`` for A of full row rank, ``B A^-1 C`` if it is square; float64.
 
-    Raises
-    ------
-    ZeroDivisionError
-        If A has no full row rank.
+    ZeroDivisionError if A has no full row rank.
     """
     with mpmath.workdps(DIGITS):
         A, B, C = (_wide(block) for block in (A, B, C))

@@ -4,15 +4,13 @@ NAME is one of those below, or all. Each leaves NAME.png, NAME.csv and NAME.json
 --output, and index.html there shows everything that the folder holds.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import textwrap
 import time
 from pathlib import Path
 
-from benchmarks.common import Parser, Report, existing_folder, make_folder, whole
+from benchmarks.common import Parser, Report, existing_folder, make_folder, refuse_unknown, whole
 from benchmarks.paper import registry, report
 from benchmarks.paper.common import Setting
 
@@ -26,21 +24,18 @@ def main(argv: list[str] | None = None) -> int:
     for page in arguments.pages:
         started = time.perf_counter()
         printed.section(page.title)
-        drawing = None
+        sheet = None
         if page.needs_data and setting.data is None:
             outcome = page.missing
         else:
-            drawing = page.draw(setting)
-            outcome = page.judge(drawing.rows)
-            for row in drawing.rows:
+            sheet = page.draw(setting)
+            outcome = page.judge(sheet.rows)
+            for row in sheet.rows:
                 printed.row(**row)
         seconds = round(time.perf_counter() - started, 1)
-        circumstances = {
-            "sizes": "quick" if setting.quick else "full",
-            "seed": setting.seed,
-            "seconds": seconds,
-        }
-        report.write(page, arguments.output, drawing, outcome, circumstances, printed.facts)
+        sizes = "quick" if setting.quick else "full"
+        circumstances = {"sizes": sizes, "seed": setting.seed, "seconds": seconds}
+        report.write(page, arguments.output, sheet, outcome, circumstances, printed.facts)
         for check in outcome.checks:
             printed.say(f"{check.verdict}: {check.claim}: {check.found}")
         printed.say(f"{page.name}: {outcome.verdict}: {outcome.sentence} [{seconds} s]")
@@ -50,11 +45,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     """Checked: the pages are loaded, the folders are there."""
+    names = registry.names()
     parser = Parser(
-        prog="python -m benchmarks.paper",
-        description=__doc__,
-        epilog=textwrap.fill("names: all, " + ", ".join(registry.names())),
-    )
+        prog="python -m benchmarks.paper", description=__doc__,
+        epilog=textwrap.fill("names: all, " + ", ".join(names)),
+    )  # fmt: skip
     parser.add_argument("names", nargs="+", metavar="NAME", help="all, or some of those below")
     parser.add_argument("--quick", action="store_true", help="small sizes, few runs: a minute")
     parser.add_argument("--seed", type=whole(0), default=0, help="of all random numbers")
@@ -67,13 +62,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="train the transformers anew into this folder, an hour or two",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
-    names = registry.names() if arguments.names == ["all"] else arguments.names
-    unknown = [name for name in names if name not in registry.names()]
-    if unknown:
-        known = ", ".join(["all", *registry.names()])
-        parser.error(f"no figure or table {', '.join(unknown)}: choose from {known}")
+    refuse_unknown(parser, "figure or table", arguments.names, ["all", *names])
+    chosen = names if "all" in arguments.names else arguments.names
     try:
-        arguments.pages = [registry.load(name) for name in names]
+        arguments.pages = [registry.load(name) for name in chosen]
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as missing:
         parser.error(f"{missing.name} is missing: pip install '.[plot,torch]'")

@@ -1,7 +1,5 @@
 """Error against iterations and seconds, of one solve and of many."""
 
-from __future__ import annotations
-
 import functools
 import time
 import warnings
@@ -13,31 +11,19 @@ import numpy as np
 import scipy.linalg
 
 import eagle
-from benchmarks.paper.common import Rows, style
+from benchmarks.common import Rows
+from benchmarks.looks import style
+from benchmarks.rivals import EAGLES
 from eagle.problems import Blocks
-
-__all__ = [
-    "DRIVERS",
-    "METHODS",
-    "TARGET",
-    "Band",
-    "Curve",
-    "average",
-    "draw_bands",
-    "follow",
-    "lapack",
-    "measure",
-]
 
 TARGET = 1e-20  # squared relative error
 DRIVERS = {"SVD lstsq": "gelsd", "QR lstsq": "gelsy"}  # of scipy's lstsq, without iterations
+CENTRAL = ("EAGLE (paper)", "EAGLE (minimax)", "EAGLE (Cholesky)", "sketched (ours)", "CG")
 SLOW = 5  # runs of a method that takes seconds
 SYMBOLS = {"SVD lstsq": "*", "QR lstsq": "P"}  # where there is no curve; others: diamonds
 POINTS = 300  # of a curve that are kept
 METHODS: dict[str, tuple[Any, int]] = {  # and most iterations
-    "EAGLE (paper)": (eagle.Eagle("paper"), 200),
-    "EAGLE (minimax)": (eagle.Eagle(), 200),
-    "EAGLE (Cholesky)": (eagle.Eagle("cholesky"), 50),
+    **{label: (method, 50 if "Cholesky" in label else 200) for label, method in EAGLES.items()},
     "sketched (ours)": (eagle.Sketched(), 400),
     "compressed (ours)": (eagle.Compressed(), 50),
     "CG": (eagle.ConjugateGradient(), 40_000),
@@ -47,13 +33,7 @@ METHODS: dict[str, tuple[Any, int]] = {  # and most iterations
 
 @dataclass(frozen=True)
 class Curve:
-    """How the squared relative error of one solve fell.
-
-    Attributes
-    ----------
-    seconds, errors : ndarray
-        After every iteration; seconds without those spent on measuring the error.
-    """
+    """Squared relative errors of one solve by iteration; seconds without measuring the error."""
 
     seconds: np.ndarray
     errors: np.ndarray
@@ -109,10 +89,7 @@ def lapack(problem: Blocks, label: str = "SVD lstsq") -> Curve:
 
 @dataclass(frozen=True)
 class Band:
-    """Median over runs, and where eight runs of ten lie.
-
-    A run that has ended counts with its last error.
-    """
+    """Median of runs, and where eight of ten lie; one that has ended counts with its last error."""
 
     label: str
     runs: int
@@ -127,22 +104,15 @@ class Band:
         """For the CSV of curves."""
         names = ("iterations", "seconds", "median", "low", "high")
         columns = zip(*(getattr(self, name).tolist() for name in names), strict=True)
-        return [
-            cells | {"method": self.label} | dict(zip(names, values, strict=True))
-            for values in columns
-        ]
+        each = cells | {"method": self.label}
+        return Rows(each | dict(zip(names, values, strict=True)) for values in columns)
 
     def row(self, **cells: Any) -> dict[str, Any]:
         """For the CSV of numbers: iterations and seconds to the target."""
         iterations, seconds = (float(x) if np.isfinite(x) else None for x in self.to_target)
-        return cells | {
-            "method": self.label,
-            "runs": self.runs,
-            "iterations": iterations,
-            "seconds": seconds,
-            "last_iteration": int(self.iterations[-1]),
-            "last_error": float(self.median[-1]),
-        }
+        reached = {"runs": self.runs, "iterations": iterations, "seconds": seconds}
+        last = {"last_iteration": int(self.iterations[-1]), "last_error": float(self.median[-1])}
+        return cells | {"method": self.label} | reached | last
 
 
 def average(label: str, curves: Sequence[Curve], target: float = TARGET) -> Band:
@@ -156,16 +126,9 @@ def average(label: str, curves: Sequence[Curve], target: float = TARGET) -> Band
     errors = np.array([at(curve.errors) for curve in curves])
     reached = np.array([curve.reached(target) for curve in curves])
     low, median, high = np.quantile(errors, (0.1, 0.5, 0.9), axis=0, method="nearest")
-    return Band(
-        label=label,
-        runs=len(curves),
-        iterations=kept,
-        seconds=np.median([at(curve.seconds) for curve in curves], axis=0),
-        median=median,
-        low=low,
-        high=high,
-        to_target=tuple(np.quantile(reached, 0.5, axis=0, method="nearest")),
-    )
+    seconds = np.median([at(curve.seconds) for curve in curves], axis=0)
+    to_target = tuple(np.quantile(reached, 0.5, axis=0, method="nearest"))
+    return Band(label, len(curves), kept, seconds, median, low, high, to_target)
 
 
 def measure(
@@ -174,10 +137,7 @@ def measure(
     *,
     methods: dict[str, tuple[Any, int]] | None = None,
 ) -> list[Band]:
-    """Bands of some methods on some problems; of those that take seconds a run, on a few.
-
-    `methods` are taken in place of those of `METHODS`.
-    """
+    """Bands of methods on some problems, of slow ones on a few; `methods` precede `METHODS`."""
     bands = []
     for label in labels:
         if label in DRIVERS:
@@ -209,3 +169,11 @@ def draw_bands(
         axes.plot(x, median, linewidth=1.8, **look)
     axes.set(xscale="log", yscale="log")
     axes.set_xlabel("iteration" if against == "iterations" else "seconds")
+
+
+def over_svd(rows: Rows, labels: Sequence[str]) -> tuple[float, str]:
+    """Seconds of SVD lstsq to the target, and in words those of some methods in units of it."""
+    svd = rows.number("seconds", method="SVD lstsq")
+    times = {label: rows.number("seconds", method=label) / svd for label in labels}
+    times.pop("SVD lstsq", None)
+    return svd, ", ".join(f"{label} {ratio:.2g}" for label, ratio in times.items())

@@ -8,27 +8,15 @@ whichever is closest to the transformer. The squared error is that between the p
 tied rule and the transformer's.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    marker,
-    panels,
-    select,
-    style,
-)
-from benchmarks.paper.training import LAYERS, products
+from benchmarks.looks import COLOURS, marker, style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
+from benchmarks.paper.training import FULL_RANK, LAYERS, products
 from benchmarks.transformer import Models
-from eagle.gallery.plotting import COLOURS
 from eagle.transformer import Rule, sample_batch
 from eagle.transformer.rule import task_of
 from eagle.transformer.train import typical
@@ -41,36 +29,26 @@ RATIO = 1.92
 BATCHES = 16
 
 
-def draw(setting: Setting) -> Drawing:
-    """Ratios by layer; errors of the tied rule."""
-    figure, (left, right) = panels(2, width=4.2, height=3.4)
-    rows, points = [], []
-    for index, regime in enumerate(("unconstrained", "distributed", "estimation")):
-        for seed, rule in zip(
-            setting.models.seeds(regime), setting.models.rules(regime), strict=True
-        ):
+def draw(setting: Setting, sheet: Sheet) -> None:
+    left, right = sheet.panels(2, width=4.2, height=3.4)
+    for index, regime in enumerate(FULL_RANK):
+        for seed, rule in setting.models.rules(regime).items():
             ratios = [gamma / eta for eta, gamma in (products(rule, k) for k in LAYERS[:-1])]
-            left.plot(ratios, marker=marker(index), **style(regime, index))
-            points += [
-                {"regime": regime, "seed": seed, "layer": k, "ratio": r}
-                for k, r in enumerate(ratios)
-            ]
+            left.plot(ratios, **style(regime, index, marker=marker(index)))
+            place = {"regime": regime, "seed": seed}
+            sheet.points += [place | {"layer": k, "ratio": r} for k, r in enumerate(ratios)]
     left.axhline(RATIO, color="0.5", linewidth=1)
     left.set(xlabel="layer", ylabel="a1 a3 / (a1 a2)", xticks=range(3), title="grey: 1.92")
-    for seed in setting.models.seeds("unconstrained"):
-        ratios = [row["ratio"] for row in select(points, regime="unconstrained", seed=seed)]
+    for seed, own in sheet.points.of(regime="unconstrained").by("seed"):
+        ratios = own.column("ratio")
         errors = _tied(setting.models, seed)
-        rows.append({"seed": seed, "least": min(ratios), "most": max(ratios)} | errors)
+        sheet.row(seed=seed, least=min(ratios), most=max(ratios), **errors)
     bars = {"model": "transformer", "tied": "tied rule", "between": "between the two"}
     for k, (name, label) in enumerate(bars.items()):
-        places = np.arange(len(rows)) + 0.2 * (k - 1)
-        heights = [row[name] for row in rows]
-        right.bar(places, heights, 0.18, label=label, color=COLOURS[k + 3])
-    right.set(
-        xlabel="seed", xticks=range(len(rows)), ylabel="mean square of an entry of D",
-        title="unconstrained",
-    )  # fmt: skip
-    return Drawing(finish(figure, [left, right]), rows, points)
+        places = np.arange(len(sheet.rows)) + 0.2 * (k - 1)
+        right.bar(places, sheet.rows.column(name), 0.18, label=label, color=COLOURS[k + 3])
+    right.set(xlabel="seed", xticks=range(len(sheet.rows)), title="unconstrained")
+    right.set(ylabel="mean square of an entry of D")
 
 
 def tied(rule: Rule, moved: float) -> Rule:
@@ -106,15 +84,12 @@ def _tied(models: Models, seed: int) -> dict[str, float]:
     return min(found, key=lambda row: row["between"])
 
 
-def judge(rows: Rows) -> list[Check]:
-    """The median seed."""
-    least, most = min(row["least"] for row in rows), max(row["most"] for row in rows)
-    own, between = (float(np.median([row[name] for row in rows])) for name in ("model", "between"))
-    return [
-        Check(
-            "imposing the ratio 1.92 moves the prediction by less than the model's own error",
-            f"it moves by {between:.2g}, the model's error is {own:.2g}",
-            between < own,
-            f"each layer has a ratio of its own, from {least:.2f} to {most:.2f}",
-        )
-    ]
+def judge(rows: Rows) -> Checks:
+    own, between = (float(np.median(rows.column(name))) for name in ("model", "between"))
+    least, most = min(rows.column("least")), max(rows.column("most"))
+    yield Check(
+        "imposing the ratio 1.92 moves the prediction by less than the model's own error",
+        f"it moves by {between:.2g}, the model's error is {own:.2g}",
+        between < own,
+        f"each layer has a ratio of its own, from {least:.2f} to {most:.2f}",
+    )

@@ -4,18 +4,8 @@ Of the symmetric part of its visible block over a1, by layer and seed: an orthog
 rank 5 has five ones, the rest zeros.
 """
 
-from __future__ import annotations
-
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    marker,
-    panels,
-    style,
-)
+from benchmarks.looks import marker, style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.training import LAYERS
 
 CLAIM = "The eigenvalues cluster at 0 and 1."
@@ -24,42 +14,26 @@ NEAR = (0.5, 1.5)  # "at 1"
 ZERO = 0.1  # "at 0"
 
 
-def draw(setting: Setting) -> Drawing:
-    """All eigenvalues."""
-    figure, axes = panels(4, width=2.6, sharey=True)
-    rows = []
-    models, regime = setting.models, "compute-limited"
-    for index, (seed, rule) in enumerate(
-        zip(models.seeds(regime), models.rules(regime), strict=True)
-    ):
+def draw(setting: Setting, sheet: Sheet) -> None:
+    axes = sheet.panels(4, width=2.6, sharey=True)
+    for index, (seed, rule) in enumerate(setting.models.rules("compute-limited").items()):
         for layer, ax in zip(LAYERS, axes, strict=True):
             values = rule.layers[layer].structure.eigenvalues
-            look = style(f"seed {seed}", index) | {"linestyle": "none", "marker": marker(index)}
+            look = style(f"seed {seed}", index, linestyle="none", marker=marker(index))
             ax.plot(range(1, len(values) + 1), values, **look)
             ax.set(title=f"layer {layer}", xlabel="index")
-            rows.append(
-                {
-                    "seed": seed,
-                    "layer": layer,
-                    "first": float(values[0]),
-                    "fifth": float(values[RANK - 1]),
-                    "rest": float(abs(values[RANK:]).max()),
-                }
-            )
+            ends = {"first": float(values[0]), "fifth": float(values[RANK - 1])}
+            sheet.row(seed=seed, layer=layer, **ends, rest=float(abs(values[RANK:]).max()))
     axes[0].set(ylabel="eigenvalue / a1")
-    return Drawing(finish(figure, axes), rows)
 
 
-def judge(rows: Rows) -> list[Check]:
-    """The five largest, and the rest."""
-    least, most = min(row["fifth"] for row in rows), max(row["first"] for row in rows)
-    rest = max(row["rest"] for row in rows)
-    return [
-        Check("the rest is at 0", f"the other thirteen are under {rest:.2g}", rest <= ZERO),
-        Check(
-            f"five at 1 (here: {NEAR[0]:g} to {NEAR[1]:g})",
-            f"the five largest lie between {least:.2f} and {most:.2f}",
-            bool(NEAR[0] <= least and most <= NEAR[1]),
-            "a scaled sketch, not an orthonormal one",
-        ),
-    ]
+def judge(rows: Rows) -> Checks:
+    rest = max(rows.column("rest"))
+    least, most = min(rows.column("fifth")), max(rows.column("first"))
+    yield Check("the rest is at 0", f"the other thirteen are under {rest:.2g}", rest <= ZERO)
+    yield Check(
+        f"five at 1 (here: {NEAR[0]:g} to {NEAR[1]:g})",
+        f"the five largest lie between {least:.2f} and {most:.2f}",
+        bool(NEAR[0] <= least and most <= NEAR[1]),
+        "a scaled sketch, not an orthonormal one",
+    )

@@ -5,23 +5,12 @@ against iteration and seconds. Right: how far ``W_l C`` is from the ``D_l`` of t
 at every step, both as printed, ``W <- W + gamma (B - W A) A^T``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-import eagle
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    number,
-    panels,
-)
+from benchmarks.looks import COLOURS
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.curves import METHODS, average, draw_bands, follow, measure
-from eagle.gallery.plotting import COLOURS
-from eagle.problems import Blocks
+from eagle.problems import Blocks, low_rank
 from eagle.update import Blocks as State
 from eagle.update import update
 
@@ -30,31 +19,28 @@ LABELS = ("EAGLE (paper)", "EAGLE (minimax)", "EAGLE (Cholesky)", "CG", "SVD lst
 ROUNDING = 1e-11  # condition 1e2 times a few hundred roundings
 
 
-def draw(setting: Setting) -> Drawing:
-    """Three panels."""
+def draw(setting: Setting, sheet: Sheet) -> None:
     n, seeds = setting.pick(240, 60), setting.seeds(50)
-    plain = [eagle.problems.low_rank(n, n, rng=seed) for seed in seeds]
-    problems = [_estimation(n, seed) for seed in seeds]
-    bands = measure(problems, LABELS)
-    rows = [band.row(form="estimation") for band in bands]
+    plain = [low_rank(n, n, rng=seed) for seed in seeds]
+    bands = measure([_estimation(n, seed) for seed in seeds], LABELS)
+    sheet.rows += [band.row(form="estimation") for band in bands]
+    sheet.points += [point for band in bands for point in band.points()]
     paper, limit = METHODS["EAGLE (paper)"]
     curves = [follow(problem, paper, limit, seed) for seed, problem in enumerate(plain)]
-    rows.append(average("EAGLE (paper)", curves).row(form="prediction"))
-    figure, axes = panels(3)
-    draw_bands(axes[0], bands)
-    draw_bands(axes[1], bands, "seconds")
+    sheet.rows.append(average("EAGLE (paper)", curves).row(form="prediction"))
+    by_iteration, by_seconds, both = sheet.panels(3, legend=5)
+    draw_bands(by_iteration, bands)
+    draw_bands(by_seconds, bands, "seconds")
+    by_iteration.set(ylabel="squared relative error of W")
     gaps = np.array([identity(problem) for problem in plain])
-    rows.append({"form": "both", "method": "identity", "gap": float(gaps.max())})
-    axes[2].semilogy(np.median(gaps, axis=0), color=COLOURS[0])
-    axes[2].set(xlabel="iteration", ylabel="|W_l C - D_l| / |D*|", ylim=(1e-17, 1e-10))
-    axes[0].set(ylabel="squared relative error of W")
-    points = [point for band in bands for point in band.points()]
-    return Drawing(finish(figure, axes, columns=5), rows, points)
+    sheet.row(form="both", method="identity", gap=float(gaps.max()))
+    both.semilogy(np.median(gaps, axis=0), color=COLOURS[0])
+    both.set(xlabel="iteration", ylabel="|W_l C - D_l| / |D*|", ylim=(1e-17, 1e-10))
 
 
 def _estimation(n: int, seed: int) -> Blocks:
     """``B = W A`` for a random W; no C."""
-    problem = eagle.problems.low_rank(n, n, rng=seed)
+    problem = low_rank(n, n, rng=seed)
     W = np.random.default_rng(seed).standard_normal((2, n)) / np.sqrt(n)
     return Blocks(problem.A, W @ problem.A, None, W, problem.singular_values)
 
@@ -73,22 +59,20 @@ def identity(problem: Blocks, steps: int = 20) -> list[float]:
     return gaps
 
 
-def judge(rows: Rows) -> list[Check]:
+def judge(rows: Rows) -> Checks:
     """The identity, and what follows from it."""
-    gap = number(rows, "gap", method="identity")
+    gap = rows.number("gap", method="identity")
+    yield Check(
+        "W_l C = D_l for every C",
+        f"|W_l C - D_l| is at most {gap:.1e} |D*| in any step of any run",
+        gap <= ROUNDING,
+    )
     ours, theirs = (
-        number(rows, "iterations", method="EAGLE (paper)", form=form)
+        rows.number("iterations", method="EAGLE (paper)", form=form)
         for form in ("estimation", "prediction")
     )
-    return [
-        Check(
-            "W_l C = D_l for every C",
-            f"|W_l C - D_l| is at most {gap:.1e} |D*| in any step of any run",
-            gap <= ROUNDING,
-        ),
-        Check(
-            "the same iterations",
-            f"{ours:.0f} iterations to 1e-20, {theirs:.0f} in the prediction form",
-            bool(np.isfinite(ours) and abs(ours - theirs) <= 2),
-        ),
-    ]
+    yield Check(
+        "the same iterations",
+        f"{ours:.0f} iterations to 1e-20, {theirs:.0f} in the prediction form",
+        bool(np.isfinite(ours) and abs(ours - theirs) <= 2),
+    )

@@ -5,77 +5,50 @@ several tolerances, and Krylov. Seconds are those of the slowest machine, comput
 over runs.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-import eagle.distributed as many
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    marker,
-    number,
-    panels,
-    style,
-)
+from benchmarks.looks import marker, style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.machines import TOLERANCES, solved
+from eagle.distributed import shards_with_diversity
 
 CLAIM = "The accelerated variant takes the same rounds and less time."
 METHODS = {"EAGLE (paper)": "eagle", "EAGLE (frozen)": "eagle-frozen", "krylov (ours)": "krylov"}
 SAME = 0.05  # rounds that differ by less are the same
 
 
-def draw(setting: Setting) -> Drawing:
-    """Error against rounds and against seconds."""
+def draw(setting: Setting, sheet: Sheet) -> None:
     d = setting.pick(240, 60)
-    shards = many.shards_with_diversity(0.05, 3, d=d, condition=1e3, rng=setting.seed)
-    figure, axes = panels(2, width=4.2)
-    rows, points = [], []
+    shards = shards_with_diversity(0.05, 3, d=d, condition=1e3, rng=setting.seed)
+    axes = sheet.panels(2, width=4.2)
     for index, (label, method) in enumerate(METHODS.items()):
-        found = []
+        found = Rows()
         for rtol in TOLERANCES:
             runs = [solved(shards, method, rtol, 5000, seed) for seed in setting.seeds(5, 2)]
-            found.append(
-                {
-                    "method": label,
-                    "rtol": rtol,
-                    "rounds": float(np.median([run.rounds for run in runs])),
-                    "seconds": float(np.median([run.simulated for run in runs])),
-                    "error": float(np.median([shards.error(run.value) ** 2 for run in runs])),
-                }
-            )
-        points += found
-        rows.append({key: value for key, value in found[-1].items() if key != "rtol"})
+            seen = [(run.rounds, run.simulated, shards.error(run.value) ** 2) for run in runs]
+            rounds, seconds, error = np.median(seen, axis=0).tolist()
+            medians = {"rounds": rounds, "seconds": seconds, "error": error}
+            found.append({"method": label, "rtol": rtol} | medians)
+        sheet.points += found
+        sheet.row(method=label, **medians)
         for ax, against in zip(axes, ("rounds", "seconds"), strict=True):
-            ax.loglog(
-                [each[against] for each in found], [each["error"] for each in found],
-                marker=marker(index), **style(label),
-            )  # fmt: skip
+            look = style(label, marker=marker(index))
+            ax.loglog(found.column(against), found.column("error"), **look)
     axes[0].set(xlabel="rounds", ylabel="squared relative error")
     axes[1].set(xlabel="seconds of the slowest machine")
-    return Drawing(finish(figure, axes), rows, points)
 
 
-def judge(rows: Rows) -> list[Check]:
-    """Rounds and seconds to the last tolerance."""
-    plain, frozen, krylov = (
-        {name: number(rows, name, method=label) for name in ("rounds", "seconds")}
-        for label in METHODS
+def judge(rows: Rows) -> Checks:
+    plain, frozen, krylov = (rows.number("rounds", method=label) for label in METHODS)
+    yield Check(
+        "the same rounds",
+        f"{frozen:.0f} rounds against {plain:.0f}",
+        abs(frozen - plain) <= SAME * plain,
     )
-    gain = plain["seconds"] / frozen["seconds"]
-    return [
-        Check(
-            "the same rounds",
-            f"{frozen['rounds']:.0f} rounds against {plain['rounds']:.0f}",
-            abs(frozen["rounds"] - plain["rounds"]) <= SAME * plain["rounds"],
-        ),
-        Check(
-            "less time",
-            f"{gain:.1f} times faster (krylov: {krylov['rounds']:.0f} rounds, "
-            f"{plain['seconds'] / krylov['seconds']:.1f} times faster)",
-            gain > 1,
-        ),
-    ]
+    slow, fast, ours = (rows.number("seconds", method=label) for label in METHODS)
+    yield Check(
+        "less time",
+        f"{slow / fast:.1f} times faster (krylov: {krylov:.0f} rounds, "
+        f"{slow / ours:.1f} times faster)",
+        slow > fast,
+    )

@@ -6,73 +6,47 @@ known to us. Drawn are the constants of every layer with and without that noise,
 times ``a1 a3``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    marker,
-    panels,
-    select,
-    style,
-)
-from benchmarks.paper.training import LAYERS
+from benchmarks.looks import marker, style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
+from benchmarks.paper.training import FULL_RANK, LAYERS
 
 CLAIM = "No statement about the constants under noise is known to us."
 
 
-def draw(setting: Setting) -> Drawing:
-    """Step sizes by layer."""
-    figure, axes = panels(2, width=4.2, height=3.4)
-    rows = []
-    for index, regime in enumerate(("unconstrained", "distributed", "estimation")):
-        for noisy in (False, True):
+def draw(setting: Setting, sheet: Sheet) -> None:
+    axes = sheet.panels(2, width=4.2, height=3.4, legend=3)
+    for index, regime in enumerate(FULL_RANK):
+        for noisy, dash in ((False, "-"), (True, "--")):
             rule = setting.models.rule(regime, 0, noisy)
-            look = style(f"{regime}{', noisy' * noisy}") | {
-                "color": style("", index)["color"],
-                "linestyle": "--" if noisy else "-",
-                "marker": marker(index),
-            }
+            look = style(regime, index, linestyle=dash, marker=marker(index))
+            look["label"] += ", noisy" * noisy
             axes[0].plot(rule.eta[:-1], **look)
             axes[1].plot(rule.gamma, **look)
-            rows += [
-                {
-                    "regime": regime,
-                    "noisy": noisy,
-                    "layer": k,
-                    "eta": float(rule.eta[k]) if k < LAYERS[-1] else None,
-                    "gamma": float(rule.gamma[k]),
-                    "learned": rule.learned,
-                }
-                for k in LAYERS
-            ]
+            for k in LAYERS:
+                eta = float(rule.eta[k]) if k < LAYERS[-1] else None
+                found = {"eta": eta, "gamma": float(rule.gamma[k]), "learned": rule.learned}
+                sheet.row(regime=regime, noisy=noisy, layer=k, **found)
     for ax, name in zip(axes, ("eta", "gamma"), strict=True):
         ax.set(title=name, xlabel="layer", xticks=list(LAYERS))
-    return Drawing(finish(figure, axes, columns=3), rows)
 
 
-def judge(rows: Rows) -> list[Check]:
+def judge(rows: Rows) -> Checks:
     """Whether the rule is still there, and how long its steps are."""
-
-    def mean(name: str, *, noisy: bool) -> float:
-        own = select(rows, regime="unconstrained", noisy=noisy)
-        return float(np.mean([row[name] for row in own if row[name] is not None]))
-
-    noisy = select(rows, noisy=True)
-    learned = sorted({row["regime"] for row in noisy if row["learned"]})
-    all_regimes = {row["regime"] for row in noisy}
-    return [
-        Check(
-            "(ours) the rule is found under noise as well",
-            f"the rule is found under noise in {len(learned)} of {len(all_regimes)} regimes, with "
-            f"shorter steps: unconstrained mean eta {mean('eta', noisy=True):.2f} instead of "
-            f"{mean('eta', noisy=False):.2f}, gamma {mean('gamma', noisy=True):.2f} instead of "
-            f"{mean('gamma', noisy=False):.2f}",
-            None,
-        )
-    ]
+    regimes = dict(rows.of(noisy=True).by("regime"))
+    learned = sum(any(own.column("learned")) for own in regimes.values())
+    (eta, noisy_eta), (gamma, noisy_gamma) = (
+        [
+            np.mean(rows.of(regime="unconstrained", noisy=noisy).having(name).column(name))
+            for noisy in (False, True)
+        ]
+        for name in ("eta", "gamma")
+    )
+    yield Check(
+        "(ours) the rule is found under noise as well",
+        f"the rule is found under noise in {learned} of {len(regimes)} regimes, with shorter "
+        f"steps: unconstrained mean eta {noisy_eta:.2f} instead of {eta:.2f}, gamma "
+        f"{noisy_gamma:.2f} instead of {gamma:.2f}",
+        None,
+    )

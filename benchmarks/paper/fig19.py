@@ -6,27 +6,16 @@ Rademacher (one entry in ten); block-clustered (5 clusters). B = W A and C = A H
 H, so that the answer W A H is known. Condition numbers are what comes out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
 
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    number,
-    panels,
-)
-from benchmarks.paper.curves import METHODS, draw_bands, measure
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
+from benchmarks.paper.curves import CENTRAL, METHODS, draw_bands, measure
 from eagle.problems import Blocks
 
 CLAIM = "No number is known to us; the figure shows the central comparison on other data."
-LABELS = ("EAGLE (paper)", "EAGLE (minimax)", "EAGLE (Cholesky)", "sketched (ours)", "CG")
 Generator = np.random.Generator
 
 
@@ -35,23 +24,9 @@ def _svd(n: int, rng: Generator) -> np.ndarray:
     return (U * 10 ** rng.uniform(-2, 0, n)) @ V.T
 
 
-def _student(n: int, rng: Generator) -> np.ndarray:
-    return rng.standard_t(4, (n, n)) @ rng.standard_t(4, (n, n)) / np.sqrt(n)
-
-
-def _gaussian(n: int, rng: Generator) -> np.ndarray:
-    return rng.standard_normal((n, n))
-
-
 def _correlated(n: int, rng: Generator) -> np.ndarray:
-    return (
-        rng.standard_normal((n, n))
-        @ np.linalg.cholesky(scipy.linalg.toeplitz(0.8 ** np.arange(n))).T
-    )
-
-
-def _sparse(n: int, rng: Generator) -> np.ndarray:
-    return rng.choice((-1.0, 1.0), (n, n)) * (rng.random((n, n)) < 0.1)
+    correlations = scipy.linalg.toeplitz(0.8 ** np.arange(n))
+    return rng.standard_normal((n, n)) @ np.linalg.cholesky(correlations).T
 
 
 def _clustered(n: int, rng: Generator) -> np.ndarray:
@@ -61,10 +36,14 @@ def _clustered(n: int, rng: Generator) -> np.ndarray:
 
 KINDS: dict[str, Callable[[int, Generator], np.ndarray]] = {
     "log-uniform spectrum": _svd,
-    "Student-t(4) factors": _student,
-    "Gaussian": _gaussian,
+    "Student-t(4) factors": lambda n, rng: (
+        rng.standard_t(4, (n, n)) @ rng.standard_t(4, (n, n)) / np.sqrt(n)
+    ),
+    "Gaussian": lambda n, rng: rng.standard_normal((n, n)),
     "correlated Gaussian": _correlated,
-    "sparse Rademacher": _sparse,
+    "sparse Rademacher": lambda n, rng: (
+        rng.choice((-1.0, 1.0), (n, n)) * (rng.random((n, n)) < 0.1)
+    ),
     "clustered": _clustered,
 }
 
@@ -79,45 +58,38 @@ def problem(kind: str, n: int, seed: int) -> Blocks:
     return Blocks(A, W @ A, A @ H, D, np.linalg.svd(A, compute_uv=False))
 
 
-def draw(setting: Setting) -> Drawing:
-    """One panel for each kind."""
+def draw(setting: Setting, sheet: Sheet) -> None:
     n, seeds = setting.pick(240, 60), setting.seeds(10)
-    figure, axes = panels(3, 2, sharex=True, sharey=True)
-    rows, points = [], []
+    axes = sheet.panels(3, 2, legend=5, sharex=True, sharey=True)
     methods = setting.pick(None, {"CG": (METHODS["CG"][0], 4000)})
     for kind, ax in zip(KINDS, axes, strict=True):
         problems = [problem(kind, n, seed) for seed in seeds]
-        condition = np.median([p.singular_values[0] / p.singular_values[-1] for p in problems])
-        bands = measure(problems, LABELS, methods=methods)
+        spectra = [each.singular_values for each in problems]
+        condition = float(np.median([s[0] / s[-1] for s in spectra]))
+        bands = measure(problems, CENTRAL, methods=methods)
         draw_bands(ax, bands)
         ax.set(title=f"{kind} (condition {condition:.0e})", xlabel="")
-        rows += [band.row(kind=kind, condition=float(condition)) for band in bands]
-        points += [point for band in bands for point in band.points(kind=kind)]
+        sheet.rows += [band.row(kind=kind, condition=condition) for band in bands]
+        sheet.points += [point for band in bands for point in band.points(kind=kind)]
     for ax in axes[3:]:
         ax.set(xlabel="iteration")
     for ax in axes[::3]:
         ax.set(ylabel="squared relative error")
-    return Drawing(finish(figure, axes, columns=5), rows, points)
 
 
-def judge(rows: Rows) -> list[Check]:
+def judge(rows: Rows) -> Checks:
     """Whether it converges on all of them, in fewer iterations than CG."""
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    counts = {
-        label: [number(rows, "iterations", kind=kind, method=label) for kind in kinds]
+    rule, ours, cg = (
+        [own.number("iterations", method=label) for _, own in rows.by("kind")]
         for label in ("EAGLE (paper)", "EAGLE (minimax)", "CG")
-    }
-    rule, ours, cg = counts.values()
-    fewer = sum(a < b for a, b in zip(rule, cg, strict=True))
-    reached = sum(np.isfinite(rule))
-    return [
-        Check(
-            "EAGLE converges whatever the data, in fewer iterations than CG",
-            f"to 1e-20 on {reached} of {len(kinds)} kinds, in {_range(rule)} iterations (minimax "
-            f"{_range(ours)}, CG {_range(cg)}), fewer than CG on {fewer}",
-            fewer == len(kinds) == reached,
-        )
-    ]
+    )
+    fewer, reached = sum(np.less(rule, cg)), sum(np.isfinite(rule))
+    yield Check(
+        "EAGLE converges whatever the data, in fewer iterations than CG",
+        f"to 1e-20 on {reached} of {len(rule)} kinds, in {_range(rule)} iterations (minimax "
+        f"{_range(ours)}, CG {_range(cg)}), fewer than CG on {fewer}",
+        bool(fewer == len(rule) == reached),
+    )
 
 
 def _range(counts: list[float]) -> str:

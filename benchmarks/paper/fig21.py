@@ -8,27 +8,15 @@ to the distributed rule: its error against the Nyström estimate of the pooled d
 that and end at the pooled value.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-import eagle
-import eagle.distributed as many
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    number,
-    panels,
-    select,
-    style,
-)
+from benchmarks.looks import COLOURS, style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.curves import METHODS, average, follow
 from benchmarks.paper.machines import paper_rule, solved
-from eagle.gallery.plotting import COLOURS
-from eagle.problems import Blocks
+from benchmarks.rivals import ours
+from eagle.distributed import shards_with_diversity
+from eagle.problems import Blocks, low_rank
 
 CLAIM = "With noise 0.01, stopping early regularises."
 VARIANCE = 0.01
@@ -37,93 +25,72 @@ NOISES = (0.1, 0.01, 0.001)
 GAINS = 0.9  # of the final error: a best error below this is a gain
 
 
-def draw(setting: Setting) -> Drawing:
-    """Two panels."""
-    n = setting.pick(240, 60)
+def draw(setting: Setting, sheet: Sheet) -> None:
+    n, d = setting.pick((240, 100), (60, 40))
     problems = [noisy(n, seed) for seed in setting.seeds(10)]
-    figure, (left, right) = panels(2, width=4.4, height=3.4)
-    rows, points = [], []
+    left, right = sheet.panels(2, width=4.4, height=3.4)
     for label, most in LIMITS.items():
-        curves = [
-            follow(problem, METHODS[label][0], most, seed) for seed, problem in enumerate(problems)
-        ]
+        method = METHODS[label][0]
+        curves = [follow(problem, method, most, seed) for seed, problem in enumerate(problems)]
         band = average(label, curves)
         errors = np.sqrt(band.median)
         left.semilogx(band.iterations, errors, linewidth=1.8, **style(label))
-        rows.append(
-            {
-                "method": label,
-                "best": float(errors.min()),
-                "at": int(band.iterations[errors.argmin()]),
-                "last": float(errors[-1]),
-            }
-        )
-        points += band.points()
+        ends = {"best": float(errors.min()), "at": int(band.iterations[errors.argmin()])}
+        sheet.row(method=label, **ends, last=float(errors[-1]))
+        sheet.points += band.points()
     ridge = float(np.median([_ridge(problem) for problem in problems]))
-    rows.append({"method": "ridge", "best": ridge, "last": ridge})
+    sheet.row(method="ridge", best=ridge, last=ridge)
     left.axhline(ridge, color="0.4", linestyle="--", linewidth=1.2, label="best ridge")
     left.set(xlabel="iteration", ylabel="relative error", title="central", ylim=(0, None))
-    d = setting.pick(100, 40)
+    settings = {"d": d, "columns": 5 * d // 2, "condition": 30, "rng": setting.seed}
     for index, noise in enumerate(NOISES):
-        shards = many.shards_with_diversity(
-            0.2, 4, d=d, columns=5 * d // 2, noise=noise, condition=30, rng=setting.seed
-        )
+        shards = shards_with_diversity(0.2, 4, noise=noise, **settings)
         errors = np.sqrt(paper_rule(shards, 200).errors)
-        ours = shards.error(solved(shards, "krylov", 1e-8, 5000, setting.seed).value)
-        right.loglog(
-            np.arange(1, len(errors) + 1), errors, color=COLOURS[index],
-            label=f"rule, noise {noise:g}",
-        )  # fmt: skip
-        rows.append({"method": "distributed", "noise": noise, "last": float(errors[-1])})
-        rows.append({"method": "krylov (ours)", "noise": noise, "last": ours})
+        krylov = shards.error(solved(shards, "krylov", 1e-8, 5000, setting.seed).value)
+        look = {"color": COLOURS[index], "label": f"rule, noise {noise:g}"}
+        right.loglog(np.arange(1, len(errors) + 1), errors, **look)
+        sheet.row(method="distributed", noise=noise, last=float(errors[-1]))
+        sheet.row(method="krylov (ours)", noise=noise, last=krylov)
     right.set(xlabel="rounds", ylabel="error against the pooled estimate", title="distributed")
-    return Drawing(finish(figure, [left, right]), rows, points)
 
 
 def noisy(n: int, seed: int) -> Blocks:
     """Entries of size one and noise on A, B and C; D without it."""
-    clean = eagle.problems.low_rank(n, n, rng=seed)
+    clean = low_rank(n, n, rng=seed)
     rng = np.random.default_rng(seed)
-    blocks = {}
-    scale = n / np.linalg.norm(clean.A)
-    rows, columns = (np.sqrt(x.size) / np.linalg.norm(x) for x in (clean.B, clean.C))
-    for name, block, size in (
-        ("A", clean.A, scale), ("B", clean.B, rows), ("C", clean.C, columns),
-    ):  # fmt: skip
-        blocks[name] = size * block + np.sqrt(VARIANCE) * rng.standard_normal(block.shape)
-    D = clean.D * rows * columns / scale
-    return Blocks(blocks["A"], blocks["B"], blocks["C"], D, clean.singular_values)
+    a = n / np.linalg.norm(clean.A)
+    b, c = (np.sqrt(block.size) / np.linalg.norm(block) for block in (clean.B, clean.C))
+    A, B, C = (
+        block + np.sqrt(VARIANCE) * rng.standard_normal(block.shape)
+        for block in (a * clean.A, b * clean.B, c * clean.C)
+    )
+    return Blocks(A, B, C, clean.D * b * c / a, clean.singular_values)
 
 
 def _ridge(problem: Blocks) -> float:
     """Error with the best ridge of some around what the variance of the noise suggests."""
     ridges = VARIANCE * problem.A.shape[1] * np.geomspace(0.3, 100, 11)
-    return min(
-        problem.error(eagle.solve(problem.A, problem.B, problem.C, ridge=ridge, rng=0).value)
-        for ridge in ridges
-    )
+    return min(problem.error(ours(problem, ridge=ridge, rng=0)().value) for ridge in ridges)
 
 
-def judge(rows: Rows) -> list[Check]:
+def judge(rows: Rows) -> Checks:
     """The best iterate against the last, and the bias of many machines."""
-    best, last, at = (number(rows, name, method="EAGLE (paper)") for name in ("best", "last", "at"))
-    ridge = number(rows, "last", method="ridge")
-    bias, ours = (
-        ", ".join(f"{row['last']:.1e}" for row in select(rows, method=method))
+    best, last, at = (rows.number(name, method="EAGLE (paper)") for name in ("best", "last", "at"))
+    ridge = rows.number("last", method="ridge")
+    yield Check(
+        "stopping early regularises",
+        f"the error is {best:.2g} after {at:.0f} iterations and {last:.2g} at the end (with "
+        f"the best ridge {ridge:.2g})",
+        best < GAINS * last,
+    )
+    bias, krylov = (
+        ", ".join(f"{error:.1e}" for error in rows.of(method=method).column("last"))
         for method in ("distributed", "krylov (ours)")
     )
-    levels = ", ".join(f"{row['noise']:g}" for row in select(rows, method="distributed"))
-    return [
-        Check(
-            "stopping early regularises",
-            f"the error is {best:.2g} after {at:.0f} iterations and {last:.2g} at the end (with "
-            f"the best ridge {ridge:.2g})",
-            best < GAINS * last,
-        ),
-        Check(
-            "(Theorem 2 is for noiseless data)",
-            f"with noise {levels} in B the distributed rule ends {bias} off the pooled estimate, "
-            f"krylov with its finish {ours}",
-            None,
-        ),
-    ]
+    levels = ", ".join(f"{noise:g}" for noise in rows.of(method="distributed").column("noise"))
+    yield Check(
+        "(Theorem 2 is for noiseless data)",
+        f"with noise {levels} in B the distributed rule ends {bias} off the pooled estimate, "
+        f"krylov with its finish {krylov}",
+        None,
+    )

@@ -8,25 +8,12 @@ eta = 1 and gamma = 1.9, with the exact norm and with one over-estimated by sqrt
 maximum over a batch is.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-import eagle
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    marker,
-    number,
-    panels,
-    select,
-)
+from benchmarks.looks import COLOURS, DASHES, marker
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.curves import TARGET
-from eagle.gallery.plotting import COLOURS, DASHES
-from eagle.problems import Blocks
+from eagle.problems import Blocks, low_rank
 from eagle.update import Blocks as State
 from eagle.update import update
 
@@ -39,6 +26,7 @@ TRAINED = (1.0, 1.9)
 FACTORS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 MOST = 400
 BARELY = 2.0  # times the iterations
+SCALED = {"eta and gamma scaled": (True, True), "gamma / eta scaled": (False, True)}
 PAIRS = {
     "(1/3, 1), exact norm": (BASE, 1.0),
     "(1, 1.9), exact norm": (TRAINED, 1.0),
@@ -60,83 +48,54 @@ def errors(
     return found
 
 
-def draw(setting: Setting) -> Drawing:
-    """Two panels."""
+def draw(setting: Setting, sheet: Sheet) -> None:
     n = setting.pick(240, 40)
-    factors = setting.pick(FACTORS, (0.2, 0.6, 1.0, 1.4, 2.0))
-    problems = [eagle.problems.low_rank(n, n, rng=seed) for seed in setting.seeds(5)]
-    figure, (left, right) = panels(2, width=4.4, height=3.4)
-    rows, points = [], []
-    for index, (what, pairs) in enumerate(_scaled(factors).items()):
-        for factor, pair in pairs.items():
-            counts = [_count(errors(problem, pair)) for problem in problems]
+    problems = [low_rank(n, n, rng=seed) for seed in setting.seeds(5)]
+    left, right = sheet.panels(2, width=4.4, height=3.4, legend=3)
+    for index, (what, scaled) in enumerate(SCALED.items()):
+        for factor in setting.pick(FACTORS, (0.2, 0.6, 1.0, 1.4, 2.0)):
+            eta, gamma = (factor * x if moved else x for x, moved in zip(BASE, scaled, strict=True))
+            runs = [errors(problem, (eta, gamma)) for problem in problems]
+            counts = [len(run) if run[-1] <= TARGET else np.inf for run in runs]
             middle = float(np.quantile(counts, 0.5, method="nearest"))
-            rows.append(
-                {"what": what, "factor": factor, "eta": pair[0], "gamma": pair[1]}
-                | {"iterations": middle if np.isfinite(middle) else None}
-            )
-        own = [row for row in select(rows, what=what) if row["iterations"]]
-        left.plot(
-            [row["factor"] for row in own], [row["iterations"] for row in own],
-            marker=marker(index), color=COLOURS[index], label=what,
-        )  # fmt: skip
-    left.set(xlabel="factor", ylabel="iterations to 1e-20", yscale="log")
-    left.set_xlim(0, 2.1)
+            count = middle if np.isfinite(middle) else None
+            sheet.row(what=what, factor=factor, eta=eta, gamma=gamma, iterations=count)
+        own = sheet.rows.of(what=what).having("iterations")
+        look = {"marker": marker(index), "color": COLOURS[index], "label": what}
+        left.plot(own.column("factor"), own.column("iterations"), **look)
+    left.set(xlabel="factor", ylabel="iterations to 1e-20", yscale="log", xlim=(0, 2.1))
     for index, (name, (pair, over)) in enumerate(PAIRS.items()):
         curves = [errors(problem, pair, 60, over) for problem in problems]
+        steps = range(1, 1 + max(map(len, curves)))
         median = [
-            float(np.median([curve[min(k, len(curve) - 1)] for curve in curves]))
-            for k in range(max(map(len, curves)))
+            float(np.median([curve[min(k, len(curve)) - 1] for curve in curves])) for k in steps
         ]
-        steps = np.arange(1, len(median) + 1)
-        right.semilogy(steps, median, color=COLOURS[index + 2], linestyle=DASHES[index], label=name)
-        rows.append({"what": name, "last": median[-1], "last_iteration": len(median)})
-        points += [
-            {"pair": name, "iteration": int(k), "error": e}
-            for k, e in zip(steps, median, strict=True)
-        ]
+        look = {"color": COLOURS[index + 2], "linestyle": DASHES[index], "label": name}
+        right.semilogy(steps, median, **look)
+        sheet.row(what=name, last=median[-1], last_iteration=len(median))
+        pairs = zip(steps, median, strict=True)
+        sheet.points += [{"pair": name, "iteration": k, "error": error} for k, error in pairs]
     right.set(xlabel="iteration", ylabel="squared relative error")
-    return Drawing(finish(figure, [left, right], columns=3), rows, points)
 
 
-def _scaled(factors: tuple[float, ...]) -> dict[str, dict[float, tuple[float, float]]]:
-    eta, gamma = BASE
-    return {
-        "eta and gamma scaled": {factor: (factor * eta, factor * gamma) for factor in factors},
-        "gamma / eta scaled": {factor: (eta, factor * gamma) for factor in factors},
-    }
-
-
-def _count(found: list[float]) -> float:
-    return len(found) if found[-1] <= TARGET else np.inf
-
-
-def judge(rows: Rows) -> list[Check]:
-    """Both scalings, and the trained pair with the exact norm."""
-    checks = []
-    for what in ("eta and gamma scaled", "gamma / eta scaled"):
-        own = {row["factor"]: row["iterations"] for row in select(rows, what=what)}
-        base = own[1.0]
+def judge(rows: Rows) -> Checks:
+    for what in SCALED:
+        own = {row["factor"]: row["iterations"] for row in rows.of(what=what)}
         lost = [f"{factor:g}" for factor, count in own.items() if count is None]
         worst = max(count for count in own.values() if count is not None)
         at = next(factor for factor, count in own.items() if count == worst)
         never = f", never at {', '.join(lost)}" if lost else ""
-        checks.append(
-            Check(
-                f"{what} by 0.2 to 2 barely matters (at most {BARELY:g} times the iterations)",
-                f"{what}: {base:.0f} iterations at factor 1, {worst:.0f} at {at:g}{never}",
-                not lost and worst <= BARELY * base,
-                "small steps lift small singular values slowly, and gamma = 2 only flips signs",
-            )
+        yield Check(
+            f"{what} by 0.2 to 2 barely matters (at most {BARELY:g} times the iterations)",
+            f"{what}: {own[1.0]:.0f} iterations at factor 1, {worst:.0f} at {at:g}{never}",
+            not lost and worst <= BARELY * own[1.0],
+            "small steps lift small singular values slowly, and gamma = 2 only flips signs",
         )
-    exact, over = (number(rows, "last", what=name) for name in list(PAIRS)[1:])
-    checks.append(
-        Check(
-            "(eta, gamma) = (1, 1.9), as training finds them, in Algorithm 1",
-            f"(1, 1.9) stalls at a squared error of {exact:.1e} with the exact norm, and reaches "
-            f"{over:.1e} with one over-estimated by sqrt(1.9)",
-            exact <= TARGET,
-            "eta = 1 annihilates the top singular direction; safe only with an over-estimated norm",
-        )
+    exact, over = (rows.number("last", what=name) for name in list(PAIRS)[1:])
+    yield Check(
+        "(eta, gamma) = (1, 1.9), as training finds them, in Algorithm 1",
+        f"(1, 1.9) stalls at a squared error of {exact:.1e} with the exact norm, and reaches "
+        f"{over:.1e} with one over-estimated by sqrt(1.9)",
+        exact <= TARGET,
+        "eta = 1 annihilates the top singular direction; safe only with an over-estimated norm",
     )
-    return checks

@@ -3,28 +3,18 @@
 W_QK above W_VP, seed 0. Of the last layer's W_VP only what reaches D is shown.
 """
 
-from __future__ import annotations
+from functools import partial
 
-from benchmarks.paper.common import Check, Drawing, Rows, Setting
+from benchmarks.paper.common import Check, Checks, Rows
 from benchmarks.paper.training import on_pattern, weights
 
 CLAIM = "W_QK is about diag(a1 I, 0) and W_VP about diag(a2 I, a3 I)."
 SPREAD = 0.1
+draw = partial(weights, regime="unconstrained")
 
 
-def draw(setting: Setting) -> Drawing:
-    """Pictures of the matrices."""
-    return weights(setting, "unconstrained")
-
-
-def judge(rows: Rows) -> list[Check]:
-    """Where the energy is, and whether the diagonal is constant."""
-    spread = max(row["spread"] for row in rows)
-    return [
-        on_pattern(rows, "the weights are diagonal"),
-        Check(
-            "one value a1 on the diagonal",
-            f"the diagonal of W_QK varies by at most {spread:.1%}",
-            spread <= SPREAD,
-        ),
-    ]
+def judge(rows: Rows) -> Checks:
+    yield on_pattern(rows, "the weights are diagonal")
+    spread = max(rows.column("spread"))
+    found = f"the diagonal of W_QK varies by at most {spread:.1%}"
+    yield Check("one value a1 on the diagonal", found, spread <= SPREAD)

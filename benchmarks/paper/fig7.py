@@ -9,27 +9,14 @@ ranges, 1 and 0.01 from the generator. The last two panels have rounds and traff
 more diversities.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-import eagle.distributed as many
-from benchmarks.paper.common import (
-    FACTOR,
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    marker,
-    number,
-    panels,
-    select,
-    style,
-)
-from benchmarks.paper.machines import Rounds, descent, paper_rule, random_shards, sweep
+from benchmarks.looks import marker, style
+from benchmarks.paper.common import FACTOR, Check, Checks, Rows, Setting, Sheet
+from benchmarks.paper.machines import descent, paper_rule, random_shards, sweep
+from eagle.distributed import Shards, shards_with_diversity
 
 CLAIM = (
     "Rounds grow like 1/alpha; 10 to 100 times fewer than GD; CG is not available under messages "
@@ -39,125 +26,90 @@ CONDITION = 1e3
 MOST = 20_000  # rounds of the paper's rule
 MOST_CG = 3000
 LARGER = 2.0  # times the rule's message: still O(d)
+RULE, KRYLOV = "EAGLE (paper)", "krylov (ours)"
 
 
-def draw(setting: Setting) -> Drawing:
-    """Error against rounds at four diversities; rounds against diversity."""
-    d = setting.pick(240, 60)
-    figure, axes = panels(3, 2)
-    rows, points = [], []
-    for ax, (alpha, shards) in zip(axes, _shards(d, setting.seed).items(), strict=False):
-        for index, curve in enumerate(_curves(shards, setting.seed)):
+def draw(setting: Setting, sheet: Sheet) -> None:
+    d, seed = setting.pick(240, 60), setting.seed
+    axes = sheet.panels(3, 2, legend=5)
+    for ax, (alpha, shards) in zip(axes, _shards(d, seed).items(), strict=False):
+        curves = [paper_rule(shards, MOST), descent(shards)]
+        for method, label, most in (
+            ("krylov", KRYLOV, MOST), ("apc", "APC", MOST), ("cg", "CG", MOST_CG),
+        ):  # fmt: skip
+            curves.append(sweep(shards, method, label, most, seed))
+        for index, curve in enumerate(curves):
             look = style(curve.label) | ({"marker": marker(index)} if index > 1 else {})
             ax.loglog(curve.rounds, np.maximum(curve.errors, 1e-30), markersize=4, **look)
-            rows.append(_row(curve, shards, alpha, sweep=False))
-            points += [
-                {"alpha": alpha, "method": curve.label, "rounds": int(x), "error": float(y)}
-                for x, y in zip(curve.rounds, curve.errors, strict=True)
-            ]
+            sheet.rows.append(curve.row(sweep=False, alpha=alpha, alpha_seen=shards.alpha))
+            sheet.points += curve.points(alpha=alpha)
         ax.set(title=f"alpha = {shards.alpha:.2g}", xlabel="rounds", ylim=(1e-30, 30))
     for ax in (axes[0], axes[3]):
         ax.set(ylabel="squared relative error")
     for alpha in setting.pick((0.3, 0.1, 0.03, 0.01, 0.003), (0.3, 0.1, 0.03)):
-        shards = many.shards_with_diversity(alpha, 3, d=d, condition=CONDITION, rng=setting.seed)
-        curves = paper_rule(shards, MOST), sweep(shards, "krylov", "krylov (ours)", MOST, 0)
-        rows += [_row(curve, shards, alpha, sweep=True) for curve in curves]
-    for label in ("EAGLE (paper)", "krylov (ours)"):
-        own = select(rows, method=label, sweep=True)
-        x, rounds = [row["alpha"] for row in own], np.array([row["rounds"] for row in own])
-        sent = rounds * [row["bytes_a_round"] for row in own] / 1e3
+        shards = shards_with_diversity(alpha, 3, d=d, condition=CONDITION, rng=seed)
+        curves = [paper_rule(shards, MOST), sweep(shards, "krylov", KRYLOV, MOST, 0)]
+        place = {"sweep": True, "alpha": alpha, "alpha_seen": shards.alpha}
+        sheet.rows += [curve.row(**place) for curve in curves]
+    for label in (RULE, KRYLOV):
+        own = sheet.rows.of(method=label, sweep=True)
+        rounds = np.array(own.column("rounds"))
+        sent = rounds * own.column("bytes_a_round") / 1e3
         for ax, y in zip(axes[4:], (rounds, sent), strict=True):
-            ax.loglog(x, y, "o-", **_look(label))
+            ax.loglog(own.column("alpha"), y, **style(label, marker="o", linestyle="-"))
     axes[4].set(xlabel="alpha", ylabel="rounds to 1e-20", title="rounds by diversity")
     axes[5].set(xlabel="alpha", ylabel="kB sent to 1e-20", title="traffic of a machine")
-    return Drawing(finish(figure, axes, columns=5), rows, points)
 
 
-def _look(label: str) -> dict[str, Any]:
-    return {key: value for key, value in style(label).items() if key != "linestyle"}
-
-
-def _shards(d: int, seed: int) -> dict[float, many.Shards]:
+def _shards(d: int, seed: int) -> dict[float, Shards]:
     """Diversities 1, 2/3, about 0.35, and 0.01."""
     fewer = round(d * 107 / 120)
     return {
-        1.0: many.shards_with_diversity(1, 3, d=d, condition=CONDITION, rng=seed),
+        1.0: shards_with_diversity(1, 3, d=d, condition=CONDITION, rng=seed),
         0.83: random_shards((d, d, d - 1), d, CONDITION, seed),
         0.35: random_shards((fewer,) * 3, d, CONDITION, seed),
-        0.01: many.shards_with_diversity(0.01, 3, d=d, condition=CONDITION, rng=seed),
+        0.01: shards_with_diversity(0.01, 3, d=d, condition=CONDITION, rng=seed),
     }
 
 
-def _curves(shards: many.Shards, seed: int) -> list[Rounds]:
-    return [
-        paper_rule(shards, MOST),
-        descent(shards),
-        sweep(shards, "krylov", "krylov (ours)", MOST, seed),
-        sweep(shards, "apc", "APC", MOST, seed),
-        sweep(shards, "cg", "CG", MOST_CG, seed),
-    ]
-
-
-def _row(curve: Rounds, shards: many.Shards, alpha: float, *, sweep: bool) -> dict[str, Any]:
-    return {
-        "sweep": sweep,
-        "alpha": alpha,
-        "alpha_seen": shards.alpha,
-        "method": curve.label,
-        "rounds": curve.to_target,
-        "last_round": int(curve.rounds[-1]),
-        "last_error": float(curve.errors[-1]),
-        "bytes_a_round": float(curve.bytes_a_round),
-    }
-
-
-def judge(rows: Rows) -> list[Check]:
+def judge(rows: Rows) -> Checks:
     """Power of 1/alpha, gain over GD, and what else O(d) numbers a round can do."""
-    powers = {label: _power(rows, label) for label in ("EAGLE (paper)", "krylov (ours)")}
-    gains = [
-        number(rows, "rounds", sweep=False, alpha=alpha, method="GD")
-        / number(rows, "rounds", sweep=False, alpha=alpha, method="EAGLE (paper)")
-        for alpha in dict.fromkeys(row["alpha"] for row in select(rows, sweep=False))
-    ]
-    hard = min(row["alpha"] for row in select(rows, sweep=False))
-    theirs, ours, raw = (
-        select(rows, sweep=False, alpha=hard, method=label)[0] for label in (*powers, "CG")
+    swept, drawn = rows.of(sweep=True), rows.of(sweep=False)
+    rule, krylov = (_power(swept.of(method=label)) for label in (RULE, KRYLOV))
+    yield Check(
+        "rounds grow like 1/alpha",
+        f"rounds grow like alpha^-{rule:.2f} (krylov alpha^-{krylov:.2f})",
+        bool(abs(rule - 1) <= 0.2),
     )
-    small = ours["bytes_a_round"] <= LARGER * theirs["bytes_a_round"]
-    return [
-        Check(
-            "rounds grow like 1/alpha",
-            f"rounds grow like alpha^-{powers['EAGLE (paper)']:.2f} "
-            f"(krylov alpha^-{powers['krylov (ours)']:.2f})",
-            bool(abs(powers["EAGLE (paper)"] - 1) <= 0.2),
-        ),
-        Check(
-            f"10 to 100 times fewer rounds than GD (within a factor of {FACTOR:g}, or better)",
-            f"{min(gains):.0f} to {max(gains):.0f} times fewer than GD",
-            bool(min(gains) >= 10 / FACTOR),
-        ),
-        Check(
-            "CG is not available under messages of O(d) numbers",
-            f"conjugate directions on the mean projector need {_rounds(ours)} rounds of "
-            f"{ours['bytes_a_round'] / 1e3:.1f} kB at alpha = {hard:g}, CG on the raw data "
-            f"{_rounds(raw)} of {raw['bytes_a_round'] / 1e3:.1f} kB, the rule {_rounds(theirs)} "
-            f"of {theirs['bytes_a_round'] / 1e3:.1f} kB",
-            not (small and ours["rounds"] is not None),
-            "condition locally without messages, then iterate on mean(P) Z = C",
-        ),
+    gains = [
+        own.number("rounds", method="GD") / own.number("rounds", method=RULE)
+        for _, own in drawn.by("alpha")
     ]
+    yield Check(
+        f"10 to 100 times fewer rounds than GD (within a factor of {FACTOR:g}, or better)",
+        f"{min(gains):.0f} to {max(gains):.0f} times fewer than GD",
+        bool(min(gains) >= 10 / FACTOR),
+    )
+    hard = min(drawn.column("alpha"))
+    theirs, ours, raw = (drawn.of(alpha=hard, method=label)[0] for label in (RULE, KRYLOV, "CG"))
+    small = ours["bytes_a_round"] <= LARGER * theirs["bytes_a_round"]
+    yield Check(
+        "CG is not available under messages of O(d) numbers",
+        f"conjugate directions on the mean projector need {_traffic(ours, 'rounds of ')} at alpha "
+        f"= {hard:g}, CG on the raw data {_traffic(raw)}, the rule {_traffic(theirs)}",
+        not (small and ours["rounds"] is not None),
+        "condition locally without messages, then iterate on mean(P) Z = C",
+    )
 
 
-def _power(rows: Rows, label: str) -> float:
+def _power(own: Rows) -> float:
     """Of 1/alpha, fitted where alpha is small."""
-    own = [row for row in select(rows, method=label, sweep=True) if row["alpha"] <= 0.1]
-    own = [row for row in own if row["rounds"] is not None]
+    own = Rows(row for row in own.having("rounds") if row["alpha"] <= 0.1)
     if len(own) < 2:
         return np.nan
-    return float(
-        -np.polyfit(np.log([r["alpha"] for r in own]), np.log([r["rounds"] for r in own]), 1)[0]
-    )
+    return float(-np.polyfit(np.log(own.column("alpha")), np.log(own.column("rounds")), 1)[0])
 
 
-def _rounds(row: dict[str, Any]) -> str:
-    return f"{row['rounds']:.0f}" if row["rounds"] else f"over {row['last_round']}"
+def _traffic(row: dict[str, Any], of: str = "of ") -> str:
+    rounds = f"{row['rounds']:.0f}" if row["rounds"] else f"over {row['last_round']}"
+    return f"{rounds} {of}{row['bytes_a_round'] / 1e3:.1f} kB"

@@ -5,69 +5,43 @@ Algorithm 1 as printed, round by round; gradient descent in closed form; the lib
 that it sends counted.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-import eagle.distributed as many
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    number,
-    panels,
-    style,
-)
+from benchmarks.looks import style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.machines import Rounds, descent, paper_rule, solved
+from eagle.distributed import shards_with_diversity
 
 CLAIM = "At alpha about 1 the rounds are independent of the number of machines."
 MACHINES = (1, 3, 5, 8)
 
 
-def draw(setting: Setting) -> Drawing:
-    """Error against rounds, one panel for each number of machines."""
+def draw(setting: Setting, sheet: Sheet) -> None:
     d = setting.pick(1000, 100)
-    figure, axes = panels(len(MACHINES), width=3.0, sharex=True, sharey=True)
-    rows, points = [], []
+    axes = sheet.panels(len(MACHINES), width=3.0, sharex=True, sharey=True)
     for ax, machines in zip(axes, MACHINES, strict=True):
-        shards = many.shards_with_diversity(1, machines, d=d, columns=d, rng=setting.seed)
+        shards = shards_with_diversity(1, machines, d=d, columns=d, rng=setting.seed)
         krylov = solved(shards, "krylov", 1e-10, 1000, setting.seed)
-        last = Rounds(
-            "krylov (ours)", np.array([krylov.rounds]),
-            np.array([shards.error(krylov.value) ** 2]), krylov.bytes_sent / krylov.rounds,
-        )  # fmt: skip
+        rounds, errors = np.array([krylov.rounds]), np.array([shards.error(krylov.value) ** 2])
+        last = Rounds("krylov (ours)", rounds, errors, krylov.bytes_sent / krylov.rounds)
+        star = {"marker": "*", "markersize": 10, "linestyle": "none"}
         for curve in (paper_rule(shards, 200), descent(shards), last):
-            look = style(curve.label)
-            if len(curve.rounds) == 1:
-                look |= {"marker": "*", "markersize": 10, "linestyle": "none"}
+            look = style(curve.label) | (star if len(curve.rounds) == 1 else {})
             ax.loglog(curve.rounds, np.maximum(curve.errors, 1e-32), **look)
-            rows.append(
-                {"machines": machines, "method": curve.label, "rounds": curve.to_target}
-                | {"last_error": float(curve.errors[-1]), "bytes_a_round": curve.bytes_a_round}
-            )
-            points += [
-                {"machines": machines, "method": curve.label, "rounds": int(x), "error": float(y)}
-                for x, y in zip(curve.rounds, curve.errors, strict=True)
-            ]
+            sheet.keep(curve, machines=machines)
         ax.set(title=f"M = {machines}", xlabel="rounds")
     axes[0].set(ylabel="squared relative error")
-    return Drawing(finish(figure, axes), rows, points)
 
 
-def judge(rows: Rows) -> list[Check]:
-    """The rounds of the paper's rule, and of ours."""
-    counts = dict.fromkeys(row["machines"] for row in rows)
+def judge(rows: Rows) -> Checks:
     rule, ours = (
-        [number(rows, "rounds", machines=m, method=label) for m in counts]
+        [own.number("rounds", method=label) for _, own in rows.by("machines")]
         for label in ("EAGLE (paper)", "krylov (ours)")
     )
-    return [
-        Check(
-            CLAIM.rstrip("."),
-            f"{', '.join(f'{r:.0f}' for r in rule)} rounds with "
-            f"{', '.join(map(str, counts))} machines (krylov {max(ours):.0f})",
-            bool(np.isfinite(rule).all() and max(rule) - min(rule) <= 2),
-        )
-    ]
+    counts = dict.fromkeys(rows.column("machines"))
+    yield Check(
+        CLAIM.rstrip("."),
+        f"{', '.join(f'{r:.0f}' for r in rule)} rounds with {', '.join(map(str, counts))} machines "
+        f"(krylov {max(ours):.0f})",
+        bool(np.isfinite(rule).all() and max(rule) - min(rule) <= 2),
+    )

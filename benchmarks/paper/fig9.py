@@ -5,50 +5,35 @@ W_QK of the unconstrained model, seed 0, as trained (above) and with the two val
 compute-limited ones keep the factors of their nearest projector instead, which is not sparse.
 """
 
-from __future__ import annotations
-
-from benchmarks.paper.common import Check, Drawing, Rows, Setting, panels, select
-from benchmarks.paper.training import LAYERS, REGIMES, picture
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
+from benchmarks.paper.training import LAYERS, picture
+from eagle.transformer.config import REGIMES
 from eagle.transformer.extract import quantised
 
 CLAIM = "Two values in W_QK and three in W_VP do without loss of quality."
 LOSS = 1.1  # times the test error
 
 
-def draw(setting: Setting) -> Drawing:
-    """Pictures of one model, errors of all."""
-    models = setting.models
-    trained = models.run("unconstrained", 0).model
-    figure, axes = panels(4, 2, width=2.4, height=2.4)
-    halves = {"trained": trained, "two values": quantised(trained)}
-    for half, (how, model) in enumerate(halves.items()):
+def draw(setting: Setting, sheet: Sheet) -> None:
+    trained = setting.models.run("unconstrained", 0).model
+    axes = sheet.panels(4, 2, width=2.4, height=2.4)
+    for half, how, model in ((0, "trained", trained), (4, "two values", quantised(trained))):
         for layer in LAYERS:
             W = model.W_QK[layer, 0].detach().numpy()
-            picture(axes[4 * half + layer], W, f"layer {layer}, {how}")
-    rows = [
-        {
-            "regime": regime,
-            "seed": seed,
-            "trained": rule.model_error,
-            "quantised": rule.quantised_error,
-        }
-        for regime in REGIMES
-        for seed, rule in zip(models.seeds(regime), models.rules(regime), strict=True)
-    ]
-    return Drawing(figure, rows)
+            picture(axes[half + layer], W, f"layer {layer}, {how}")
+    for regime in REGIMES:
+        for seed, rule in setting.models.rules(regime).items():
+            errors = {"trained": rule.model_error, "quantised": rule.quantised_error}
+            sheet.row(regime=regime, seed=seed, **errors)
 
 
-def judge(rows: Rows) -> list[Check]:
+def judge(rows: Rows) -> Checks:
     """The worst seed of every regime."""
-    checks = []
-    for regime in dict.fromkeys(row["regime"] for row in rows):
-        worst = max(row["quantised"] / row["trained"] for row in select(rows, regime=regime))
-        checks.append(
-            Check(
-                f"{regime}: quality is kept",
-                f"{regime}: quantised, at most {worst:.3g} times the error",
-                worst <= LOSS,
-                "two values cannot express a direction that was dropped in late layers",
-            )
+    for regime, own in rows.by("regime"):
+        worst = max(row["quantised"] / row["trained"] for row in own)
+        yield Check(
+            f"{regime}: quality is kept",
+            f"{regime}: quantised, at most {worst:.3g} times the error",
+            worst <= LOSS,
+            "two values cannot express a direction that was dropped in late layers",
         )
-    return checks

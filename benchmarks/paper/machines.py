@@ -1,19 +1,18 @@
 """What the figures about many machines share."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 import eagle
 import eagle.distributed as many
+from benchmarks.common import Rows
+from benchmarks.distributed import solved as simulated
 from benchmarks.paper.curves import TARGET
 from eagle.update import Blocks, average, update
-
-__all__ = ["Rounds", "descent", "paper_rule", "random_shards", "solved", "sweep"]
 
 TOLERANCES = (1e-1, 1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
 CONDITIONED = 1e-10  # the paper's criterion for freezing
@@ -21,26 +20,30 @@ CONDITIONED = 1e-10  # the paper's criterion for freezing
 
 @dataclass(frozen=True)
 class Rounds:
-    """Squared relative errors after some numbers of rounds.
-
-    Attributes
-    ----------
-    label : str
-    rounds, errors : ndarray
-    bytes_a_round : float
-        What a machine puts into a message.
-    """
+    """Squared relative errors after some numbers of rounds."""
 
     label: str
     rounds: np.ndarray
     errors: np.ndarray
-    bytes_a_round: float
+    bytes_a_round: float  # what a machine puts into a message
 
     @property
     def to_target(self) -> float | None:
         """Rounds to the target, None if it was not reached."""
         below = np.flatnonzero(self.errors <= TARGET)
         return float(self.rounds[below[0]]) if below.size else None
+
+    def points(self, **cells: Any) -> Rows:
+        """For the CSV of curves."""
+        each = cells | {"method": self.label}
+        pairs = zip(self.rounds, self.errors, strict=True)
+        return Rows(each | {"rounds": int(x), "error": float(y)} for x, y in pairs)
+
+    def row(self, **cells: Any) -> dict[str, Any]:
+        """For the CSV of numbers: rounds to the target."""
+        last = {"last_round": int(self.rounds[-1]), "last_error": float(self.errors[-1])}
+        reached = {"method": self.label, "rounds": self.to_target}
+        return cells | reached | last | {"bytes_a_round": float(self.bytes_a_round)}
 
 
 def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rounds:
@@ -64,12 +67,11 @@ def paper_rule(shards: many.Shards, most: int, *, target: float = TARGET) -> Rou
         machines = average(moved)
         if not frozen:
             machines = [each._replace(A=1.5 * each.A, B=1.5 * each.B) for each in machines]
-            frozen = all(_conditioned(each.A) for each in machines)
+            gaps = [np.eye(each.A.shape[1]) - each.A.T @ each.A for each in machines]
+            frozen = all(np.linalg.norm(gap) ** 2 < CONDITIONED for gap in gaps)
         errors.append(shards.error(machines[0].D) ** 2)
-    (d, columns), rows = shards.C.shape, len(shards.D)
-    return Rounds(
-        "EAGLE (paper)", np.arange(1, len(errors) + 1), np.array(errors), 8 * (d + rows) * columns
-    )
+    rounds, message = np.arange(1, len(errors) + 1), 8 * (shards.C.size + shards.D.size)
+    return Rounds("EAGLE (paper)", rounds, np.array(errors), message)
 
 
 def _contracted(blocks: Blocks) -> Blocks:
@@ -77,11 +79,6 @@ def _contracted(blocks: Blocks) -> Blocks:
     A, B, C, D = blocks
     pull = A.T @ C
     return Blocks(A, B, C - A @ pull, D + B @ pull)
-
-
-def _conditioned(A: np.ndarray) -> bool:
-    n = A.shape[1]
-    return bool(np.linalg.norm(np.eye(n) - A.T @ A) ** 2 < CONDITIONED)
 
 
 def descent(shards: many.Shards, most: float = 1e9) -> Rounds:
@@ -97,19 +94,16 @@ def descent(shards: many.Shards, most: float = 1e9) -> Rounds:
     factors = np.exp(rounds[:, None] * np.log1p(-np.minimum((s / s[0]) ** 2, 1 - 1e-16)))
     gaps = [np.linalg.norm((left * f) @ right) for f in factors]
     errors = (np.array(gaps) / np.linalg.norm(shards.D)) ** 2
-    (d, columns) = shards.C.shape
     kept = errors > TARGET
     kept[min(np.count_nonzero(kept), len(kept) - 1)] = True  # and the first below
-    return Rounds("GD", rounds[kept], errors[kept], 8 * d * columns)
+    return Rounds("GD", rounds[kept], errors[kept], 8 * shards.C.size)
 
 
 def solved(shards: many.Shards, method: str, rtol: float, most: int, seed: int) -> many.Result:
     """One simulated solve, whether it gets there or not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-        return many.simulate(
-            shards.A, shards.B, shards.C, method=method, rng=seed, rtol=rtol, maxiter=most
-        )
+        return simulated(shards, method, seed, rtol=rtol, maxiter=most)
 
 
 def sweep(shards: many.Shards, method: str, label: str, most: int, seed: int) -> Rounds:

@@ -1,17 +1,16 @@
 """Finds the figures and tables: the modules of this package that are named like one."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import benchmarks.paper
-from benchmarks.paper.common import Check, Drawing, Outcome, Rows, Setting
-
-__all__ = ["Page", "load", "names"]
+from benchmarks.common import Rows
+from benchmarks.paper.common import Check, Outcome, Setting, Sheet
 
 NAME = re.compile(r"(fig|table)(\d+)")
 
@@ -22,39 +21,26 @@ class Page:
 
     name: str
     module: ModuleType
-
-    @property
-    def title(self) -> str:
-        """The first line of its docstring."""
-        return (self.module.__doc__ or "").partition("\n")[0].rstrip(".")
-
-    @property
-    def text(self) -> str:
-        """The rest of it."""
-        return (self.module.__doc__ or "").partition("\n")[2].strip()
-
-    @property
-    def claim(self) -> str:
-        """What the paper says."""
-        return str(self.module.CLAIM)
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether it cannot be drawn without ``--data``."""
-        return bool(getattr(self.module, "NEEDS_DATA", False))
+    title: str  # the first line of its docstring
+    text: str  # the rest
+    claim: str  # of the paper
+    needs_data: bool  # to be drawn at all
 
     def check(self, setting: Setting) -> None:
         """FileNotFoundError if ``--data`` lacks what this needs."""
         if self.needs_data:
             self.module.check(setting)
 
-    def draw(self, setting: Setting) -> Drawing:
+    def draw(self, setting: Setting) -> Sheet:
         """Measure and draw."""
-        return self.module.draw(setting)
+        sheet = Sheet()
+        self.module.draw(setting, sheet)
+        sheet.finish()
+        return sheet
 
-    def judge(self, rows: Rows) -> Outcome:
+    def judge(self, rows: Iterable[dict[str, Any]]) -> Outcome:
         """Compare with the paper."""
-        return Outcome(tuple(self.module.judge(rows)))
+        return Outcome(tuple(self.module.judge(Rows(rows))))
 
     @property
     def missing(self) -> Outcome:
@@ -72,4 +58,7 @@ def names() -> list[str]:
 
 def load(name: str) -> Page:
     """Import one."""
-    return Page(name, importlib.import_module(f"benchmarks.paper.{name}"))
+    module = importlib.import_module(f"benchmarks.paper.{name}")
+    title, _, text = (module.__doc__ or "").partition("\n")
+    needs_data = getattr(module, "NEEDS_DATA", False)
+    return Page(name, module, title.rstrip("."), text.strip(), module.CLAIM, needs_data)

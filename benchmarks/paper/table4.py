@@ -7,72 +7,44 @@ test for a random projector; medians over seeds. For each regime the errors of t
 of the rule that stands in for it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-from benchmarks.paper.common import (
-    Check,
-    Drawing,
-    Rows,
-    Setting,
-    finish,
-    panels,
-    select,
-    style,
-)
-from benchmarks.paper.training import LAYERS, REGIMES
-from eagle.gallery.plotting import COLOURS
+from benchmarks.looks import COLOURS, style
+from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
+from benchmarks.paper.training import LAYERS
+from benchmarks.transformer import median
+from eagle.transformer.config import REGIMES
 
 CLAIM = "The extracted rule keeps the quality of the transformer."
 LOSS = 1.1
 
 
-def draw(setting: Setting) -> Drawing:
-    """Energy on the pattern by layer; errors of model and rule."""
-    models, rows = setting.models, []
-    figure, (left, right) = panels(2, width=4.6, height=3.4)
+def draw(setting: Setting, sheet: Sheet) -> None:
+    left, right = sheet.panels(2, width=4.6, height=3.4, legend=3)
     for index, regime in enumerate(REGIMES):
-        rules = models.rules(regime)
+        rules = list(setting.models.rules(regime).values())
         for layer in LAYERS:
             found = [rule.layers[layer].structure for rule in rules]
-            gaussian = [each.gaussian for each in found if each.gaussian is not None]
-            rows.append(
-                {
-                    "regime": regime,
-                    "layer": layer,
-                    "on_QK": 1 - float(np.median([each.off_pattern_QK for each in found])),
-                    "on_VP": 1 - float(np.median([each.off_pattern_VP for each in found])),
-                    "sparse": float(np.mean([each.sparse for each in found])),
-                    "rank": float(np.median([each.rank for each in found])),
-                    "random_p": float(np.median(gaussian)) if gaussian else None,
-                    "model": float(np.median([rule.model_error for rule in rules])),
-                    "rule": float(np.median([rule.rule_error for rule in rules])),
-                }
-            )
-        own = select(rows, regime=regime)
-        left.plot([100 * row["on_QK"] for row in own], marker="o", **style(regime, index))
+            sheet.row(
+                regime=regime, layer=layer, on_QK=1 - median(found, "off_pattern_QK"),
+                on_VP=1 - median(found, "off_pattern_VP"),
+                sparse=float(np.mean([each.sparse for each in found])),
+                rank=median(found, "rank"), random_p=median(found, "gaussian"),
+                model=median(rules, "model_error"), rule=median(rules, "rule_error"),
+            )  # fmt: skip
+        energy = 100 * np.array(sheet.rows.of(regime=regime).column("on_QK"))
+        left.plot(energy, **style(regime, index, marker="o"))
     left.set(xlabel="layer", xticks=list(LAYERS), ylabel="% of energy of W_QK on the pattern")
-    places = np.arange(len(REGIMES))
-    firsts = [select(rows, regime=regime)[0] for regime in REGIMES]
+    places, firsts = np.arange(len(REGIMES)), sheet.rows.of(layer=0)
     for offset, name, sign, colour in ((-0.1, "model", "s", 6), (0.1, "rule", "D", 4)):
-        errors = [row[name] for row in firsts]
-        right.plot(places + offset, errors, sign, color=COLOURS[colour], label=f"error, {name}")
+        look = {"color": COLOURS[colour], "label": f"error, {name}"}
+        right.plot(places + offset, firsts.column(name), sign, **look)
     right.set(yscale="log", ylabel="mean square of an entry of D", ylim=(8e-4, 3e-2))
     right.set_xticks(places, [regime.replace("-", "-\n") for regime in REGIMES], fontsize=8)
-    return Drawing(finish(figure, [left, right], columns=3), rows)
 
 
-def judge(rows: Rows) -> list[Check]:
-    """The rule against the model, regime by regime."""
-    checks = []
-    for regime in dict.fromkeys(row["regime"] for row in rows):
-        row = select(rows, regime=regime)[0]
-        checks.append(
-            Check(
-                f"{regime}: the rule is as good as the model",
-                f"{regime}: {row['rule']:.3g} against {row['model']:.3g}",
-                row["rule"] <= LOSS * row["model"],
-            )
-        )
-    return checks
+def judge(rows: Rows) -> Checks:
+    for regime, own in rows.by("regime"):
+        rule, model = own[0]["rule"], own[0]["model"]
+        found = f"{regime}: {rule:.3g} against {model:.3g}"
+        yield Check(f"{regime}: the rule is as good as the model", found, rule <= LOSS * model)

@@ -1,41 +1,17 @@
 """What the figures about trained transformers share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from benchmarks.paper.common import Check, Drawing, Rows, Setting, panels
-from benchmarks.transformer import Models
+from benchmarks.common import Rows
+from benchmarks.paper.common import Check, Setting, Sheet
 from eagle.transformer import Rule
-from eagle.transformer.config import REGIMES
-
-__all__ = ["LAYERS", "REGIMES", "layers", "on_pattern", "picture", "products", "weights"]
 
 LAYERS = range(4)
+FULL_RANK = ("unconstrained", "distributed", "estimation")  # whose constants are comparable
 ZERO = 0.05  # an eigenvalue below this much of the largest is zero
 ON = 0.9  # "looks like" a pattern: this much of the energy is on it
-
-
-def layers(models: Models, regime: str) -> Rows:
-    """Structure of the weights, seed by seed and layer by layer."""
-    return [
-        {
-            "regime": regime,
-            "seed": seed,
-            "layer": index,
-            "on_QK": 1 - layer.structure.off_pattern_QK,
-            "on_VP": 1 - layer.structure.off_pattern_VP,
-            "spread": layer.structure.spread,
-            "rank": int(
-                (layer.structure.eigenvalues > ZERO * layer.structure.eigenvalues[0]).sum()
-            ),
-            "above_half": layer.structure.rank,
-        }
-        for seed, rule in zip(models.seeds(regime), models.rules(regime), strict=True)
-        for index, layer in enumerate(rule.layers)
-    ]
 
 
 def products(rule: Rule, layer: int) -> tuple[float, float]:
@@ -50,16 +26,16 @@ def products(rule: Rule, layer: int) -> tuple[float, float]:
 
 def on_pattern(rows: Rows, claim: str, why: str = "") -> Check:
     """Whether W_QK and W_VP have their energy where the rule has it."""
-    worst = min(min(row["on_QK"], row["on_VP"]) for row in rows)
-    mean = float(np.mean([[row["on_QK"], row["on_VP"]] for row in rows]))
+    shares = rows.column("on_QK") + rows.column("on_VP")
+    worst, mean = min(shares), float(np.mean(shares))
     found = f"{mean:.0%} of the energy of W_QK and W_VP is on the pattern, at least {worst:.0%}"
     return Check(claim, found, worst >= ON, why)
 
 
-def weights(setting: Setting, regime: str) -> Drawing:
-    """W_QK above W_VP, one column per layer; machines below each other."""
+def weights(setting: Setting, sheet: Sheet, regime: str) -> None:
+    """W_QK above W_VP, one column per layer; machines below each other. Rows: their structure."""
     model = setting.models.run(regime, 0).model
-    figure, axes = panels(4, 2, width=2.4, height=2.4)
+    axes = sheet.panels(4, 2, width=2.4, height=2.4)
     visible, hidden = model.config.machine_features
     for layer in LAYERS:
         W_QK = model.W_QK[layer, 0].detach().numpy()
@@ -68,7 +44,14 @@ def weights(setting: Setting, regime: str) -> Drawing:
             W_VP[:, np.arange(W_VP.shape[1]) % (visible + hidden) < visible] = 0
         picture(axes[layer], W_QK, f"W_QK, layer {layer}")
         picture(axes[4 + layer], W_VP, f"W_VP, layer {layer}")
-    return Drawing(figure, layers(setting.models, regime))
+    for seed, rule in setting.models.rules(regime).items():
+        for layer, found in enumerate(each.structure for each in rule.layers):
+            sizes = found.eigenvalues
+            sheet.row(
+                regime=regime, seed=seed, layer=layer, on_QK=1 - found.off_pattern_QK,
+                on_VP=1 - found.off_pattern_VP, spread=found.spread,
+                rank=int((sizes > ZERO * sizes[0]).sum()), above_half=found.rank,
+            )  # fmt: skip
 
 
 def picture(axes: Any, W: np.ndarray, title: str) -> None:
@@ -77,3 +60,25 @@ def picture(axes: Any, W: np.ndarray, title: str) -> None:
     axes.imshow(W, cmap="RdBu", vmin=-limit, vmax=limit)
     axes.set_title(f"{title} (±{limit:.2g})", fontsize=9)
     axes.set(xticks=[], yticks=[])
+
+
+def energies(rule: Rule) -> np.ndarray:
+    """Of what each layer lifts, inside the columns that each layer sees."""
+    bases = [np.linalg.qr(layer.sketch)[0] for layer in rule.layers]
+    return np.array([[inside(layer.lift, Q) for Q in bases] for layer in rule.layers[:-1]])
+
+
+def inside(lift: np.ndarray, basis: np.ndarray) -> float:
+    """Energy of a lift inside the range of orthonormal columns, from both sides."""
+    return float((np.linalg.norm(basis.T @ lift @ basis) / np.linalg.norm(lift)) ** 2)
+
+
+def energy_table(axes: Any, table: np.ndarray, title: str) -> Any:
+    """Such a table in shades and numbers."""
+    image = axes.imshow(table, vmin=0, vmax=1)
+    for (i, k), energy in np.ndenumerate(table):
+        shade = "k" if energy > 0.6 else "w"
+        axes.text(k, i, f"{energy:.2f}", ha="center", va="center", color=shade)
+    axes.set(title=title, xlabel="sketch of layer", ylabel="lift of layer")
+    axes.set(xticks=range(table.shape[1]), yticks=range(table.shape[0]))
+    return image
