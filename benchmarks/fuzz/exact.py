@@ -23,7 +23,7 @@ import eagle.distributed
 from benchmarks.fuzz.cases import MANY, PATIENCE, SLOW, Case
 from benchmarks.fuzz.promise import Trial, forward
 
-__all__ = ["METHODS", "Exact", "answer", "draw", "rationals", "rounded", "trials"]
+__all__ = ["METHODS", "Exact", "answer", "draw", "rationals", "rounded", "trials", "unfactored"]
 
 Array = np.ndarray
 METHODS: dict[str, Callable[[], Any]] = {
@@ -76,6 +76,21 @@ def answer(B: fmpq_mat, L: fmpq_mat, R: fmpq_mat, C: fmpq_mat, ridge: float = 0.
     if ridge:
         M += rationals(ridge * np.eye(r))
     return (B * Rt) * M.solve(Lt * C)
+
+
+def unfactored(B: fmpq_mat, A: fmpq_mat, C: fmpq_mat) -> fmpq_mat:
+    """``B A^+ C`` for any A: its reduced echelon form R, and L the columns of its pivots."""
+    At = A.transpose()
+    gram, right = At * A, At * C
+    echelon, rank = gram.rref()
+    rows = echelon.tolist()[:rank]
+    if not rank:
+        return fmpq_mat(B.nrows(), C.ncols())
+    pivots = [next(j for j, x in enumerate(row) if x) for row in rows]
+    inner = fmpq_mat([[gram[i, j] for j in pivots] for i in pivots])  # L^H L
+    R = fmpq_mat(rows)
+    LtC = fmpq_mat([[right[i, j] for j in range(right.ncols())] for i in pivots])
+    return (B * R.transpose()) * (inner * (R * R.transpose())).solve(LtC)
 
 
 def rounded(X: fmpq_mat, dtype: Any = np.float64) -> Array:
@@ -249,7 +264,7 @@ def draw(index: int, seed: int = 0) -> Exact:
         "ridge": "ridge" if ridge else "none",
         "rank": "full" if rank == min(d, n) else "deficient",
         "consistent": {(1, 1): "both", (1, 0): "B", (0, 1): "C", (0, 0): "none"}[tuple(agrees)],
-        "graded": " ".join(name for name, x in graded.items() if np.ptp(x)) or "no",
+        "graded": "+".join(name for name, x in graded.items() if np.ptp(x)) or "no",
     }
     seed = int(rng.integers(2**31))
     return Exact(index, kind, *blocks, D, function, form, ridge, seed)

@@ -102,29 +102,31 @@ def forward(case: Case, D: Array, kind: dict[str, str], rival: float = np.nan) -
         one(each.value, each.estimate, converged=each.converged, status=each.status)
         for each in said
     ]
-    return max(trials, key=lambda trial: (trial.failed, trial.error / (trial.estimate + eps)))
+    return max(trials, key=lambda trial: (trial.failed, trial.error))
 
 
-def _table(report: Report, trials: list[Trial], names: dict[str, Callable[[Trial], str]]) -> None:
-    for title, name in names.items():
-        report.section(f"By {title}")
-        for key in sorted({name(trial) for trial in trials}):
-            ours = [trial for trial in trials if name(trial) == key]
-            promises = [trial.promise for trial in ours if np.isfinite(trial.promise)]
-            middle, high = np.quantile(promises, [0.5, 0.99]) if promises else (np.nan, np.nan)
-            outcomes = [trial.outcome for trial in ours]
-            report.row(
-                name=key,
-                solves=len(ours),
-                beyond=outcomes.count("beyond"),
-                silent=sum(trial.silent for trial in ours),
-                worse=sum(trial.worse for trial in ours),
-                flagged=f"{100 * outcomes.count('flagged') / len(ours):.1f} %",
-                refused=outcomes.count("refused"),
-                crashed=outcomes.count("crashed"),
-                median=float(middle),
-                percentile_99=float(high),
-            )
+def _table(
+    report: Report, trials: list[Trial], title: str, words: Callable[[Trial], list[str]]
+) -> None:
+    report.section(f"By {title}")
+    named = [(words(trial), trial) for trial in trials]
+    for key in sorted({word for found, _ in named for word in found}):
+        ours = [trial for found, trial in named if key in found]
+        promises = [trial.promise for trial in ours if np.isfinite(trial.promise)]
+        middle, high = np.quantile(promises, [0.5, 0.99]) if promises else (np.nan, np.nan)
+        outcomes = [trial.outcome for trial in ours]
+        report.row(
+            name=key,
+            solves=len(ours),
+            beyond=outcomes.count("beyond"),
+            silent=sum(trial.silent for trial in ours),
+            worse=sum(trial.worse for trial in ours),
+            flagged=f"{100 * outcomes.count('flagged') / len(ours):.1f} %",
+            refused=outcomes.count("refused"),
+            crashed=outcomes.count("crashed"),
+            median=float(middle),
+            percentile_99=float(high),
+        )
 
 
 def _in_turn(
@@ -164,13 +166,9 @@ def campaign(
         done += 1
         found += latest
     taken = time.perf_counter() - begun
-    _table(report, found, {"method": lambda trial: trial.method})
-    kinds = {name for trial in found for name in trial.kind}
-    _table(
-        report,
-        found,
-        {name: lambda trial, name=name: trial.kind.get(name, "") for name in sorted(kinds)},
-    )
+    _table(report, found, "method", lambda trial: [trial.method])
+    for name in sorted({name for trial in found for name in trial.kind}):
+        _table(report, found, name, lambda trial, name=name: trial.kind[name].split("+"))
     call = f"--{trials.__module__.rpartition('.')[2]}"
     failures = [trial for trial in found if trial.failed]
     for trial in failures:
