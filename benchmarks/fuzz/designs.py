@@ -92,17 +92,27 @@ def draw(index: int, seed: int = 0) -> tuple[Array, Array, dict[str, str]]:
     return A, b.astype(dtype), kind
 
 
+def _numerical_rank(A: Array) -> int:
+    """In double precision, with columns of like size: below it is rounding of what A was made of."""
+    A = A.astype(float)
+    sizes = np.linalg.norm(A, axis=0)
+    return int(np.linalg.matrix_rank(A / np.where(sizes > 0, sizes, 1)))
+
+
 def trials(index: int, seed: int, methods: Sequence[str], folder: Path | None) -> list[Trial]:
     """Design number `index`, through ``"auto"`` and another method in turn."""
     A, b, kind = draw(index, seed)
-    x = rounded(unfactored(rationals(np.eye(A.shape[1])), rationals(A), rationals(b)))
+    rational, names = rationals(A), dict.fromkeys((methods[0], methods[index % len(methods)]))
+    if _numerical_rank(A) < (rational.transpose() * rational).rank():
+        return [Trial(index, name, "undetermined", kind=kind) for name in names]
+    x = rounded(unfactored(rationals(np.eye(A.shape[1])), rational, rationals(b)))
     rival = np.nan
     if A.dtype == np.float32 and np.any(x):
         theirs = np.linalg.lstsq(A, b)[0]
         eps = float(np.finfo(np.float32).eps)  # of the answer: what rounding makes of it
         rival = max(float(np.linalg.norm(theirs - x) / np.linalg.norm(x)), eps)
     found = []
-    for name in dict.fromkeys((methods[0], methods[index % len(methods)])):
+    for name in names:
         if name == "lu" and len(set(A.shape)) > 1:
             continue
         options: dict[str, Any] = {"maxiter": PATIENCE} if name in SLOW else {}

@@ -37,7 +37,7 @@ class Trial:
 
     index: int
     method: str
-    outcome: str  # kept, beyond, flagged, refused, crashed
+    outcome: str  # kept, beyond, flagged, refused, undetermined, crashed
     error: float = np.nan  # relative, in the Frobenius norm
     estimate: float = np.nan
     promise: float = np.nan  # estimate / max(error, eps)
@@ -123,6 +123,7 @@ def _table(
             worse=sum(trial.worse for trial in ours),
             flagged=f"{100 * outcomes.count('flagged') / len(ours):.1f} %",
             refused=outcomes.count("refused"),
+            undetermined=outcomes.count("undetermined"),
             crashed=outcomes.count("crashed"),
             median=float(middle),
             percentile_99=float(high),
