@@ -93,7 +93,7 @@ def draw(index: int, seed: int = 0) -> tuple[Array, Array, dict[str, str]]:
 
 
 def _numerical_rank(A: Array) -> int:
-    """In double precision, with columns of like size: below it is rounding of what A was made of."""
+    """In double precision, with columns of like size: less is rounding of what A was made of."""
     A = A.astype(float)
     sizes = np.linalg.norm(A, axis=0)
     return int(np.linalg.matrix_rank(A / np.where(sizes > 0, sizes, 1)))

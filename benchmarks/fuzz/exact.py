@@ -131,8 +131,10 @@ class Exact:
             if function != "lstsq" or self.A.dtype.kind == "c":
                 return None
             function = method
-        elif method in ("qr", "lu") and self.kind["rank"] != "full":
-            return None
+        elif method in ("qr", "lu"):  # for full rank only, LU for square A
+            square = self.A.shape[0] == self.A.shape[1] and not self.ridge
+            if self.kind["rank"] != "full" or (method == "lu" and not square):
+                return None
         elif self.form in ("sparse", "operator"):
             if getattr(instance, "matrix_free", method == "auto"):
                 wrap = scipy.sparse.csr_array if self.form == "sparse" else aslinearoperator
