@@ -5,7 +5,8 @@ memory layout, a function, a method and options. Every answer is judged against 
 decompositions in extended precision (one-sided Jacobi in ``longdouble``; float64 for problems in
 single precision).
 
-What counts as right is in `benchmarks.fuzz.truth`.
+What counts as right is in `benchmarks.fuzz.truth`. Error estimates are held against exact rational
+answers in `benchmarks.fuzz.promise`, for which python-flint is needed.
 """
 
 from benchmarks.fuzz.campaign import Tally, main, rivals, run

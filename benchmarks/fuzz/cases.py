@@ -11,6 +11,7 @@ import scipy.sparse
 from scipy.sparse.linalg import aslinearoperator
 
 import eagle
+import eagle.distributed
 from benchmarks.fuzz.families import FAMILIES
 from benchmarks.fuzz.truth import norm
 
@@ -53,6 +54,15 @@ class Case:
         if self.copies:
             A = np.stack([A] * self.copies)
         options = {"method": self.instance, "rng": self.seed, **self.options}
+        if self.function == "simulate":
+            workers = 1 + self.seed % 4
+            parts = [np.array_split(X, workers, axis=1) for X in (A, B)]
+            return eagle.distributed.simulate(*parts, C, **options)
+        if self.function == "regressor":
+            from eagle.estimators import EagleRegressor
+
+            options["random_state"] = options.pop("rng")
+            return EagleRegressor(fit_intercept=False, **options).fit(A, C).result_
         if self.function == "lstsq":
             return eagle.lstsq(A, C, **options)
         if self.function == "estimate":
