@@ -148,7 +148,8 @@ class _Loop:
                     self._end(rest, num.full(Status.STOPPED_BY_CALLBACK, rest.within))
                 self.queue.clear()
         if options.time_limit is not None and seconds >= options.time_limit:
-            status = num.first(((num.given(status), status), (True, Status.TIME_LIMIT)))
+            late = num.full(Status.TIME_LIMIT, finite)
+            status = num.where(num.given(status), status, late)
         going = self._end(state, status, extended)
         if going is not None:
             self.queue.insert(0, going)
