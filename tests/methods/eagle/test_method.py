@@ -37,6 +37,18 @@ def start(problem, method, *, C: bool = True, seed: int = 0) -> EagleState:
     return method.init(Probes.draw(blocks, np.random.default_rng(seed)).problem, Options())
 
 
+def begun(algebra, given, method) -> EagleState:
+    """The same of one matrix or of one among many."""
+    probes = Probes.draw(algebra.problem(given), np.random.default_rng(0))
+    return method.init(probes.problem, Options())
+
+
+def tell(algebra, state, **numbers):
+    """Let a state know something about all of its matrices."""
+    for name, value in numbers.items():
+        setattr(state, name, algebra.known(value, state.problem.scale))
+
+
 def invariant(state: EagleState) -> np.ndarray:
     """``D + B A^+ C`` of the current blocks, user's part."""
     rows, columns = state.user
@@ -317,18 +329,6 @@ def test_the_spectrum_tells_how_much_the_next_step_leaves():
     assert not state.settled
 
 
-def begun(algebra, given, method) -> EagleState:
-    """The same of one matrix or of one among many."""
-    probes = Probes.draw(algebra.problem(given), np.random.default_rng(0))
-    return method.init(probes.problem, Options())
-
-
-def tell(algebra, state, **numbers):
-    """Let a state know something about all of its matrices."""
-    for name, value in numbers.items():
-        setattr(state, name, algebra.known(value, state.problem.scale))
-
-
 def test_nothing_is_multiplied_for_what_a_trace_tells(algebra, monkeypatch):
     """The rank of an isometry, and that nothing is outside the row space of full rank."""
     given = eagle.problems.low_rank(17, 11, rng=0)
@@ -371,27 +371,28 @@ def test_the_first_eta_is_capped_and_the_end_is_that_of_the_schedule(algebra):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_contraction_updates_and_measures(dtype):
+def test_a_contraction_updates_and_measures(algebra, dtype):
     """``D += step B A^H C``, ``C -= step A A^H C``; sizes of the user's part and white probes."""
-    state = start(system("tall", dtype=dtype), eagle.Eagle("paper"))
-    state.rho = 0.5
+    state = begun(algebra, system("tall", dtype=dtype), eagle.Eagle("paper"))
+    tell(algebra, state, rho=0.5)
     rows, columns = state.user
     rng = np.random.default_rng(0)
-    pull, push = (
-        np.array(normal(rng, (size, state.C.shape[1]), dtype), dtype, order="F")
-        for size in state.A.shape[::-1]
-    )
-    D, C = 0.5 * (state.B @ pull), state.C - 0.5 * push
-    first = np.linalg.norm(state.C[:, :columns])
-    white = slice(columns, columns + COUNT)
-    white_first = np.linalg.norm(state.C[:, white])
-    _contract(state, pull, push)
-    assert relative_error(state.D, D) <= tolerance(dtype)
-    assert relative_error(state.C, C) <= tolerance(dtype)
-    assert state.change == pytest.approx(1, rel=tolerance(dtype))
-    assert state.peak == pytest.approx(np.linalg.norm(D[:rows, :columns]), rel=tolerance(dtype))
-    left = [np.linalg.norm(C[:, :columns]) / first, np.linalg.norm(C[:, white]) / white_first]
-    assert [state.user_left, state.left] == pytest.approx(left, rel=tolerance(dtype))
+    B, C = algebra.numbers(state.B), algebra.numbers(state.C).copy()
+    pull, push = (normal(rng, (size, C.shape[1]), dtype).astype(dtype) for size in (11, 17))
+    _contract(state, algebra.block(pull), algebra.block(push))
+    D, left = 0.5 * (B @ pull), C - 0.5 * push
+    limit = tolerance(dtype)
+    assert relative_error(algebra.numbers(state.D), D) <= limit
+    assert relative_error(algebra.numbers(state.C), left) <= limit
+    assert algebra.number(state.change) == pytest.approx(1, rel=limit)
+    size = np.linalg.norm(D[:rows, :columns])
+    assert algebra.number(state.peak) == pytest.approx(size, rel=limit)
+    for name, part in [
+        ("user_left", slice(0, columns)),
+        ("left", slice(columns, columns + COUNT)),
+    ]:
+        size = np.linalg.norm(left[:, part]) / np.linalg.norm(C[:, part])
+        assert algebra.number(getattr(state, name)) == pytest.approx(size, rel=limit)
 
 
 @pytest.mark.parametrize("kind", ["inconsistent C", "both inconsistent"])
