@@ -23,6 +23,7 @@ import numpy as np
 from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Number
 from eagle.problem.blocks import Factors, Problem
+from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
 __all__ = ["QUICK", "Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
@@ -71,6 +72,8 @@ class State:
         Products with a factor as large as A.
     flops : float
         Real floating-point operations of those products.
+    certificate : Certificate or None
+        Of a method that `certifies` its value itself.
     """
 
     problem: Problem
@@ -91,6 +94,7 @@ class State:
     confirmations: int = 1
     matmuls: int = 0
     flops: float = 0.0
+    certificate: Certificate | None = None
 
     @property
     def sound(self) -> Number:
@@ -158,6 +162,11 @@ class Method:
     def output(self, state: Any) -> np.ndarray:
         """The extended value, ``[B; rows] A^+ [C columns]``, as far as it is known."""
         raise NotImplementedError
+
+    @property
+    def certifies(self) -> bool:
+        """Whether a value comes with a certificate of its own, and without probes."""
+        return False
 
     @property
     def needs(self) -> frozenset[str]:

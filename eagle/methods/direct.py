@@ -8,17 +8,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.algebra.blas import product
+from eagle.algebra.blas import norm, product
 from eagle.algebra.numbers import One
+from eagle.methods import complete
 from eagle.methods.base import Inverse, Method, State
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
+from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
 __all__ = ["Direct"]
 
 # Per entry of A and shorter side: leading terms of Golub and Van Loan, table 5.5.1, section 8.6.
-OPERATIONS = {"gelsd": 8, "gelsy": 4, "lu": 2 / 3, "qr": 2, "svd": 14}
+OPERATIONS = {"cod": 8, "gelsd": 8, "gelsy": 4, "lu": 2 / 3, "qr": 2, "svd": 14}
 DRIVERS = tuple(OPERATIONS)
 
 
@@ -28,6 +30,8 @@ class DirectState(State):
 
     value: Any = None
     lu: LU | None = None
+    decomposition: complete.Decomposition | None = None
+    rounding: float = 0.0  # what rounding of C alone may do to the value
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +66,10 @@ class Direct(Method):
 
     Parameters
     ----------
-    driver : {"gelsd", "gelsy", "lu", "qr", "svd"}
-        ``"gelsd"`` (scipy's default least squares, divide-and-conquer SVD), ``"gelsy"`` (QR with
+    driver : {"cod", "gelsd", "gelsy", "lu", "qr", "svd"}
+        ``"cod"`` (complete orthogonal decomposition of the equilibrated A, see
+        `eagle.methods.complete`: the most accurate, whatever the units of rows and columns, with a
+        bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares, divide-and-conquer SVD), ``"gelsy"`` (QR with
         column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"lu"``
         (Gaussian elimination, for nonsingular square A only, the fastest), ``"qr"``
         (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
@@ -110,6 +116,11 @@ class Direct(Method):
             raise ValueError(f"kernel='numba' is for the driver 'gelsy', got {self.driver!r}")
 
     @property
+    def certifies(self) -> bool:
+        """Whether the driver bounds its own error, without probes."""
+        return self.driver == "cod"
+
+    @property
     def supports(self) -> frozenset[str]:
         """Spectral options that the driver can honour."""
         return frozenset({"rank", "cutoff"} if self.driver in ("gelsd", "svd") else ())
@@ -128,6 +139,8 @@ class Direct(Method):
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
         problem, num = state.problem, state.problem.algebra.num
+        if self.certifies:
+            return self._decomposed(state)
         state.change, state.settled, state.resolved = (
             num.full(value, problem.scale) for value in (0.0, True, True)
         )
@@ -151,6 +164,31 @@ class Direct(Method):
         state.flops *= OPERATIONS[self.driver] / 2
         return state
 
+    def _decomposed(self, state: DirectState) -> DirectState:
+        """By what bounds its own error."""
+        problem = state.problem
+        (d, n), (rows, columns) = problem.A.shape, problem.shape
+        flipped = problem.C is None or (problem.B is not None and rows < columns)
+        work = problem.adjoint() if flipped else problem
+        C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
+        found, answer = complete.solve(np.asarray(work.A), work.B, C, problem.eps)
+        value = answer.value.conj().T if flipped else answer.value
+        inconsistency = answer.inconsistency
+        if flipped:
+            inconsistency = found.unexplained(None if problem.B is None else problem.B.conj().T)
+        own = norm(value[: problem.wanted[0], : problem.wanted[1]])
+        state.value, state.rank, state.condition = value, found.rank, found.condition
+        state.change, state.settled, state.resolved = 0.0, True, True
+        state.decomposition = replace(found, turned=flipped)
+        size = max(own, answer.rounding)
+        error = answer.error / size if size else 0.0
+        negligible = answer.error <= 100 * answer.rounding
+        state.certificate = Certificate(error, inconsistency, negligible)
+        state.rounding = answer.rounding
+        state.count(max(d, n), min(d, n), min(d, n))
+        state.flops *= OPERATIONS["cod"] / 2
+        return state
+
     def output(self, state: DirectState) -> Any:
         """The value."""
         assert state.value is not None
@@ -168,8 +206,8 @@ class Direct(Method):
         return kept
 
     def inverse(self, state: DirectState) -> Inverse | None:
-        """The triangular factors of LU."""
-        return state.lu
+        """The factors of LU or of the complete orthogonal decomposition."""
+        return state.lu or state.decomposition
 
     def factorise(self, problem: Problem, options: Options) -> Factors:
         """Singular value decomposition."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from eagle.algebra.base import Algebra
 from eagle.algebra.dense import Dense
-from eagle.algebra.numbers import Number
+from eagle.algebra.numbers import Number, One
 from eagle.algebra.operand import LowRank, Matrix, Operand, shifted
 from eagle.algebra.stacked import Stacked
 from eagle.problem.checks import check_sizes
@@ -18,6 +18,7 @@ from eagle.problem.checks import check_sizes
 __all__ = ["Factors", "Names", "Problem"]
 
 Factors = tuple[Any, Any, Any]  # U, s, V^H
+DOUBLE = 2**23  # entries of A in memory up to which single precision is computed in double
 Names = tuple[str, str, str]  # what the user calls A, B, C
 
 
@@ -106,7 +107,10 @@ class Problem:
         if C is not None and vector:
             C = C[:, None]
         dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
-        algebra = Dense.of(np.result_type(dtype, np.float32))
+        work = np.result_type(dtype, np.float32)
+        if isinstance(A, np.ndarray) and A.size <= DOUBLE:
+            work = np.result_type(work, np.float64)
+        algebra = Dense.of(work)
         exponents, zeros = [], []
         for name, block in zip(names, (A, B, C), strict=True):
             exponent, zero = 0, True
@@ -196,7 +200,7 @@ class Problem:
         """
         U, s, Vh = factors
         level = max(self.A.shape[-2:]) * self.eps if cutoff is None else cutoff
-        if self.algebra.num is not Dense.num:
+        if self.algebra.num is not One:
             return self._weighted(factors, rank, level)
         kept = int(np.count_nonzero(s > level * s[0]))
         kept = kept if rank is None else min(rank, kept)
@@ -230,7 +234,7 @@ class Problem:
         mu = np.where(mu < limits.tiny / limits.eps**2, 0.0, mu)
         if not mu.any():
             return self
-        if algebra.num is Dense.num:
+        if algebra.num is One:
             mu, shift = mu.item(), shift.item()
         factors = self.factors
         if factors is not None:
@@ -294,8 +298,9 @@ class Problem:
 
     @property
     def eps(self) -> float:
-        """Unit round-off spacing of the working dtype."""
-        return self.algebra.eps
+        """Spacing at 1 of the numbers that blocks are given in, but single precision for half."""
+        given = np.result_type(self.dtype, np.float32) if self.algebra.num is One else None
+        return self.algebra.eps if given is None else float(np.finfo(given).eps)
 
     def adjoint(self) -> Problem:
         """The same problem seen from the other side: ``D^H = C^H (A^H)^+ B^H``."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Number, One, share
+from eagle.methods import Direct
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate, Probes
@@ -19,6 +21,7 @@ from eagle.problem.result import Iteration, Record, Results, Status
 
 __all__ = ["Snapshot", "run"]
 
+CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
 
@@ -85,8 +88,10 @@ class _Loop:
         # Of many problems nobody looks at the certificate before the end, unless asked to.
         watched = self.rtol is not None or options.callback is not None or options.progress
         self.watched = watched or self.num is One or problem.A.shape[0] == 1
-        self.probes = Probes.draw(problem, options.rng)
-        state = method.init(self.probes.problem, options)
+        self.probes: Probes | None = None
+        if not (method.certifies and self.num is One):
+            self.probes = Probes.draw(problem, options.rng)
+        state = method.init(problem if self.probes is None else self.probes.problem, options)
         state.within = self.num.full(0, problem.scale)
         state.places = None if self.num is One else np.arange(len(problem.scale))
         self.queue = [state]
@@ -130,7 +135,8 @@ class _Loop:
         )
         line = self.history[-1].worst()
         tick(line)
-        status = self._endings(state, finite, error, before)
+        negligible = num.full(False, finite) if certificate is None else certificate.negligible
+        status = self._endings(state, finite, error, negligible, before)
         if options.callback is not None and num.some(finite):
 
             def value() -> Any:
@@ -150,7 +156,10 @@ class _Loop:
             self.queue.insert(0, going)
 
     def _certify(self, state: State, extended: Any, *, quick: bool) -> Certificate:
+        if state.certificate is not None:
+            return state.certificate
         probes = self.probes
+        assert probes is not None
         if state.places is not None and len(state.places) < len(self.problem.scale):
             probes = probes.take(state.places)
         return probes.certify(
@@ -161,7 +170,9 @@ class _Loop:
             quick=quick,
         )
 
-    def _endings(self, state: State, finite: Number, error: Number, before: Number) -> Any:
+    def _endings(
+        self, state: State, finite: Number, error: Number, negligible: Number, before: Number
+    ) -> Any:
         """The stopping rules that need neither clock nor callback; None to go on."""
         num, taken = self.num, state.taken
         accurate = num.full(False, finite)
@@ -169,7 +180,8 @@ class _Loop:
             # Where the end is abrupt, how a value has moved tells only that it still does.
             to_come = state.change if state.abrupt else _to_come(num, state.change, before)
             to_come = num.where(state.resolved, 0.0 * error, to_come)
-            within = (error <= self.rtol) & (to_come <= self.rtol)
+            within = (error <= self.rtol) | negligible
+            within = within & (to_come <= self.rtol)
             state.within = num.where(within, state.within + 1, 0)
             accurate = (state.within >= state.confirmations) & (taken >= state.planned)
         # Whether what is settled without an `rtol` is an answer is seen when all have ended.
@@ -233,19 +245,28 @@ class _Loop:
                 parts = [num.full(getattr(each, source), each.places) for each in states]
                 numbers[name] = np.concatenate(parts)[order]
         resolved = numbers.pop("resolved")
-        certificate = self.certificate or self.probes.certify(
-            extended,
-            resolved=resolved,
-            condition=numbers["condition"],
-            own=state.own,
-            quick=False,
-        )
-        value = problem.restore(extended)
-        if self.rtol is None:
-            vague = num.invert(certificate.enough(num, eps, None)) & num.same(
-                status, Status.CONVERGED
+        certificate = self.certificate
+        if certificate is None:
+            assert self.probes is not None
+            certificate = self.probes.certify(
+                extended,
+                resolved=resolved,
+                condition=numbers["condition"],
+                own=state.own,
+                quick=False,
             )
-            status = num.where(vague, num.full(self._given_up(state), vague), status)
+        if num is One and state.certificate is None and _is_cheap(problem):
+            certificate = _compared(problem, extended)
+        value = problem.restore(extended)
+        vague = num.invert(certificate.enough(num, eps, self.rtol)) & num.same(
+            status, Status.CONVERGED
+        )
+        status = num.where(vague, num.full(self._given_up(state), vague), status)
+        if num is One:  # the value is rounded once more to what was given
+            given = float(np.finfo(problem.dtype).eps)
+            if given > problem.algebra.eps:
+                least = max(certificate.error_estimate, given / 2)
+                certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
         return Results(
@@ -261,6 +282,33 @@ class _Loop:
             history=tuple(self.history),
             inverse=self.method.inverse(state) if num is One else None,
         )
+
+
+def _is_cheap(problem: Problem) -> bool:
+    """Whether solving once more takes no time worth saving."""
+    d, n = problem.A.shape
+    return problem.factors is None and 4 * d * n * min(d, n) <= CHEAP
+
+
+def _compared(problem: Problem, extended: Any) -> Certificate:
+    """What a second solve says, which is independent of the first and bounds its own error."""
+    rows, columns = problem.wanted
+    value = np.asarray(extended[:rows, :columns])
+    if not _finite(value):
+        return Certificate(np.inf, np.nan, False)
+    method = Direct("cod")
+    state = method.step(method.init(problem.in_memory(), Options()))
+    second = method.output(state)[:rows, :columns]
+    certificate, size = state.certificate, norm(second)
+    assert certificate is not None
+    whole = max(size, state.rounding)
+    error = certificate.error_estimate * whole + norm(value - second)
+    whole = max(norm(value), state.rounding)
+    return Certificate(
+        error / whole if whole else 0.0,
+        certificate.inconsistency,
+        error <= 100 * state.rounding,
+    )
 
 
 def _finite(value: np.ndarray) -> bool:

@@ -39,6 +39,8 @@ __all__ = ["Choice", "choices"]
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
+THIN = 100  # shorter side up to which the most careful method takes no time worth saving
+FEW = 2**14  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
 COPIES = 6  # of A that must fit into memory where conjugate gradients are given up for a dense A
@@ -71,7 +73,7 @@ def choices(method: Any, problem: Problem, options: Options) -> Iterator[Choice]
             problem = problem.in_memory()
         yield Choice(chosen, problem, options, f"asked for: {type(chosen).__name__}")
     elif problem.trivial:
-        yield Choice(Direct(), problem, options, "auto: nothing to compute")
+        yield Choice(Direct("cod"), problem, options, "auto: nothing to compute")
     elif options.memory_limit is not None:
         yield from _in_little_memory(problem, options, "memory_limit")
     elif isinstance(A, Mapped) and 4 * A.size * A.dtype.itemsize > memory():
@@ -89,6 +91,11 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares; no sketch after others."""
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
+    single = problem.eps > problem.algebra.eps  # which is what was given, and not computed in
+    if min(d, n) <= THIN and (single or A.size <= FEW) and not tried:
+        reason = "auto: a complete orthogonal decomposition, with a bound of its error"
+        yield Choice(Direct("cod"), problem, options, reason)
+        return
     square = d == n and not ridge
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
@@ -118,7 +125,7 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         else "EAGLE with Cholesky factorisations",
     )
     said.append("EAGLE was not accurate")
-    yield choice(Direct(), "fell back on LAPACK")
+    yield choice(Direct("cod"), "fell back on a complete orthogonal decomposition")
 
 
 def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:
