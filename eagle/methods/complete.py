@@ -124,7 +124,7 @@ class Answer:
     error : float
         First-order bound of ``|dD|`` for blocks that are rounded.
     rounding : float
-        What rounding of C alone may do to D at least, however small D is.
+        ``eps |B| |C| / |A|``: what rounding makes of data of this size, however small D is.
     inconsistency : float
         ``|B - W A| / |B|``.
     """
@@ -230,7 +230,9 @@ class Decomposition(Inverse):
                 total += misfit * norm(_scaled(self.adjoint_times(X), self.rows))
         total *= self.size
         total += by_entries + norm(X if B is None else np.abs(B) @ np.abs(X))
-        return Answer(D, eps * total, eps * size_Y * norm(_scaled(C, self.rows)), gap)
+        whole = norm(A)
+        natural = (1.0 if B is None else norm(B)) * norm(C) / whole if whole else 0.0
+        return Answer(D, eps * total, eps * natural, gap)
 
 
 def _scaled(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

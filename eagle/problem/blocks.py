@@ -18,7 +18,7 @@ from eagle.problem.checks import check_sizes
 __all__ = ["Factors", "Names", "Problem"]
 
 Factors = tuple[Any, Any, Any]  # U, s, V^H
-DOUBLE = 2**23  # entries of A in memory up to which single precision is computed in double
+DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 Names = tuple[str, str, str]  # what the user calls A, B, C
 
 
@@ -108,7 +108,7 @@ class Problem:
             C = C[:, None]
         dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
         work = np.result_type(dtype, np.float32)
-        if isinstance(A, np.ndarray) and A.size <= DOUBLE:
+        if A.size <= DOUBLE:
             work = np.result_type(work, np.float64)
         algebra = Dense.of(work)
         exponents, zeros = [], []

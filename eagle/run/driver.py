@@ -255,7 +255,8 @@ class _Loop:
                 own=state.own,
                 quick=False,
             )
-        if num is One and state.certificate is None and _is_cheap(problem):
+        truncated = self.options.rank is not None or self.options.cutoff is not None
+        if num is One and state.certificate is None and _is_cheap(problem) and not truncated:
             certificate = _compared(problem, extended)
         value = problem.restore(extended)
         vague = num.invert(certificate.enough(num, eps, self.rtol)) & num.same(
@@ -287,7 +288,7 @@ class _Loop:
 def _is_cheap(problem: Problem) -> bool:
     """Whether solving once more takes no time worth saving."""
     d, n = problem.A.shape
-    return problem.factors is None and 4 * d * n * min(d, n) <= CHEAP
+    return 4 * d * n * min(d, n) <= CHEAP
 
 
 def _compared(problem: Problem, extended: Any) -> Certificate:
@@ -297,7 +298,8 @@ def _compared(problem: Problem, extended: Any) -> Certificate:
     if not _finite(value):
         return Certificate(np.inf, np.nan, False)
     method = Direct("cod")
-    state = method.step(method.init(problem.in_memory(), Options()))
+    plain = replace(problem.in_memory(), factors=None)
+    state = method.step(method.init(plain, Options()))
     second = method.output(state)[:rows, :columns]
     certificate, size = state.certificate, norm(second)
     assert certificate is not None
