@@ -2,8 +2,8 @@
 
 Sections: ``floor`` (iterations to the accuracy floor), ``sweep`` (condition numbers 1e2 to
 1e12 against every rival), ``speed`` (n = 1000 and 2000 in units of one matrix product),
-``kernels`` (numba against BLAS by size), ``memory``, ``startup``, ``real`` (SuiteSparse
-matrices, with ``--data``). Run with nothing else on the machine.
+``memory``, ``startup``, ``real`` (SuiteSparse matrices, with ``--data``). Run with nothing else on
+the machine.
 """
 
 import argparse
@@ -132,18 +132,6 @@ def speed(report: Report, options: argparse.Namespace) -> None:
                     "GFLOP/s": result.flops / loop / 1e9,
                 }
             report.row(n=n, condition=condition, method=name, **cells, error=problem.error(value))
-
-
-@suite.section
-def kernels(report: Report, options: argparse.Namespace) -> None:
-    """Where numba's loops beat BLAS calls, whole solves with minimax EAGLE."""
-    report.section("kernels: microseconds a solve by size", ("n",))
-    for n in [8, 64] if options.quick else [4, 8, 16, 24, 32, 48, 64, 96, 128]:
-        problem = low_rank(n, n, 2, 2, condition=100, rng=options.seed)
-        kinds = ("blas", "numba")
-        solves = {kernel: ours(problem, eagle.Eagle(kernel=kernel), rng=0) for kernel in kinds}
-        times = {name: spread.scaled(1e6) for name, spread in measure(solves, 20).items()}
-        report.row(n=n, **times, **{"blas/numba": times["blas"].over(times["numba"], "more")})
 
 
 @suite.section

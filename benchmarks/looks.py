@@ -64,7 +64,7 @@ def panels(
 
 
 def finish(figure: Any, all_axes: Sequence[Any], *, columns: int = 4) -> Any:
-    """Grid and frame as in `eagle.gallery.plotting`, one legend under all panels; no grid on images."""
+    """Grid and frame as in `eagle.gallery.plotting`, one legend below; no grid on images."""
     entries: dict[str, Any] = {}
     for axes in all_axes:
         if axes.images:

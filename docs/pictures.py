@@ -110,12 +110,12 @@ def flow() -> Figure:
     )
     axes.add_patch(loop)
     axes.text(4.1, 3.4, "driver.run: the only loop", va="center", fontsize=9, color="0.25")
-    box(0.9, 2.7, "Problem", "problem.py")
-    box(2.9, 2.7, "plan", "plan.py")
+    box(0.9, 2.7, "Problem", "problem/")
+    box(2.9, 2.7, "plan", "run/plan.py")
     box(5.45, 2.7, "method.init", "methods/")
-    box(5.45, 1.75, "method.step", "methods/, kernels/")
-    box(5.45, 0.75, "certificate", "certificate.py", COLOURS[2])
-    box(8.0, 0.75, "Result", "result.py", COLOURS[1])
+    box(5.45, 1.75, "method.step", "methods/, algebra/")
+    box(5.45, 0.75, "certificate", "problem/", COLOURS[2])
+    box(8.0, 0.75, "Result", "problem/", COLOURS[1])
     for start, end in (
         ((1.64, 2.7), (2.14, 2.7)),
         ((3.64, 2.7), (4.69, 2.7)),

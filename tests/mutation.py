@@ -26,7 +26,6 @@ LIMIT = 300  # seconds of computing: a mutant that takes longer never ends
 CONFORMANCE = "tests/test_conformance.py"
 TESTS: dict[str, list[str]] = {
     "eagle/algebra/blas.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
-    "eagle/algebra/small.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
     "eagle/algebra/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
     "eagle/algebra/qr.py": [
         "tests/test_stack.py::test_the_kernel_finds_value_and_rank",

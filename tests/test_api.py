@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import eagle
 from eagle import ConvergenceWarning, Status
 from eagle.problem.options import Options
+from eagle.run import flow
 from eagle.run.plan import Choice
 from tests.systems import DTYPES, KINDS, SHAPES, normal, orthonormal, solve, system
 from tests.tolerances import relative_error, tolerance
@@ -469,7 +470,7 @@ def choose_first(monkeypatch, method):
             reason = "auto: a slow choice; fell back on LAPACK"
             yield Choice(eagle.Direct(), problem, options, reason)
 
-    monkeypatch.setattr("eagle.api.choices", choices)
+    monkeypatch.setattr(flow, "choices", choices)
 
 
 def test_auto_falls_back_on_lapack_when_its_choice_fails(monkeypatch):
@@ -504,13 +505,13 @@ def test_what_auto_tries_shares_the_time_limit(monkeypatch):
     problem = system("tall", condition=100)
     limits = []
 
-    def run(choice, keep):
+    def run(choice):
         limits.append(choice.options.time_limit)
-        return run_choice(choice, keep)
+        return run_choice(choice)
 
-    run_choice = eagle.api._run
-    monkeypatch.setattr(eagle.api, "_run", run)
-    monkeypatch.setattr(eagle.api, "_disappoints", lambda *given: True)
+    run_choice = flow._run
+    monkeypatch.setattr(flow, "_run", run)
+    monkeypatch.setattr(flow, "_disappoints", lambda *given: True)
     solve(problem, time_limit=5.0)
     assert len(limits) > 1
     assert all(later < earlier for earlier, later in pairwise([5.0, *limits]))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import eagle
 from eagle import ConvergenceWarning, Status
 from eagle.run import batch as batches
+from eagle.run import flow
 from eagle.run.batch import SOME
 from tests.systems import DTYPES, KINDS, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
@@ -203,7 +204,7 @@ def test_each_of_many_has_its_own_norm_schedule_and_status(monkeypatch):
     given = [(easy, 1e-140), (hard, 1.0), (easy, 1e140), (hard, 1e-9)] * SOME
     A, B = (np.stack([getattr(each, name) * scale for each, scale in given]) for name in "AB")
     C = np.stack([each.C for each, _ in given])
-    monkeypatch.setattr("eagle.api._solve_one", no_single)
+    monkeypatch.setattr(flow, "_single", no_single)
     result = eagle.solve(A, B, C, method="eagle", rng=0)
     assert result.converged
     for value, (each, _) in zip(result.value, given, strict=True):
@@ -226,7 +227,7 @@ def test_spectral_options_of_many_are_those_of_each(method, option, dtype, monke
         with pytest.raises(ValueError, match="cannot be honoured by Eagle"):
             eagle.pinv(A, method=method, **option)
         return
-    monkeypatch.setattr("eagle.api._solve_one", no_single)
+    monkeypatch.setattr(flow, "_single", no_single)
     U, s, Vh = np.linalg.svd(A.astype(np.result_type(dtype, np.float64)), full_matrices=False)
     kept = np.arange(s.shape[1]) < option.get("rank", s.shape[1])
     kept = kept & (s > option.get("cutoff", 0) * s[:, :1])

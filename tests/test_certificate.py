@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import eagle
+from eagle.algebra.numbers import Many
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import COUNT, Probes, judge_many
+from eagle.problem.certificate import COUNT, Probes, judge
 from tests.systems import KINDS, SHAPES, normal, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
@@ -38,6 +39,11 @@ def extended(blocks, rng):
     probes = Probes.draw(problem, rng)
     rows, columns = probes.problem.rows(), probes.problem.columns()
     return probes, rows @ np.linalg.pinv(problem.A, rcond=1e-13) @ columns
+
+
+def judged(probes, value, *, resolved=False, quick=False, **known):
+    """The certificate of a value, as of a method that knows nothing unless told."""
+    return probes.certify(value, resolved=resolved, quick=quick, **known)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -108,8 +114,7 @@ def test_a_wrong_value_is_found_out(level, quick, rng):
         probes.problem.rows() @ np.linalg.pinv(probes.problem.A) @ u, u @ probes.problem.columns()
     )
     error *= level * np.linalg.norm(exact[:d, :n]) / np.linalg.norm(error[:d, :n])
-    state = State(problem=probes.problem)
-    estimate = probes.certify(exact + error, state, quick=quick).error_estimate
+    estimate = judged(probes, exact + error, quick=quick).error_estimate
     assert level / FACTOR <= estimate <= 100 * level + 1e-11
 
 
@@ -117,22 +122,21 @@ def test_a_wrong_value_is_found_out(level, quick, rng):
 def test_a_method_that_wrongly_claims_to_be_done_is_found_out(level, rng):
     """The claim caps what white probes say; range probes need no claim."""
     probes, exact = extended(eagle.problems.low_rank(30, 20, condition=10, rng=0), rng)
-    state = State(problem=probes.problem, resolved=True, condition=10.0)
-    claimed = probes.certify(exact * (1 + level), state).error_estimate
+    wrong = exact * (1 + level)
+    claimed = judged(probes, wrong, resolved=True, condition=10.0).error_estimate
     assert level / FACTOR <= claimed <= FACTOR * level
 
 
 def test_an_exact_value_has_an_estimate_of_rounding(rng):
     probes, exact = extended(eagle.problems.low_rank(30, 20, condition=10, rng=0), rng)
-    state = State(problem=probes.problem)
-    assert probes.certify(exact, state).error_estimate <= tolerance(float, 10, constant=100)
+    assert judged(probes, exact).error_estimate <= tolerance(float, 10, constant=100)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_has_no_bound(bad, rng):
     probes, exact = extended(eagle.problems.low_rank(12, 10, rng=0), rng)
     exact[0, 0] = bad
-    assert probes.certify(exact, State(problem=probes.problem)).error_estimate == np.inf
+    assert judged(probes, exact).error_estimate == np.inf
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -216,7 +220,7 @@ def test_two_directions_with_very_different_errors_are_told_apart(rng):
     probes = Probes.draw(Problem.create(A, B, C), rng)
     rows, columns = probes.problem.rows(), probes.problem.columns()
     wrong = (rows @ V * (1 - errors)) @ (U.T @ columns)
-    estimate = probes.certify(wrong, State(problem=probes.problem)).error_estimate
+    estimate = judged(probes, wrong).error_estimate
     assert errors[0] / FACTOR <= estimate <= FACTOR * errors[0]
 
 
@@ -228,8 +232,7 @@ def test_a_misfit_larger_than_the_data_is_error_and_not_inconsistency(resolved, 
     rows, columns = probes.problem.shape
     exact[:rows] *= 1e3
     exact[:, :columns] *= 1e3
-    state = State(problem=probes.problem, resolved=resolved, own="rows")
-    assert probes.certify(exact, state).error_estimate >= 1
+    assert judged(probes, exact, resolved=resolved, own="rows").error_estimate >= 1
 
 
 @pytest.mark.parametrize("which", ["B", "C"])
@@ -246,10 +249,8 @@ def test_a_small_misfit_proves_nothing_where_small_directions_hardly_show(which,
     without = np.linalg.pinv(A, rcond=1e-6)  # what has left the small direction out
     value = probes.problem.rows() @ without @ probes.problem.columns()
     for own in ("rows", "columns"):
-        state = State(problem=probes.problem, own=own)
-        assert probes.certify(value, state).error_estimate > 1e-3
-        state.resolved = True
-        assert probes.certify(value, state).error_estimate > 1e-3
+        for resolved in (False, True):
+            assert judged(probes, value, own=own, resolved=resolved).error_estimate > 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,12 +261,9 @@ class Creeping(Method):
     default_maxiter = 1000
 
     def init(self, problem, options):
-        state = State(problem=problem)
-        state.taken = 0
-        return state
+        return State(problem=problem)
 
     def step(self, state):
-        state.taken += 1
         left = self.rate**state.taken
         state.change = left * (1 / self.rate - 1) / (1 - left)
         return state
@@ -298,7 +296,7 @@ def test_until_the_spectrum_is_resolved_white_probes_count_on_both_sides(own, rn
     error[:, ranged[1]] = 1e-12 * rng.standard_normal((len(value), COUNT))
     error[ranged[0], n:] = 1e-6 * rng.standard_normal((COUNT, 2 * COUNT))
     error[d:, ranged[1]] = 1e-6 * rng.standard_normal((2 * COUNT, COUNT))
-    certificate = probes.certify(value + error, State(problem=probes.problem, own=own))
+    certificate = judged(probes, value + error, own=own)
     actual = np.linalg.norm(error[:d, :n]) / np.linalg.norm((value + error)[:d, :n])
     assert actual <= FACTOR * certificate.error_estimate
 
@@ -309,8 +307,7 @@ def test_a_value_beyond_rounding_level_is_error(resolved, rng):
     probes, value = extended(system((9, 7), kind="log", seed=1), rng)
     rows, columns = probes.problem.shape
     value[:rows, :columns] *= 1e20
-    state = State(problem=probes.problem, resolved=resolved, own="rows")
-    assert probes.certify(value, state).error_estimate >= 1
+    assert judged(probes, value, resolved=resolved, own="rows").error_estimate >= 1
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -343,8 +340,7 @@ def test_the_rules_for_many_are_the_rules_for_one(kind, condition, resolved):
                 part = value[rows, columns]
                 size = np.linalg.norm(part) * 10.0 ** rng.uniform(-17, 3)
                 part += size * rng.standard_normal(part.shape)
-        state = State(problem=probes.problem, resolved=resolved, condition=condition)
-        one = probes.certify(value, state, quick=True)
+        one = judged(probes, value, resolved=resolved, condition=condition, quick=True)
         parts = {"hidden": value[:d, :n]}
         for name, cut in cuts.items():
             parts[f"column_answers_{name}"] = probes.column_answers[:, cut]
@@ -352,15 +348,16 @@ def test_the_rules_for_many_are_the_rules_for_one(kind, condition, resolved):
             parts[f"row_answers_{name}"] = probes.row_answers[cut]
             parts[f"row_errors_{name}"] = (value[d:, :n] - probes.row_answers)[cut]
             for other, across in cuts.items():
-                parts[f"corner_{name}_{other}"] = probes.corner[cut, across]
+                parts[f"corner_answers_{name}_{other}"] = probes.corner[cut, across]
                 errors = value[d:, n:] - probes.corner
                 parts[f"corner_errors_{name}_{other}"] = errors[cut, across]
         sizes = {name: np.array([np.linalg.norm(part)]) for name, part in parts.items()}
         known = np.nan if condition is None else condition
-        many = judge_many(sizes, probes.problem.eps, resolved, known)
-        assert many[0][0] == pytest.approx(one.error_estimate, rel=1e-9)
-        assert many[1][0] == pytest.approx(one.inconsistency, rel=1e-9)
-        assert many[2][0] == one.negligible
+        eps, claim = probes.problem.eps, np.array([resolved])
+        many = judge(Many, sizes, eps, resolved=claim, condition=np.array([known]))
+        assert many.error_estimate == pytest.approx(one.error_estimate, rel=1e-9)
+        assert many.inconsistency == pytest.approx(one.inconsistency, rel=1e-9)
+        assert many.negligible == one.negligible
 
 
 @pytest.mark.parametrize(("own", "least"), [(None, 0.1), ("rows", 1.0)])
@@ -372,5 +369,5 @@ def test_probes_that_have_not_begun_tell_nothing_of_a_value(own, least):
     rows, columns = len(probes.row_answers), probes.column_answers.shape[1]
     value = np.zeros((2 + rows, 2 + columns))
     value[:2, :2] = 1e6 * blocks.D
-    found = probes.certify(value, State(problem=probes.problem, own=own))
+    found = judged(probes, value, own=own)
     assert found.error_estimate == pytest.approx(least)

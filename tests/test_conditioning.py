@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eagle.algebra import blas
-from eagle.methods.eagle.conditioning import LIFT, Cholesky, Polynomial
-from eagle.methods.eagle.schedule import Constant, Minimax, largest
+import eagle
+from eagle.methods.eagle import rules
+from eagle.methods.eagle.conditioning import FIRST_ETA, LIFT, Polynomial
+from eagle.methods.eagle.schedule import Constant, largest
+from eagle.problem.blocks import Problem
 from tests.systems import DTYPES, normal, orthonormal
 from tests.tolerances import relative_error, tolerance
 
@@ -23,30 +25,37 @@ def blocks(s, dtype, rows=3, seed=0):
     return U, V, A, B
 
 
-def applied(conditioner, A, B, lower, rho):
-    """``A Q`` and ``B Q``; the rest of what `apply` returns."""
-    gram = blas.gram(A, out=np.zeros((A.shape[1],) * 2, A.dtype, order="F"))
-    spare = np.empty_like(A) if isinstance(conditioner, Polynomial) else np.empty((0, 0), A.dtype)
-    new, B, _, expected = conditioner.apply(A.copy(order="F"), B.copy(), gram, spare, 0, lower, rho)
-    return new, B, expected
+def begun(schedule, A, B, *, lower=np.nan, size=1.0, lifts=()):
+    """A state with these blocks, whose row 0 of B is a probe; `lower` is what steps count on."""
+    method, problem = eagle.Eagle(schedule), Problem.create(A, B, None)
+    state = method._state(problem, A.copy(order="F"), B.copy(order="F"), None, False, (0, len(A)))
+    state.lower = lower if not lower <= rules.SURE else lower / rules.MARGIN
+    state.rho, state.lifts = size**-2, [*lifts]
+    return state
+
+
+def condition(state):
+    """One step."""
+    state.gram = state.problem.algebra.gram(state.A, state.gram)
+    state.conditioner.apply(state, True)
 
 
 @over_dtypes
-@pytest.mark.parametrize("schedule", [Minimax(), Constant(1 / 3, 1.0), Constant(0.5, 1.0)])
+@pytest.mark.parametrize("schedule", ["minimax", (1 / 3, 1.0), (0.5, 1.0)])
 @pytest.mark.parametrize("size", [1.0, 3.0])
 def test_a_polynomial_step_is_its_formula(schedule, size, dtype):
     """``Q = (I - eta rho A^H A) sqrt(rho) / mu``, which keeps A's singular vectors."""
     s = np.array([1.0, 0.7, 0.3, 0.05])
     U, V, A, B = blocks(size * s, dtype)
-    conditioner = Polynomial(schedule)
-    eta, _ = conditioner.pair(0.05)
-    new, other, expected = applied(conditioner, A, B, 0.05, size**-2)
+    state = begun(schedule, A, B, lower=0.05, size=size)
+    eta = min(FIRST_ETA, state.conditioner.pair(0.05, state.num)[0])
+    condition(state)
     mapped = s * (1 - eta * s**2) / largest(eta)
-    assert relative_error(new, (U * mapped) @ V.conj().T) <= tolerance(dtype)
+    assert relative_error(state.A, (U * mapped) @ V.conj().T) <= tolerance(dtype)
     Q = (V * (mapped / (size * s))) @ V.conj().T
-    assert relative_error(other, B.astype(Q.dtype) @ Q) <= tolerance(dtype)
-    assert expected == pytest.approx(min(mapped), rel=1e-12)
-    assert conditioner.original(expected) == pytest.approx(0.05, rel=1e-12)
+    assert relative_error(state.B, B.astype(Q.dtype) @ Q) <= tolerance(dtype)
+    assert state.lower == pytest.approx(min(mapped), rel=1e-12)
+    assert rules.traced_back(state, state.lower) == pytest.approx(0.05, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
@@ -56,33 +65,32 @@ def test_steps_in_single_precision_are_their_formula(size, least, count, dtype):
     s = np.geomspace(1, least, 12)
     U, V, A, B = blocks(size * s, dtype)
     W = B @ (V / (size * s)) @ U.conj().T
-    conditioner = Polynomial(Minimax())
-    new, other, steps = conditioner.apply_single(A, B, 0, 0.0, size**-2)
-    assert steps == len(conditioner.lifts) == count
+    state = begun("minimax", A, B, size=size)
+    state.conditioner.apply_in_single(state, True)
+    assert len(state.lifts) == count
     mapped = s
-    for eta in conditioner.lifts:
+    for eta in state.lifts:
         mapped = mapped * (1 - eta * mapped**2) / largest(eta)
-    assert 1 / conditioner.growth == pytest.approx(np.prod(largest(np.array(conditioner.lifts))))
-    assert relative_error(new, (U * mapped) @ V.conj().T) <= tolerance(
-        np.float32, conditioner.growth
-    )
-    assert relative_error(other, W @ new) <= tolerance(dtype, conditioner.growth)
+    assert 1 / state.growth == pytest.approx(np.prod(largest(np.array(state.lifts))))
+    assert relative_error(state.A, (U * mapped) @ V.conj().T) <= tolerance(np.float32, state.growth)
+    assert relative_error(state.B, W @ state.A) <= tolerance(dtype, state.growth)
 
 
 def test_the_last_lift_is_that_of_the_last_step():
     _, _, A, B = blocks(np.array([1.0, 0.5, 1e-4]), float)
-    conditioner = Polynomial(Minimax())
+    state = begun("minimax", A, B)
     for lower in (0.0, 0.0, 0.6):  # each with another eta
-        before = np.linalg.svd(A, compute_uv=False)[-1]
-        A, B, _ = applied(conditioner, A, B, lower, 1.0)
-        lift = np.linalg.svd(A, compute_uv=False)[-1] / before
-    assert len(set(conditioner.lifts)) == 3
-    assert conditioner.last_lift == pytest.approx(lift, rel=1e-4)
+        before = np.linalg.svd(state.A, compute_uv=False)[-1]
+        state.lower = lower
+        condition(state)
+        lift = np.linalg.svd(state.A, compute_uv=False)[-1] / before
+    assert len(set(state.lifts)) == 3
+    assert state.lift == pytest.approx(lift, rel=1e-4)
 
 
 @pytest.mark.parametrize("eta", [0.2, 1 / 3, 0.4, 1 / 1.9, 0.9])
 def test_the_top_is_where_singular_values_stay(eta):
-    top = Polynomial(Constant(eta, 1.0), lifts=[eta]).top
+    top = Polynomial(Constant(eta, 1.0)).top
     assert 0 < top <= 1
     assert top * (1 - eta * top**2) / largest(eta) == pytest.approx(top, rel=1e-14)
 
@@ -94,25 +102,26 @@ def test_a_cholesky_step_is_its_formula_and_remembers_the_smallest(size, dtype):
     s = np.array([1.0, 0.8, 0.5, 0.02])
     U, V, A, B = blocks(size * s, dtype)
     B[0] = V[:, -1].conj()  # a probe of the smallest alone, which is exact
-    conditioner = Cholesky(lifts=[0.5])
-    new, other, expected = applied(conditioner, A, B, 0.02 / LIFT, size**-2)
-    first, shift = conditioner.lifts
+    state = begun("cholesky", A, B, lower=0.02 / LIFT, size=size, lifts=[0.5])
+    condition(state)
+    first, shift = state.lifts
     assert shift == pytest.approx(0.02**2, rel=1e-6)
     rounding = tolerance(dtype, 1 / shift)  # of a Gram matrix, relative to its smallest eigenvalue
     mapped = s / np.sqrt(s**2 + shift)
-    assert np.linalg.svd(new, compute_uv=False) == pytest.approx(mapped, rel=rounding)
+    assert np.linalg.svd(state.A, compute_uv=False) == pytest.approx(mapped, rel=rounding)
     W = B.astype(V.dtype) @ (V / (size * s)) @ U.conj().T
-    assert relative_error(other, W @ new) <= tolerance(dtype, 1 / 0.02)
-    assert expected is None
-    assert conditioner.growth == pytest.approx(1 / shift**0.5, rel=1e-6)
+    assert relative_error(state.B, W @ state.A) <= tolerance(dtype, 1 / 0.02)
+    assert np.isnan(state.lower)
+    assert state.growth == pytest.approx(1 / shift**0.5, rel=1e-6)
     before = np.sqrt(first * 0.02**2 / (1 - 0.02**2))
-    assert conditioner.original(1.0) == pytest.approx(before, rel=rounding)
+    assert state.least == pytest.approx(before, rel=rounding)
 
 
 def test_cholesky_steps_are_undone_in_the_order_that_they_were_done():
-    conditioner, s = Cholesky(lifts=[1e-8, 1e-2]), 1e-6
+    _, _, A, B = blocks(np.ones(2), float)
+    state, s = begun("cholesky", A, B, lifts=[1e-8, 1e-2]), 1e-6
     image = s
-    for shift in conditioner.lifts:
+    for shift in state.lifts:
         image = image / np.sqrt(image**2 + shift)
     assert image < 0.5**0.5
-    assert conditioner.original(image) == pytest.approx(s, rel=1e-12, abs=0)
+    assert rules.traced_back(state, image) == pytest.approx(s, rel=1e-12, abs=0)

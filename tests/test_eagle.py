@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle.methods import eagle as methods
-from eagle.methods.eagle.method import EagleState, _condition, _judge, _leaks, _measure, _rank
+from eagle.algebra.dense import Dense
+from eagle.methods.eagle import rules
+from eagle.methods.eagle.method import _contract, _leaking, _measure, _rank
+from eagle.methods.eagle.rules import EagleState
 from eagle.methods.eagle.schedule import largest, lifted
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import Probes
+from eagle.problem.certificate import COUNT, Probes
 from eagle.problem.options import Options
-from tests.systems import DTYPES, KINDS, SHAPES, solve, system
+from tests.systems import DTYPES, KINDS, SHAPES, normal, solve, system
 from tests.tolerances import relative_error, tolerance
 
 SCHEDULES = ("minimax", "paper", "trained", "cholesky", (0.45, 1.1))
@@ -69,9 +71,7 @@ def test_the_condition_falls_by_what_the_map_says(schedule):
     for _ in range(8):
         conditions.append(np.linalg.cond(state.A))
         method.step(state)
-    for before, after, eta in zip(
-        conditions, conditions[1:], state.conditioner.lifts[1:], strict=False
-    ):
+    for before, after, eta in zip(conditions, conditions[1:], state.lifts[1:], strict=False):
         s = 1 / before
         assert after == pytest.approx(1 / lifted(s, eta), rel=0.05)
     if schedule == "minimax":
@@ -86,7 +86,7 @@ def test_the_end_is_quadratic(schedule):
     method = eagle.Eagle(schedule)
     state = start(problem, method)
     defects = []
-    while not state.frozen:
+    while not state.conditioned:
         s = np.linalg.svd(state.A, compute_uv=False)
         defects.append(s[0] / s[-1] - 1)
         method.step(state)
@@ -161,7 +161,7 @@ def test_no_inconsistency_and_no_rank_deficiency_is_too_much(
     error = relative_error(result.value, blocks.value)
     assert result.converged
     assert error <= tolerance(float, condition)
-    assert error <= 10 * result.error_estimate
+    assert error <= 10 * result.error_estimate + tolerance(float)  # probes round by themselves
 
 
 @pytest.mark.parametrize(("schedule", "condition"), [("minimax", 1e6), ("cholesky", 1e2)])
@@ -171,7 +171,7 @@ def test_the_restart_is_what_saves_inconsistent_blocks(schedule, condition, shap
     blocks = system(shape, rank=20, condition=condition, kind="both inconsistent")
     method = eagle.Eagle(schedule)
     good = eagle.solve(blocks.A, blocks.B, blocks.C, method=method, rng=0)
-    monkeypatch.setattr("eagle.methods.eagle.method._leaks", lambda state: False)
+    monkeypatch.setattr("eagle.methods.eagle.method._leaking", lambda state: False)
     bad = solve(blocks, method=method, rng=0, maxiter=60)
     assert relative_error(good.value, blocks.value) < 0.02 * relative_error(bad.value, blocks.value)
 
@@ -198,7 +198,7 @@ def test_the_estimation_form_agrees_with_the_contraction_at_every_step():
     method = eagle.Eagle("paper")
     carried, plain = start(problem, method), start(problem, method, C=False)
     rows, columns = carried.user
-    carried.rho = plain.rho = methods.NORM_MARGIN**-2  # or each would measure ||A|| = 1 its own way
+    carried.rho = plain.rho = rules.NORM_MARGIN**-2  # or each would measure ||A|| = 1 its own way
     for _ in range(6):
         method.step(carried)
         method.step(plain)
@@ -284,9 +284,9 @@ def test_flops_are_those_of_the_products():
 def test_conditioning_counts_rows_of_a_and_of_b(schedule):
     problem = eagle.problems.low_rank(17, 11, rng=0)
     state = start(problem, eagle.Eagle(schedule))
-    _measure(state, None, None)
+    _measure(state, True, None)
     before = state.flops
-    _condition(state)
+    state.conditioner.apply(state, True)
     rows = 17 + len(state.B)
     assert state.flops - before == (1 if schedule == "cholesky" else 2) * rows * 11**2
 
@@ -295,10 +295,11 @@ def test_steps_in_single_precision_count_q_as_well():
     """A Gram matrix, X and Q a step; A and B at the end."""
     problem = eagle.problems.low_rank(17, 11, condition=1e4, rng=0)
     state = start(problem, eagle.Eagle(precision="mixed"))
-    _measure(state, None, None)
+    _measure(state, True, None)
     before = state.flops
-    _condition(state)
-    steps = len(state.conditioner.lifts)
+    assert rules.to_single(state, True)
+    state.conditioner.apply_in_single(state, True)
+    steps = len(state.lifts)
     assert steps > 2
     wanted = steps * (17 * 11**2 + 2 * (17 + 11) * 11**2) + 2 * (17 + len(state.B)) * 11**2
     assert state.flops - before == wanted
@@ -308,12 +309,12 @@ def test_the_spectrum_tells_how_much_the_next_step_leaves():
     """A change that shrinks by ``1 - gamma l^2`` next is settled, whatever the last ratio was."""
     state = start(eagle.problems.low_rank(17, 11, rng=0), eagle.Eagle())
     eps = np.finfo(float).eps
-    state.rho, state.lower, state.seen, state.left = 1.0, 0.999, True, 0.0
+    state.rho, state.lower, state.measured, state.left = 1.0, 0.999, True, 0.0
     state.change = 100 * eps
-    _judge(state, 110 * eps)
+    rules.judge(state, 110 * eps)
     assert state.settled
     state.lower = 0.5
-    _judge(state, 110 * eps)
+    rules.judge(state, 110 * eps)
     assert not state.settled
 
 
@@ -325,8 +326,33 @@ def test_nothing_is_multiplied_for_what_a_trace_tells(monkeypatch):
     before = state.flops
     assert _rank(state) == 11
     assert state.flops == before
-    monkeypatch.setattr(methods, "product", None)
-    assert not _leaks(state)
+    state.left, state.conditioned = 0.0, True
+    monkeypatch.setattr(Dense, "product", None)
+    assert not _leaking(state)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_contraction_updates_and_measures(dtype):
+    """``D += step B A^H C``, ``C -= step A A^H C``; sizes of the user's part and white probes."""
+    state = start(system("tall", dtype=dtype), eagle.Eagle("paper"))
+    state.rho = 0.5
+    rows, columns = state.user
+    rng = np.random.default_rng(0)
+    pull, push = (
+        np.array(normal(rng, (size, state.C.shape[1]), dtype), dtype, order="F")
+        for size in state.A.shape[::-1]
+    )
+    D, C = 0.5 * (state.B @ pull), state.C - 0.5 * push
+    first = np.linalg.norm(state.C[:, :columns])
+    white = slice(columns, columns + COUNT)
+    white_first = np.linalg.norm(state.C[:, white])
+    _contract(state, pull, push)
+    assert relative_error(state.D, D) <= tolerance(dtype)
+    assert relative_error(state.C, C) <= tolerance(dtype)
+    assert state.change == pytest.approx(1, rel=tolerance(dtype))
+    assert state.peak == pytest.approx(np.linalg.norm(D[:rows, :columns]), rel=tolerance(dtype))
+    left = [np.linalg.norm(C[:, :columns]) / first, np.linalg.norm(C[:, white]) / white_first]
+    assert [state.user_left, state.left] == pytest.approx(left, rel=tolerance(dtype))
 
 
 @pytest.mark.parametrize("kind", ["inconsistent C", "both inconsistent"])
@@ -340,7 +366,8 @@ def test_only_what_is_outside_the_row_space_leaks(kind):
     inner = U[:, 5:11] @ (U[:, 5:11].T @ noise @ Vh[5:].T) @ Vh[5:]
     state.A = np.asfortranarray(U[:, :5] @ Vh[:5] + inner)
     state.rho, state.condition = 1.0, 10.0
-    assert _leaks(state) == (kind == "both inconsistent")
+    state.left, state.conditioned = 0.0, True
+    assert _leaking(state) == (kind == "both inconsistent")
 
 
 @given(
@@ -374,11 +401,6 @@ def test_a_bad_pair_is_slow_but_never_silently_wrong(pair, kind):
     result = solve(blocks, method=eagle.Eagle(pair), rng=0)
     error = relative_error(result.value, blocks.value)
     assert error <= 10 * result.error_estimate or not result.converged
-
-
-def test_unknown_kernels_are_refused():
-    with pytest.raises(ValueError, match="kernel must be one of 'blas', 'numba', got 'fortran'"):
-        eagle.Eagle(kernel="fortran")
 
 
 def test_an_unknown_schedule_is_told_every_name():

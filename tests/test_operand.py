@@ -14,7 +14,8 @@ from eagle.algebra import sketch as loops
 from eagle.algebra.blas import energy, norm, product
 from eagle.algebra.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
 from eagle.methods.compressed.sketch import draw
-from eagle.problem.blocks import Problem, as_matrix
+from eagle.problem.blocks import Problem
+from eagle.problem.checks import as_matrix
 from tests.systems import DTYPES, SHAPES, aim, normal, quietly, system
 from tests.tolerances import relative_error, tolerance
 

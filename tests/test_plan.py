@@ -9,9 +9,11 @@ from scipy.sparse.linalg import aslinearoperator
 
 import eagle
 from eagle.methods.compressed.method import FIRST, SECOND
-from eagle.problem.blocks import Problem, as_matrix
+from eagle.problem.blocks import Problem
 from eagle.problem.certificate import COUNT
+from eagle.problem.checks import as_matrix
 from eagle.problem.options import Options
+from eagle.run import flow
 from eagle.run.machine import Rates, memory, rates
 from eagle.run.plan import LOOK, SPARSE, VECTOR, choices
 from tests.systems import DTYPES, system
@@ -115,8 +117,8 @@ def test_the_best_of_what_was_tried_is_kept(monkeypatch):
         for method in (eagle.Direct("lu"), eagle.Eagle("cholesky"))
     ]
     ran = []
-    run = eagle.api._run
-    monkeypatch.setattr("eagle.api._run", lambda *given: ran.append(given[0].method) or run(*given))
+    run = flow._run
+    monkeypatch.setattr(flow, "_run", lambda choice: ran.append(choice.method) or run(choice))
     result = eagle.solve(problem.A, problem.B, C, rng=0)
     assert 1e-12 < result.error_estimate <= 1.001 * min(tried)
     assert ran[:2] == [eagle.Direct("lu"), eagle.Eagle("cholesky")]

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
+from eagle.algebra.dense import safe_range
 from eagle.methods.factored import condition_of, solve_factored
-from eagle.problem.blocks import Problem, as_block, check_sizes, safe_range
+from eagle.problem.blocks import Problem
+from eagle.problem.checks import as_block, check_sizes
 from tests.systems import DTYPES, SHAPES, System, normal, system
 from tests.tolerances import relative_error, tolerance
 

@@ -20,7 +20,7 @@ PACKAGE = Path(eagle.__file__).parent
 METHODS = {name: kind() for name, kind in eagle.METHODS.items()} | {
     "auto": "auto",
     "cholesky": eagle.Eagle("cholesky"),
-    "compiled": eagle.Eagle(kernel="numba"),
+    "compiled": eagle.Direct("gelsy", kernel="numba"),
     "sparse signs": eagle.Compressed(8, sketch="sparse-sign"),
 }
 
@@ -31,7 +31,10 @@ def answers(seed=0):
     problem = eagle.problems.low_rank(40, 30, rank=6, condition=50, rng=seed)
     blocks = problem.A, problem.B, problem.C
     methods = [
-        "auto", "direct", eagle.Eagle(kernel="numba"), eagle.Compressed(12, sketch="sparse-sign")
+        "auto",
+        "direct",
+        eagle.Direct("gelsy", kernel="numba"),
+        eagle.Compressed(12, sketch="sparse-sign"),
     ]
     values = [eagle.solve(*blocks, method=method, rng=0).value for method in methods]
     stack = eagle.solve(*(np.stack([block] * 3) for block in blocks), rng=0).value
@@ -120,7 +123,7 @@ def test_nothing_needs_to_be_written(read_only):
         SOLVES
         + f"""
 import os, tempfile
-from eagle.algebra import small
+from eagle.algebra import qr
 assert eagle.__file__.startswith({str(read_only)!r})
 for folder in (os.path.dirname(eagle.__file__), os.path.expanduser("~"), os.getcwd()):
     try:

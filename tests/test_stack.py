@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse
-from eagle.run.stack import QR, _mirrored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ import eagle
 from eagle import ConvergenceWarning, Status
 from eagle.algebra.qr import SIZES, least_squares
 from eagle.problem.certificate import COUNT
-from eagle.run.batch import MANY
+from eagle.run.batch import MANY, QR, _mirrored
 from tests.systems import DTYPES, KINDS, normal, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 
@@ -313,7 +312,7 @@ def test_sizes_are_the_norms_that_they_are_named_by():
         wanted[f"row_errors_{kind}"] = rows @ solve @ c - zs[kind].conj().T @ c
         for other in ("white", "ranged"):
             corner = rows @ ws[other]
-            wanted[f"corner_{kind}_{other}"] = corner
+            wanted[f"corner_answers_{kind}_{other}"] = corner
             if (kind, other) != ("white", "white"):
                 wanted[f"corner_errors_{kind}_{other}"] = rows @ solve @ a @ ws[other] - corner
     assert set(SIZES) == set(wanted)
@@ -370,6 +369,6 @@ def test_a_direction_counts_whatever_row_it_is_in():
 def test_the_adjoint_swaps_rows_and_columns():
     assert {_mirrored(name) for name in SIZES} == set(SIZES)
     assert _mirrored("corner_errors_ranged_white") == "corner_errors_white_ranged"
-    assert _mirrored("corner_ranged_white") == "corner_white_ranged"
+    assert _mirrored("corner_answers_ranged_white") == "corner_answers_white_ranged"
     assert _mirrored("row_answers_white") == "column_answers_white"
     assert _mirrored("hidden") == "hidden"

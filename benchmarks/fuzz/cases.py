@@ -83,8 +83,8 @@ def _methods(rng: np.random.Generator, d: int, n: int) -> dict[str, Callable[[],
     size = int(rng.integers(1, min(d, n) + 2))
     return {
         "auto": lambda: "auto",
-        "eagle minimax": lambda: eagle.Eagle("minimax", kernel=any_of("blas", "numba")),
-        "eagle cholesky": lambda: eagle.Eagle("cholesky", kernel=any_of("blas", "numba")),
+        "eagle minimax": eagle.Eagle,
+        "eagle cholesky": lambda: eagle.Eagle("cholesky"),
         "eagle other": lambda: any_of(
             *(eagle.Eagle(each) for each in ("paper", "trained", (0.45, 1.1), (0.9, 1.0))),
             eagle.Eagle(precision="mixed"),

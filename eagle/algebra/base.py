@@ -120,10 +120,10 @@ def lanczos(algebra: Algebra, gram: Any, starts: Any, steps: int) -> tuple[Any, 
     """Coefficients of a few Lanczos steps from every column of `starts`.
 
     Arrays (..., steps, k) of the diagonals and of what stands beside them. Where a Krylov space is
-    exhausted, they go on with zeros.
+    exhausted, they go on with zeros; those of a start that is zero are NaN.
     """
     xp = algebra.xp
-    v, previous, beta = algebra.over(starts, algebra.lengths(starts, -2)), None, None
+    v, previous, beta = starts / algebra.lengths(starts, -2), None, None
     alphas: list[Any] = []
     betas: list[Any] = []
     for _ in range(min(steps, gram.shape[-1])):

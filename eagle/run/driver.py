@@ -138,9 +138,13 @@ class _Loop:
         negligible = num.full(False, finite) if certificate is None else certificate.negligible
         status = self._endings(state, finite, error, negligible, before)
         if options.callback is not None and num.some(finite):
+            # As they are now: a snapshot may be looked at later.
+            parts = [(state.places, extended)]
+            parts += [(rest.places, method.output(rest)) for rest in self.queue]
+            parts += [(each.places, value) for each, value, _ in self.ended]
 
             def value() -> Any:
-                return shaped(self.problem.restore(self._together([state, *self.queue])))
+                return shaped(self.problem.restore(self._joined(parts)))
 
             shown = Snapshot(line.iteration, line.change, line.error_estimate, value)
             if options.asked_to_stop(shown):
@@ -150,7 +154,8 @@ class _Loop:
                     self._end(rest, num.full(Status.STOPPED_BY_CALLBACK, rest.within))
                 self.queue.clear()
         if options.time_limit is not None and seconds >= options.time_limit:
-            status = num.first(((num.given(status), status), (True, Status.TIME_LIMIT)))
+            late = num.full(Status.TIME_LIMIT, finite)
+            status = num.where(num.given(status), status, late)
         going = self._end(state, status, extended)
         if going is not None:
             self.queue.insert(0, going)
@@ -215,10 +220,8 @@ class _Loop:
         self.ended.append((state, output, status))
         return going
 
-    def _together(self, going: list[State]) -> Any:
-        """The extended value of all matrices, in their order."""
-        parts = [(state.places, value) for state, value, _ in self.ended]
-        parts += [(state.places, self.method.output(state)) for state in going]
+    def _joined(self, parts: list[tuple[Any, Any]]) -> Any:
+        """One extended value of all matrices in their order, from places and values."""
         if len(parts) == 1:
             return parts[0][1]
         algebra = self.problem.algebra
@@ -228,7 +231,8 @@ class _Loop:
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""
         num, problem, eps = self.num, self.problem, self.problem.eps
-        extended, (state, _, status) = self._together([]), self.ended[-1]
+        state, _, status = self.ended[-1]
+        extended = self._joined([(each.places, value) for each, value, _ in self.ended])
         numbers = {
             "iterations": state.iterations or state.taken,
             "resolved": state.resolved,

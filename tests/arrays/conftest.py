@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 pytest.importorskip("jax")
 pytest.importorskip("array_api_strict")
 
-import eagle
+from eagle.run import flow
 from tests.arrays.libraries import DEVICES, LIBRARIES, Library
 
 
@@ -21,7 +21,7 @@ def library(request) -> Library:
 
 @pytest.fixture(params=[name for name in DEVICES if name != "jax"])
 def device(request) -> Library:
-    """Where `eagle.device` has to compute; jax, which compiles for every shape, has few tests."""
+    """Where numpy cannot look at arrays; jax, which compiles for every shape, has few tests."""
     with DEVICES[request.param]() as found:
         yield found
 
@@ -39,12 +39,12 @@ def x64():
 def solved(monkeypatch):
     """The methods of all solves, those of backward passes included."""
     methods = []
-    compute = eagle.api._compute
+    compute = flow.on_host
 
-    def watched(*given, **keep):
-        result = compute(*given, **keep)
+    def watched(*given):
+        result = compute(*given)
         methods.append(result.method)
         return result
 
-    monkeypatch.setattr(eagle.api, "_compute", watched)
+    monkeypatch.setattr(flow, "on_host", watched)
     return methods

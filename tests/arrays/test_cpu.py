@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.algebra import homes as arrays
+from eagle.run import flow
 from tests.arrays.libraries import LIBRARIES
 from tests.systems import DTYPES, stacks, system
 from tests.tolerances import relative_error, tolerance
@@ -68,13 +69,13 @@ def test_numpy_looks_at_the_same_memory_and_the_value_goes_back_in_it(library, m
     made = made[(-made.ctypes.data % 64) // 8 :][:1024]
     assert library.address(home.array(made)) == made.ctypes.data
     seen = []
-    compute = eagle.api._compute
+    compute = flow.on_host
 
     def watched(blocks, *rest):
         seen.extend(block.ctypes.data for block in blocks)
         return compute(blocks, *rest)
 
-    monkeypatch.setattr(eagle.api, "_compute", watched)
+    monkeypatch.setattr(flow, "on_host", watched)
     before = [library.numpy(block).copy() for block in blocks]
     eagle.solve(*blocks, rng=0)
     assert seen == [library.address(block) for block in blocks]

@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 
 import eagle
 from eagle.methods.again import Again
+from eagle.run import flow
 from tests.systems import system
 from tests.tolerances import relative_error, tolerance
 
@@ -91,13 +92,13 @@ def test_vmap_is_one_batched_call(monkeypatch):
     A, B, C = draw(4, 3, 6, 4), draw(3, 2, 4), draw(6, 1)
     truth = B @ jnp.linalg.pinv(A) @ C
     calls = []
-    compute = eagle.api._compute
+    compute = flow.on_host
 
     def counted(blocks, *rest):
         calls.append([block.shape for block in blocks])
         return compute(blocks, *rest)
 
-    monkeypatch.setattr(eagle.api, "_compute", counted)
+    monkeypatch.setattr(flow, "on_host", counted)
 
     def value(A, B):
         result = eagle.solve(A, B, C, rng=0)

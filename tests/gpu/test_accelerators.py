@@ -1,4 +1,4 @@
-"""Everything that `eagle.device` promises, on the accelerators of this machine."""
+"""Everything that is promised for a device, on the accelerators of this machine."""
 
 from __future__ import annotations
 

@@ -243,10 +243,13 @@ def countable(state: EagleState) -> Number:
 
 
 def plain_rank(state: EagleState, first: Number) -> Number:
-    """Whether ``first = ||A||^2`` is the rank of a partial isometry, to the nearest number."""
-    where = state.num.where
-    lower = where(state.lower >= 0, state.cautious / state.conditioner.top, 1.0)
-    return first * (1 - lower**2) < 0.1
+    """Whether ``first = ||A||^2 / top^2`` is the rank of a partial isometry, to the nearest number.
+
+    It is if all singular values are near `top`, the largest being 1.
+    """
+    num, top = state.num, state.conditioner.top
+    lower = num.where(state.lower >= 0, state.cautious / top, 1.0)
+    return first * num.maximum(1 - lower**2, 1 / top**2 - 1) < 0.1
 
 
 def rank(first: Number, second: Number, third: Number) -> Number:
