@@ -74,6 +74,8 @@ class State:
         Real floating-point operations of those products.
     certificate : Certificate or None
         Of a method that `certifies` its value itself.
+    floor : float
+        Relative error that rounding of the blocks may make whatever the method does, if known.
     """
 
     problem: Problem
@@ -95,6 +97,7 @@ class State:
     matmuls: int = 0
     flops: float = 0.0
     certificate: Certificate | None = None
+    floor: float = 0.0
 
     @property
     def sound(self) -> Number:

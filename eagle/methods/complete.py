@@ -25,6 +25,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ NOISE, DOUBT = 3.0, 0.4
 # of eps |A|_F: what is smaller or larger is not made by rounding.
 LIFTED = 0.01, 0.5
 LARGE = 2**18  # entries of A from which on rows are left as they are, and A^+ is not written out
-STEPS = 3  # of the power iteration for the norm of T
+BLOCK = 64  # columns that LAPACK factorises at a time
+STEPS = 2  # of the power iteration for the norm of T
 POOR = 1e-8  # relative error beyond which another scaling is tried
 RESIDUAL = 30.0  # in units of eps: what rounding leaves of a misfit
 
@@ -85,6 +87,25 @@ class Orthogonal:
         return _placed(product(self.Q, X), self.order)
 
 
+@dataclass(eq=False)
+class Triangular:
+    """The same for a square F with ``F^H = T P^H c``, whose inverse needs no factorisation."""
+
+    T: np.ndarray
+    pivots: np.ndarray
+    scale: np.ndarray | None
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``F^-1 X``."""
+        X = X if self.scale is None else X / self.scale
+        return _solved(self.T, X[self.pivots], 2)
+
+    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
+        """``F^-H X``."""
+        X = _placed(_solved(self.T, X, 0), self.pivots)
+        return X if self.scale is None else X / self.scale
+
+
 def _placed(rows: np.ndarray, places: np.ndarray | None) -> np.ndarray:
     if places is None:
         return rows
@@ -93,12 +114,26 @@ def _placed(rows: np.ndarray, places: np.ndarray | None) -> np.ndarray:
     return out
 
 
+@cache
+def _lapack(char: str) -> tuple[Any, Any]:
+    from scipy.linalg import get_lapack_funcs
+
+    kind = "un" if np.dtype(char).kind == "c" else "or"
+    geqp3, generate = get_lapack_funcs(("geqp3", f"{kind}gqr"), dtype=np.dtype(char))
+    return geqp3, generate
+
+
 def _pivoted(F: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """QR with column pivoting; a very tall F is reduced to its triangle first."""
     import scipy.linalg
 
-    if F.size < LARGE or F.shape[0] < 2 * F.shape[1]:
-        return scipy.linalg.qr(F, mode="economic", pivoting=True, check_finite=False)
+    (d, n), k = F.shape, min(F.shape)
+    if F.size < LARGE or d < 2 * n:
+        geqp3, orgqr = _lapack(F.dtype.char)
+        room = BLOCK * (n + 1)
+        packed, pivots, tau, _, _ = geqp3(F, lwork=room)
+        Q, _, _ = orgqr(packed[:, :k], tau, lwork=room)
+        return Q, np.triu(packed[:k]), pivots - 1
     Q, R = scipy.linalg.qr(F, mode="economic", check_finite=False)
     inner, T, pivots = scipy.linalg.qr(R, mode="economic", pivoting=True, check_finite=False)
     return product(Q, inner), T, pivots
@@ -157,7 +192,7 @@ class Decomposition(Inverse):
 
     A: np.ndarray
     left: Orthogonal
-    right: Orthogonal
+    right: Orthogonal | Triangular
     rows: np.ndarray | None
     columns: np.ndarray | None
     size: float
@@ -223,6 +258,7 @@ class Decomposition(Inverse):
                 total += misfit * norm(_scaled(self.right.adjoint_times(inside), self.columns))
         if k < n:
             rows = np.eye(n, dtype=A.dtype) if B is None else B.conj().T
+            assert isinstance(self.right, Orthogonal)
             rest = rows - self.right.projected(rows)
             misfit, whole = norm(_scaled(rest, self.columns)), norm(_scaled(rows, self.columns))
             gap = norm(rest) / norm(rows) if rows.any() else 0.0
@@ -292,18 +328,24 @@ def decompose(
     k = min(k, int(np.count_nonzero(diagonal)))
     doubtful = rank is None and k < len(diagonal) and k > 0
     doubtful = doubtful and bool(diagonal[k] > DOUBT * max(d, n) * own * diagonal[0])
-    R = np.zeros((n, k), A.dtype)
-    R[pivots] = T[:k].conj().T
     size = _spectral_norm(T[:k])
     condition = float(diagonal[0] / diagonal[k - 1]) if k else 1.0
     left = Orthogonal(Q[:, :k], None) if r is None else Orthogonal.of(r * Q[:, :k])
-    right = Orthogonal.of(R if c is None else c * R)
+    right: Orthogonal | Triangular
+    if k == n:
+        right = Triangular(T[:k], pivots, c)
+    else:
+        R = np.zeros((n, k), A.dtype)
+        R[pivots] = T[:k].conj().T
+        right = Orthogonal.of(R if c is None else c * R)
     return Decomposition(A, left, right, r, c, size, k, condition, doubtful)
 
 
 def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Powers of two r, (d, 1), and c, (n, 1), by which largest entries become about 1."""
-    sizes = np.abs(A).astype(float)
+    sizes = np.abs(A)
+    if not any(_graded(sizes.max(axis=axis)) for axis in (0, 1)):
+        return None, None
     d, n = A.shape
     r, c = np.ones((d, 1)), np.ones((n, 1))
     if by_rows is None:
@@ -316,8 +358,14 @@ def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.
             top = sizes.max(axis=1, keepdims=True)
             step = _power(np.where(top > 0, top, 1.0) ** 0.5)
             r, sizes = r * step, sizes / step
-    rows, columns = (w if w.size and w.max() > GRADED * w.min() else None for w in (r, c))
+    rows, columns = (w if _graded(w) else None for w in (r, c))
     return rows, columns
+
+
+def _graded(sizes: np.ndarray) -> bool:
+    """Whether sizes lie far apart, not counting zeros."""
+    least = sizes.min(where=sizes > 0, initial=np.inf)
+    return bool(sizes.max(initial=0.0) > GRADED * least)
 
 
 def _power(x: np.ndarray) -> np.ndarray:

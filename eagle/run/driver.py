@@ -262,6 +262,8 @@ class _Loop:
         truncated = self.options.rank is not None or self.options.cutoff is not None
         if num is One and state.certificate is None and _is_cheap(problem) and not truncated:
             certificate = _compared(problem, extended)
+        if num is One and state.floor > certificate.error_estimate:
+            certificate = replace(certificate, error_estimate=state.floor)
         value = problem.restore(extended)
         vague = num.invert(certificate.enough(num, eps, self.rtol)) & num.same(
             status, Status.CONVERGED

@@ -30,6 +30,7 @@ from eagle.algebra.operand import Mapped, Operand, Sparse
 from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
 from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
+from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
@@ -39,8 +40,9 @@ __all__ = ["Choice", "choices"]
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
+THINNER = 3  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
-FEW = 2**14  # entries of A up to which it takes none
+FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
 COPIES = 6  # of A that must fit into memory where conjugate gradients are given up for a dense A
@@ -111,6 +113,9 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
                 yield choice(Compressed(), looks.reason, looks.found)
             said.append(looks.reason)
 
+    if THINNER * min(d, n) <= max(d, n) and not ridge and not tried and isinstance(A, np.ndarray):
+        yield choice(SemiNormal(), "A is thin: its triangular factor is held")
+        said.append("its triangular factor was not enough")
     if square:
         if looks is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
