@@ -27,6 +27,7 @@ from eagle.problem.options import Options
 __all__ = ["SemiNormal"]
 
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
+SPREAD = 3.0  # standard deviations of a sum of rounding errors
 POWERS = 4  # steps of the power iteration
 STALLED = 0.5  # ratio of successive changes from which on only rounding errors move
 
@@ -105,8 +106,8 @@ class SemiNormal(Method):
     def _bound(self, state: SemiNormalState) -> float:
         """What rounding of the blocks may do to the value, see `eagle.methods.complete`.
 
-        ``eps |A| (|Y| |X| + |Y| |A^+| |C - A X|)`` for tall A, with ``|C|`` for what is left if A is
-        wide, plus ``eps |Y| |C|``; ``Y = B A^+``.
+        ``eps |A| (|Y| |X| + |Y| |A^+| |C - A X| / sqrt(d))`` for tall A, plus ``eps |Y| |C| / sqrt(d)``,
+        with ``Y = B A^+``: of d rounding errors in a column that meet a residual most cancel.
         """
         assert state.condition is not None
         work, (rows, columns) = state.work, state.work.shape
@@ -116,10 +117,10 @@ class SemiNormal(Method):
         X, value = norm(state.X[:, :columns]), norm(self._user(state))
         left = norm(state.C[:, :columns])
         own = float(columns**0.5) if work.C is None else norm(work.C)
-        total = Y * (X + inverse * left)
+        total = Y * (X + SPREAD * inverse * left / len(state.C) ** 0.5)
         if work.A.shape[0] < work.A.shape[1]:  # B need not be a combination of rows of A
             total += (1.0 if B is None else norm(B)) * inverse * X
-        total = state.size * total + Y * own
+        total = state.size * total + SPREAD * Y * own / len(state.C) ** 0.5
         return work.eps * total / value if value else 0.0
 
     def _user(self, state: SemiNormalState) -> np.ndarray:

@@ -19,7 +19,7 @@ from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, with_value
 from eagle.run import driver
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
-from eagle.run.plan import LOOK, Choice, choices
+from eagle.run.plan import FEW, Choice, choices
 
 __all__ = ["Solver", "solve"]
 
@@ -143,7 +143,7 @@ def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
-    strict = isinstance(result.method, Direct | Compressed) or min(problem.A.shape) < LOOK
+    strict = isinstance(result.method, Direct | Compressed) or problem.A.size <= FEW
     limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
     return not result.converged or not result.error_estimate <= limit
 
