@@ -167,7 +167,8 @@ class Stacked(Algebra):
 
     def restored(self, value: Any, exponents: Vector, dtype: Any) -> Any:
         """``2**exponent value`` in a dtype that the library may call by its name."""
-        return self.home.astype(self.scaled(value, exponents), str(dtype))
+        with np.errstate(over="ignore"):
+            return self.home.astype(self.scaled(value, exponents), str(dtype))
 
     def blank(self, A: Any, rows: int, columns: int) -> Any:
         """Zeros to become a value, for each matrix of A."""

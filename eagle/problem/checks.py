@@ -86,9 +86,9 @@ def leading_shape(names: Sequence[str], blocks: Sequence[Any]) -> tuple[int, ...
         raise ValueError(f"leading dimensions do not broadcast: {given}") from None
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
+def check_finite(name: str, array: Matrix) -> None:
     """Raise ValueError for NaN or infinity."""
-    if not np.isfinite(array).all():
+    if not np.isfinite(array.norm() if isinstance(array, Operand) else array).all():
         raise ValueError(f"{name} with shape {array.shape} contains NaN or infinity")
 
 

@@ -178,10 +178,9 @@ def _by_kernel(
     converged = certificate.enough(Many, algebra.eps, options.rtol)
     if limit is not None:
         trusted = trusted & finite & converged & (certificate.error_estimate <= limit)
-    for block in (B, C):
+    for block in (problem.B, problem.C):  # scaled: what is small does not look like zero
         if block is not None:
-            shown = frobenius(block[:, None] if block.ndim == 1 else block) > 0
-            trusted = trusted & np.broadcast_to(shown, shape).ravel()
+            trusted = trusted & (frobenius(block) > 0)
     seconds, zeros = time.perf_counter() - start, np.zeros(count)
     status = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])[
         np.where(finite, np.where(converged, 0, 1), 2)

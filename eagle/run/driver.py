@@ -106,9 +106,12 @@ class _Loop:
         state.taken = taken
         state = method.step(state)
         state.taken = taken
+        others: list[State] = []
         if taken < self.maxiter:  # else there is no time to start again
+            places = state.places
             state, *others = method.parted(state)
             self.queue += others
+            before = before[np.isin(places, state.places)] if others else before
         extended, certificate, quick = None, None, not num.every(state.settled)
         if self.watched:
             extended = method.output(state)
@@ -121,18 +124,10 @@ class _Loop:
         finite = state.sound if extended is None or num is not One else _finite(extended)
         seconds = time.perf_counter() - self.start
         error = num.full(np.nan, finite) if certificate is None else certificate.error_estimate
-        self.history.append(
-            Record(
-                num,
-                taken,
-                state.places,
-                state.change,
-                error,
-                num.known(state.remaining, finite),
-                seconds,
-                state.matmuls,
-            )
-        )
+        self.history += [
+            self._record(each, num.full(np.nan, each.change), seconds) for each in others
+        ]
+        self.history.append(self._record(state, error, seconds))
         line = self.history[-1].worst()
         tick(line)
         negligible = num.full(False, finite) if certificate is None else certificate.negligible
@@ -159,6 +154,19 @@ class _Loop:
         going = self._end(state, status, extended)
         if going is not None:
             self.queue.insert(0, going)
+
+    def _record(self, state: State, error: Number, seconds: float) -> Record:
+        remaining = self.num.known(state.remaining, state.change)
+        return Record(
+            self.num,
+            state.taken,
+            state.places,
+            state.change,
+            error,
+            remaining,
+            seconds,
+            state.matmuls,
+        )
 
     def _certify(self, state: State, extended: Any, *, quick: bool) -> Certificate:
         if state.certificate is not None:

@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import eagle
 from eagle.algebra import homes as arrays
-from eagle.methods import compressed, direct
+from eagle.methods import direct
 from eagle.methods.again import Again
+from eagle.methods.compressed import method as compressed
 from eagle.methods.compressed import ranges
 from tests.arrays.libraries import DEVICES
 from tests.tolerances import relative_error, tolerance

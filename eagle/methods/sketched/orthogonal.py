@@ -58,25 +58,10 @@ def take_out(state: ExactState, sampling: str) -> None:
     """
     import scipy.linalg
 
-    n = state.A.shape[1]
-    start, stop = state.position, min(state.position + state.size, n)
-    state.position = stop
-    if sampling == "orthonormal":
-        S = state.rng.standard_normal((n, stop - start)).astype(state.A.dtype)
-        S = np.asfortranarray(scipy.linalg.qr(S, mode="economic", check_finite=False)[0])
-        At, Bt = product(state.A, S), product(state.B, S)
-        state.count(len(state.C), n, stop - start)
-    else:
-        chosen = state.order[start:stop]
-        if sampling == "columns":
-            chosen = state.rng.choice(n, stop - start, replace=False)
-            # Columns that are drawn again have nothing left but rounding errors.
-            chosen = chosen[~state.drawn[chosen]]
-            if not chosen.size:
-                state.change = np.inf
-                return
-        At, Bt = _columns(state.A, chosen), np.asfortranarray(state.B[:, chosen])
-        state.drawn[chosen] = True
+    At, Bt = _next_columns(state, sampling)
+    if not At.size:
+        state.change = np.inf
+        return
     if not np.isfinite(At).all():
         state.D[:] = np.nan
         return
@@ -121,6 +106,27 @@ def take_out(state: ExactState, sampling: str) -> None:
     state.count(kept, len(At), 2 * state.C.shape[1])
     _append(state, Q, Bq, np.abs(np.diagonal(R)))
     note(state, increment)
+
+
+def _next_columns(state: ExactState, sampling: str) -> tuple[np.ndarray, np.ndarray]:
+    """``A S`` and ``B S`` for the next S: columns, or orthonormal combinations of all."""
+    import scipy.linalg
+
+    n = state.A.shape[1]
+    start, stop = state.position, min(state.position + state.size, n)
+    state.position = stop
+    if sampling == "orthonormal":
+        S = state.rng.standard_normal((n, stop - start)).astype(state.A.dtype)
+        S = np.asfortranarray(scipy.linalg.qr(S, mode="economic", check_finite=False)[0])
+        state.count(len(state.C), n, stop - start)
+        return product(state.A, S), product(state.B, S)
+    chosen = state.order[start:stop]
+    if sampling == "columns":
+        chosen = state.rng.choice(n, stop - start, replace=False)
+        # Columns that are drawn again have nothing left but rounding errors.
+        chosen = chosen[~state.drawn[chosen]]
+    state.drawn[chosen] = True
+    return _columns(state.A, chosen), np.asfortranarray(state.B[:, chosen])
 
 
 def _columns(A: Any, chosen: np.ndarray) -> np.ndarray:
