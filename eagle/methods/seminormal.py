@@ -110,7 +110,7 @@ class SemiNormal(Method):
         with ``Y = B A^+``: of d rounding errors in a column that meet a residual most cancel.
         """
         assert state.condition is not None
-        work, (rows, columns) = state.work, state.work.shape
+        work, columns = state.work, state.work.shape[1]
         inverse = state.condition / state.size  # |A^+|
         B = work.B
         Y = inverse * (1.0 if B is None else norm(B))

@@ -13,6 +13,7 @@ from eagle.algebra.operand import Matrix
 from eagle.algebra.stacked import Stacked
 from eagle.methods import Compressed, Direct, Eagle, as_method
 from eagle.methods.base import QUICK, Method
+from eagle.methods.cross import Cross
 from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import leading_shape
 from eagle.problem.options import Options
@@ -143,7 +144,7 @@ def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
-    strict = isinstance(result.method, Direct | Compressed) or problem.A.size <= FEW
+    strict = isinstance(result.method, Direct | Compressed | Cross) or problem.A.size <= FEW
     limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
     return not result.converged or not result.error_estimate <= limit
 

@@ -27,9 +27,19 @@ import numpy as np
 
 from eagle.algebra.base import COUNT
 from eagle.algebra.operand import Mapped, Operand, Sparse
-from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
+from eagle.methods import (
+    METHODS,
+    Compressed,
+    ConjugateGradient,
+    Direct,
+    Eagle,
+    Sketched,
+    as_method,
+    cross,
+)
 from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
+from eagle.methods.cross import Cross
 from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
@@ -102,6 +112,12 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
+    if look and problem.B is not None and problem.C is not None:
+        skeleton = cross.look(A, options.rng)
+        if skeleton is not None:
+            reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
+            yield Choice(Cross(skeleton), problem, options, reason)
+            said.append("few rows and columns were not enough")
 
     def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
         return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
