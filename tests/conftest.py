@@ -8,8 +8,22 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.algebras import MANY, PLACES, Place
+
 settings.register_profile("eagle", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("eagle")
+
+
+@pytest.fixture(params=PLACES)
+def algebra(request: pytest.FixtureRequest) -> Place:
+    """One matrix, stacks of numpy, a simulated device, and accelerators if there are any."""
+    return PLACES[request.param]
+
+
+@pytest.fixture(params=MANY)
+def many(request: pytest.FixtureRequest) -> Place:
+    """Those of them that have many matrices at a time."""
+    return MANY[request.param]
 
 
 @pytest.fixture
