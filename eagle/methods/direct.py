@@ -171,7 +171,13 @@ class Direct(Method):
         flipped = problem.C is None or (problem.B is not None and rows < columns)
         work = problem.adjoint() if flipped else problem
         C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
-        found, answer = complete.solve(np.asarray(work.A), work.B, C, problem.eps)
+        # Always in double precision: a small unit in single precision looks like noise.
+        A, B, C = (
+            X if X is None else X.astype(np.result_type(X, np.float64), copy=False)
+            for X in (work.A, work.B, C)
+        )
+        assert A is not None
+        found, answer = complete.solve(A, B, C, problem.eps)
         value = answer.value.conj().T if flipped else answer.value
         inconsistency = answer.inconsistency
         if flipped:

@@ -18,7 +18,6 @@ from eagle.problem.checks import check_sizes
 __all__ = ["Factors", "Names", "Problem"]
 
 Factors = tuple[Any, Any, Any]  # U, s, V^H
-DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 Names = tuple[str, str, str]  # what the user calls A, B, C
 
 
@@ -107,10 +106,7 @@ class Problem:
         if C is not None and vector:
             C = C[:, None]
         dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
-        work = np.result_type(dtype, np.float32)
-        if A.size <= DOUBLE:
-            work = np.result_type(work, np.float64)
-        algebra = Dense.of(work)
+        algebra = Dense.of(np.result_type(dtype, np.float32))
         exponents, zeros = [], []
         for name, block in zip(names, (A, B, C), strict=True):
             exponent, zero = 0, True
@@ -298,9 +294,8 @@ class Problem:
 
     @property
     def eps(self) -> float:
-        """Spacing at 1 of the numbers that blocks are given in, but single precision for half."""
-        given = np.result_type(self.dtype, np.float32) if self.algebra.num is One else None
-        return self.algebra.eps if given is None else float(np.finfo(given).eps)
+        """Unit round-off spacing of the working dtype."""
+        return self.algebra.eps
 
     def adjoint(self) -> Problem:
         """The same problem seen from the other side: ``D^H = C^H (A^H)^+ B^H``."""

@@ -277,11 +277,10 @@ class _Loop:
             status, Status.CONVERGED
         )
         status = num.where(vague, num.full(self._given_up(state), vague), status)
-        if num is One:  # the value is rounded once more to what was given
-            given = float(np.finfo(problem.dtype).eps)
-            if given > problem.algebra.eps:
-                least = max(certificate.error_estimate, given / 2)
-                certificate = replace(certificate, error_estimate=least)
+        if num is One and value.dtype.char not in "dD" and certificate.error_estimate > 0:
+            # The value is rounded once more, to what the user gave.
+            least = max(certificate.error_estimate, float(np.finfo(value.dtype).eps) / 2)
+            certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
         return Results(

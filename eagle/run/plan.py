@@ -52,6 +52,7 @@ ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
 THINNER = 3  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
+MANY = 2**23  # entries in single precision up to which that is computed in double
 FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
@@ -103,8 +104,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares; no sketch after others."""
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
-    single = problem.eps > problem.algebra.eps  # which is what was given, and not computed in
-    if min(d, n) <= THIN and (single or A.size <= FEW) and not tried:
+    few = MANY if A.dtype.char in "fF" else FEW
+    if min(d, n) <= THIN and A.size <= few and not tried:
         reason = "auto: a complete orthogonal decomposition, with a bound of its error"
         yield Choice(Direct("cod"), problem, options, reason)
         return
