@@ -326,8 +326,10 @@ def decompose(
     own = float(np.finfo(A.dtype).eps)
     k = _rank(diagonal, d, n, own, eps, norm(S)) if rank is None else rank
     k = min(k, int(np.count_nonzero(diagonal)))
-    doubtful = rank is None and k < len(diagonal) and k > 0
-    doubtful = doubtful and bool(diagonal[k] > DOUBT * max(d, n) * own * diagonal[0])
+    # What was dropped beside the level of rounding in this precision; more is noise of the data.
+    level = max(d, n) * own * diagonal[0] if k else 0.0
+    doubtful = rank is None and 0 < k < len(diagonal)
+    doubtful = doubtful and bool(DOUBT * level < diagonal[k] <= NOISE * level)
     size = _spectral_norm(T[:k])
     condition = float(diagonal[0] / diagonal[k - 1]) if k else 1.0
     left = Orthogonal(Q[:, :k], None) if r is None else Orthogonal.of(r * Q[:, :k])
@@ -379,9 +381,9 @@ def _rank(diagonal: np.ndarray, d: int, n: int, own: float, eps: float, size: fl
     k = int(np.count_nonzero(diagonal > NOISE * max(d, n) * own * diagonal[0]))
     if eps > own:
         low, high = (bound * eps * size for bound in LIFTED)
-        made = (diagonal[:k] > low) & (diagonal[:k] < high)
-        if made.any() and made[int(np.argmax(made)) :].all():  # they all are, from one on
-            k = int(np.argmax(made))
+        above = int(np.count_nonzero(diagonal[:k] >= high))
+        if above < k and diagonal[above] > low:
+            k = above
     return k
 
 
