@@ -70,6 +70,12 @@ class Place:
             return list(self.fetch(results)[:count])
         return [replace(one, value=self.fetch(one.value)) for one in results.results.flat[:count]]
 
+    def seed(self, rng: int) -> int:
+        """What gives one problem alone the probes that it has here with this seed."""
+        if self.together < 2:
+            return rng
+        return int(np.random.default_rng(rng).integers(2**63))  # tiles share their probes
+
     def numbers(self, X: Any) -> np.ndarray:
         """A block of a state that one matrix has, or the first of many."""
         return self.fetch(X)[0] if self.together else self.fetch(X)

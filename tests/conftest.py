@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,24 @@ def algebra(request: pytest.FixtureRequest) -> Place:
 def many(request: pytest.FixtureRequest) -> Place:
     """Those of them that have many matrices at a time."""
     return MANY[request.param]
+
+
+@pytest.fixture(params=["torch", "jax", "array_api_strict"])
+def library(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Every library on the CPU."""
+    from tests.libraries import LIBRARIES
+
+    with LIBRARIES[request.param]() as found:
+        yield found
+
+
+@pytest.fixture(params=["strict device", "torch"])
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Where numpy cannot look at arrays; jax, which compiles for every shape, has few tests."""
+    from tests.libraries import DEVICES
+
+    with DEVICES[request.param]() as found:
+        yield found
 
 
 @pytest.fixture

@@ -236,26 +236,31 @@ class _Loop:
         joined = algebra.xp.concat([value for _, value in parts], axis=0)
         return algebra.take(joined, np.argsort(np.concatenate([places for places, _ in parts])))
 
+    def _numbers(self, state: State) -> dict[str, Number]:
+        """What is known in the end."""
+        num, like = self.num, state.within
+        return {
+            "iterations": num.full(state.iterations or state.taken, like),
+            "resolved": num.full(state.resolved, like),
+            "condition": num.known(state.condition, like),
+            "rank": num.known(state.rank, like),
+            "flops": num.full(state.flops, like),
+        }
+
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""
         num, problem, eps = self.num, self.problem, self.problem.eps
         state, _, status = self.ended[-1]
         extended = self._joined([(each.places, value) for each, value, _ in self.ended])
-        numbers = {
-            "iterations": state.iterations or state.taken,
-            "resolved": state.resolved,
-            "condition": num.known(state.condition, status),
-            "rank": num.known(state.rank, status),
-            "flops": state.flops,
-        }
+        numbers = self._numbers(state)
         if num is not One:
             states = [each for each, *_ in self.ended]
             order = np.argsort(np.concatenate([each.places for each in states]))
             status = np.concatenate([each for *_, each in self.ended])[order]
-            for name in numbers:
-                source = "taken" if name == "iterations" else name
-                parts = [num.full(getattr(each, source), each.places) for each in states]
-                numbers[name] = np.concatenate(parts)[order]
+            parts = [self._numbers(each) for each in states]
+            numbers = {
+                name: np.concatenate([part[name] for part in parts])[order] for name in numbers
+            }
         resolved = numbers.pop("resolved")
         certificate = self.certificate
         if certificate is None:

@@ -1,4 +1,4 @@
-"""Libraries whose arrays the tests hand over, one module of fixtures for all."""
+"""Fixtures of the gradients."""
 
 from __future__ import annotations
 
@@ -9,21 +9,6 @@ pytest.importorskip("jax")
 pytest.importorskip("array_api_strict")
 
 from eagle.run import flow
-from tests.arrays.libraries import DEVICES, LIBRARIES, Library
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request) -> Library:
-    """Every library on the CPU."""
-    with LIBRARIES[request.param]() as found:
-        yield found
-
-
-@pytest.fixture(params=[name for name in DEVICES if name != "jax"])
-def device(request) -> Library:
-    """Where numpy cannot look at arrays; jax, which compiles for every shape, has few tests."""
-    with DEVICES[request.param]() as found:
-        yield found
 
 
 @pytest.fixture
