@@ -185,7 +185,7 @@ class Decomposition(Inverse):
         Spectral norm of the equilibrated A.
     rank : int
     condition : float
-        Of the equilibrated A, from the diagonal of T: within a modest factor.
+        Of A, from the diagonal of T or, where A was scaled, by a power iteration from below.
     doubtful : bool
         Whether what was dropped last may have been more than noise.
     """
@@ -340,7 +340,10 @@ def decompose(
         R = np.zeros((n, k), A.dtype)
         R[pivots] = T[:k].conj().T
         right = Orthogonal.of(R if c is None else c * R)
-    return Decomposition(A, left, right, r, c, size, k, condition, doubtful)
+    found = Decomposition(A, left, right, r, c, size, k, condition, doubtful)
+    if k and not (r is None and c is None):
+        found.condition = norm(A) * _norm_of_inverse(found)
+    return found
 
 
 def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -398,4 +401,13 @@ def _spectral_norm(T: np.ndarray) -> float:
         x = product(T, y, adjoint="X")
         value = norm(y)
         x = x / (norm(x) or 1.0)
+    return value
+
+
+def _norm_of_inverse(found: Decomposition) -> float:
+    """``|A^+|`` by a few steps of the power iteration."""
+    x, value = np.ones((found.A.shape[0], 1), found.A.dtype), 0.0
+    for _ in range(STEPS):
+        y = found.times(x / (norm(x) or 1.0))
+        x, value = found.adjoint_times(y), norm(y)
     return value

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.algebra.numbers import One
 from eagle.methods import complete
@@ -182,10 +183,12 @@ class Direct(Method):
         inconsistency = answer.inconsistency
         if flipped:
             inconsistency = found.unexplained(None if problem.B is None else problem.B.conj().T)
+        state.decomposition = replace(found, turned=flipped)
+        if problem.extent != problem.A.shape:
+            inconsistency = _without_ridge(problem, state.decomposition)
         own = norm(value[: problem.wanted[0], : problem.wanted[1]])
         state.value, state.rank, state.condition = value, found.rank, found.condition
         state.change, state.settled, state.resolved = 0.0, True, True
-        state.decomposition = replace(found, turned=flipped)
         size = max(own, answer.rounding)
         error = answer.error / size if size else 0.0
         negligible = answer.error <= 100 * answer.rounding
@@ -267,7 +270,6 @@ class Direct(Method):
         self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float
     ) -> np.ndarray:
         """The kernel for batches on a batch of one, whose own probes are not needed here."""
-        from eagle.algebra.base import COUNT
         from eagle.algebra.qr import least_squares
 
         (d, n), dtype = A.shape, A.dtype
@@ -310,3 +312,17 @@ class Direct(Method):
             inside = product(Q, C, adjoint="X")
             return scipy.linalg.solve_triangular(R, inside, check_finite=False)
         return product(Q, scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False))
+
+
+def _without_ridge(problem: Problem, inverse: Inverse) -> float:
+    """``|B - W A| / |B|`` for the user's own A and B, by a few random columns ``A w``."""
+    (d, n), rows = problem.extent, problem.wanted[0]
+    w = np.zeros((problem.A.shape[1], COUNT), problem.A.dtype)
+    w[:n] = np.random.default_rng(n).standard_normal((n, COUNT))
+    columns = product(problem.A, w)
+    columns[d:] = 0
+    found, answers = inverse.times(columns), w
+    if problem.B is not None:
+        found, answers = product(problem.B, found), product(problem.B, w)
+    whole = norm(answers[:rows])
+    return norm((found - answers)[:rows]) / whole if whole else 0.0
