@@ -71,7 +71,7 @@ class SemiNormal(Method):
     def init(self, problem: Problem, options: Options) -> SemiNormalState:
         """Orient the blocks; C is copied, A is not."""
         flipped = by_rows(problem)
-        work = problem.adjoint() if flipped else problem
+        work = problem.transposed() if flipped else problem
         C = work.columns()
         X = np.zeros((work.A.shape[1], C.shape[1]), C.dtype, order="F")
         return SemiNormalState(problem=problem, work=work, flipped=flipped, X=X, C=C)
@@ -101,32 +101,41 @@ class SemiNormal(Method):
     def output(self, state: SemiNormalState) -> np.ndarray:
         """``[B; rows] X``, turned back if the adjoint problem was solved."""
         value = state.work.rows_times(state.X)
-        return value.conj().T if state.flipped else value
+        return value.T if state.flipped else value
 
     def _bound(self, state: SemiNormalState, value: float) -> float:
         """What rounding of the blocks may do to the value, see `eagle.methods.complete`.
 
-        With ``Y = B A^+`` and everything scaled as R is, for tall A
-        ``eps |A| (|Y| |X| + |Y| |A^+| |C - A X| / sqrt(d)) + eps |Y| |C| / sqrt(d)``, and for wide
-        A ``eps |A| (|Y| |X| + |B| |A^+| |X|) + eps |Y| |C| / sqrt(d)``: of d rounding errors in a
-        column that meet a residual most cancel.
+        With ``Y = B A^+``, all blocks scaled as R is, and ``s = 3 / sqrt(d)``, for of d rounding
+        errors in a column that meet a residual most cancel, a tall A has
+        ``eps |A| (|Y| |X| + s |Y A^{+H}| |C - A X|) + s eps |Y| |C|``, and a wide one
+        ``eps |A| (|Y| |X| + |B| |A^{+H} X|) + eps |Y| |C|`` with ``|Y| <= |B| |A^+|``.
         """
         assert state.condition is not None
         assert state.scale is not None
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
         B, C, X, left = work.B, work.C, state.X[:, :columns], state.C[:, :columns]
-        one, scale, spread = float(n**0.5), state.scale, min(1.0, SPREAD / d**0.5)
-        inverse = state.condition / state.size  # |A^+|
+        scale, spread = state.scale, min(1.0, SPREAD / d**0.5)
         if d >= n:
-            rows = norm(scale) if B is None else norm(B * scale.T)
-            whole = float(d**0.5) if C is None else norm(C)
-            total = inverse * rows * (norm(X / scale) + spread * inverse * norm(left))
+            rows = np.diagflat(scale) if B is None else scale * B.conj().T
+            outer = self._half(state, rows, 2)
+            size_Y, again = norm(outer), norm(self._half(state, outer, 0))
+            whole = spread * (float(d**0.5) if C is None else norm(C))
+            total = size_Y * norm(X / scale) + spread * again * norm(left)
         else:  # B need not be a combination of rows of A
-            rows = one if B is None else norm(B)
-            whole = norm(scale) if C is None else norm(C * scale)
-            total = 2 * inverse * rows * norm(X)
-        total = state.size * total + spread * inverse * rows * whole
+            size_B, inverse = 1.0 if B is None else norm(B), state.condition / state.size
+            inner = np.diagflat(scale) if C is None else scale * C
+            size_Y, whole = inverse * size_B, norm(inner)
+            again = norm(self._half(state, self._half(state, inner, 2), 0))
+            total = size_Y * norm(X) + size_B * again
+        total = state.size * total + size_Y * whole
         return work.algebra.eps * total / value if value else 0.0
+
+    def _half(self, state: SemiNormalState, X: np.ndarray, trans: int) -> np.ndarray:
+        """``R^-1 X``, or ``R^-H X`` for `trans` 2."""
+        from scipy.linalg import get_lapack_funcs
+
+        return get_lapack_funcs("trtrs", (state.R, X))(state.R, X, trans=trans)[0]
 
     def _value(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``B X`` for the user's columns."""
