@@ -26,7 +26,16 @@ from eagle.problem.blocks import Factors, Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
-__all__ = ["QUICK", "Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
+__all__ = [
+    "QUICK",
+    "Inverse",
+    "Method",
+    "State",
+    "by_rows",
+    "change_of",
+    "relative",
+    "solve_columns",
+]
 
 
 QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
@@ -203,6 +212,14 @@ def relative(part: float, whole: float) -> float:
 def change_of(increment: np.ndarray, value: np.ndarray) -> float:
     """Relative Frobenius size of an increment; 0 if nothing moved."""
     return relative(norm(increment), norm(value))
+
+
+def by_rows(problem: Problem) -> bool:
+    """Whether ``W A = B`` has fewer right-hand sides than ``A X = C``; an identity has many."""
+    if problem.B is None and problem.C is None:
+        return bool(problem.A.shape[0] >= problem.A.shape[1])
+    rows, columns = problem.shape
+    return problem.C is None or (problem.B is not None and rows < columns)
 
 
 def solve_columns(problem: Problem) -> bool:

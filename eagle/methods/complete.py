@@ -1,18 +1,24 @@
-r"""The complete orthogonal decomposition of the equilibrated A, and what rounding does to its answers.
+r"""The complete orthogonal decomposition of the equilibrated A, and how far rounding moves answers.
 
 With powers of two r and c for rows and columns, pivoted QR factorises ``A = r (Q T P^H) c``. How
-many entries of T's diagonal are more than noise is the rank k: scaling does not change it, but without
-scaling a small unit of measurement looks like noise. Then ``A = L R`` with ``L = r Q`` and ``R = T P^H c``,
-of rank k both, and ``A^+ = R^+ L^+`` by a QR factorisation of each, with rows sorted by size and
-columns pivoted, which is accurate for every scaling of rows [1]_.
+many entries of T's diagonal are more than noise is the rank k: scaling does not change it, but
+without scaling a small unit of measurement looks like noise. Then ``A = L R`` with ``L = r Q`` and
+``R = T P^H c``, of rank k both, and ``A^+ = R^+ L^+`` by a QR factorisation of each, with rows
+sorted by size and columns pivoted, which is accurate for every scaling of rows [1]_.
 
-With ``X = A^+ C``, ``Y = B A^+`` and the misfits ``M_B = B - Y A``, ``M_C = C - A X``, a change of A by
-E, of B by F and of C by G that leaves its rank as it is changes the answer to first order by [2]_ ::
+With ``X = A^+ C``, ``Y = B A^+`` and the misfits ``M_B = B - Y A``, ``M_C = C - A X``, a change of
+A by E that leaves its rank as it is, of B by F and of C by G changes the answer to first order by
+[2]_ ::
 
     -Y E X + (Y A^{+H}) E^H M_C + M_B E^H (A^{+H} X) + F X + Y G
 
-The blocks are known to rounding, ``|E_ij| <= eps |r_i| |A~| |c_j|``, and the factorisation is exact for
-blocks so near. `Decomposition.bound` is the sum of the norms of these terms.
+The blocks are known to rounding, ``|E_ij| <= eps |r_i| |A~| |c_j|`` where A~ is the equilibrated A,
+and the factorisation is exact for blocks so near. `Decomposition.solve` adds up the norms of these
+terms.
+
+Numbers that came in single precision are computed with in double. Where they use all bits of their
+own precision they were rounded to it, and rounding has lifted what was a zero singular value: what
+is not larger is noise, too.
 
 References
 ----------
@@ -37,12 +43,12 @@ __all__ = ["Answer", "Decomposition", "decompose", "solve"]
 
 SWEEPS = 4  # of equilibration by rows and columns, each of which halves exponents
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
-# In units of max(d, n) eps: what rounding leaves on the diagonal of a singular T at most; among 1,166
-# matrices of exact rank the largest was 1, and .3 in 99 of 100.
+# In units of max(d, n) eps, what rounding leaves on the diagonal of a singular T: among 1,166
+# matrices of exact rank at most 1, and in 99 of 100 less than .3.
 NOISE, DOUBT = 3.0, 0.4
-# Rounding the entries of a matrix to eps lifts its zero singular values to between these, in units
-# of eps |A|_F: what is smaller or larger is not made by rounding.
-LIFTED = 0.01, 0.5
+# In units of eps |A|_F, to what rounding of the entries lifts a zero singular value at most; and
+# which share of a column's entries uses their last two bits: 3/4 of those that were rounded.
+LIFTED, USED = 0.5, 0.375
 LARGE = 2**18  # entries of A from which on rows are left as they are, and A^+ is not written out
 BLOCK = 64  # columns that LAPACK factorises at a time
 STEPS = 2  # of the power iteration for the norm of T
@@ -68,16 +74,22 @@ class Orthogonal:
 
     def times(self, X: np.ndarray) -> np.ndarray:
         """``F^+ X``."""
-        inside = product(self.Q, X if self.order is None else X[self.order], adjoint="X")
-        if self.T is None:
-            return inside
-        return _placed(_solved(self.T, inside, 0), self.pivots)
+        return self._solved(product(self.Q, self._sorted(X), adjoint="X"))
+
+    def inverse(self) -> np.ndarray:
+        """``F^+``, without an identity as large as a column of F is long."""
+        return self._solved(_placed(self.Q, self.order).conj().T)
+
+    def lost(self) -> np.ndarray:
+        """Lengths of the rows of ``I - F F^+``, as a column."""
+        kept = (np.abs(_placed(self.Q, self.order)) ** 2).sum(axis=1, keepdims=True)
+        return np.sqrt(np.maximum(1.0 - kept, 0.0))
 
     def projected(self, X: np.ndarray) -> np.ndarray:
         """``F F^+ X``."""
         if not self.Q.shape[1]:
             return np.zeros_like(X)
-        inside = product(self.Q, X if self.order is None else X[self.order], adjoint="X")
+        inside = product(self.Q, self._sorted(X), adjoint="X")
         return _placed(product(self.Q, inside), self.order)
 
     def adjoint_times(self, X: np.ndarray) -> np.ndarray:
@@ -85,6 +97,14 @@ class Orthogonal:
         if self.T is not None:
             X = _solved(self.T, X if self.pivots is None else X[self.pivots], 2)
         return _placed(product(self.Q, X), self.order)
+
+    def _sorted(self, X: np.ndarray) -> np.ndarray:
+        return X if self.order is None else X[self.order]
+
+    def _solved(self, inside: np.ndarray) -> np.ndarray:
+        if self.T is None:
+            return inside
+        return _placed(_solved(self.T, inside, 0), self.pivots)
 
 
 @dataclass(eq=False)
@@ -104,6 +124,10 @@ class Triangular:
         """``F^-H X``."""
         X = _placed(_solved(self.T, X, 0), self.pivots)
         return X if self.scale is None else X / self.scale
+
+    def inverse(self) -> np.ndarray:
+        """``F^-1``."""
+        return self.times(np.eye(len(self.T), dtype=self.T.dtype))
 
 
 def _placed(rows: np.ndarray, places: np.ndarray | None) -> np.ndarray:
@@ -128,6 +152,8 @@ def _pivoted(F: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import scipy.linalg
 
     (d, n), k = F.shape, min(F.shape)
+    if not F.size:
+        return np.zeros((d, k), F.dtype), np.zeros((k, n), F.dtype), np.arange(n)
     if F.size < LARGE or d < 2 * n:
         geqp3, orgqr = _lapack(F.dtype.char)
         room = BLOCK * (n + 1)
@@ -235,18 +261,14 @@ class Decomposition(Inverse):
             To which the blocks are known, relative by entries.
         """
         A, k, (d, n) = self.A, self.rank, self.A.shape
-        X = self.times(C)
+        X = self._forward(C)
         D = X if B is None else product(B, X)
-        outer = None if B is None else self.right.times(B.conj().T)  # (B R^+)^H
+        outer = self.right.inverse() if B is None else self.right.times(B.conj().T)  # (B R^+)^H
         explicit = A.size < LARGE or self.left.T is not None
         if explicit:
-            if outer is None:
-                outer = self.right.times(np.eye(n, dtype=A.dtype))
             Y = self.left.adjoint_times(outer)  # (B A^+)^H, (d, d')
             size_Y, by_entries = norm(_scaled(Y, self.rows)), norm(np.abs(Y.T) @ np.abs(C))
         else:  # L is orthonormal and |Y| = |B R^+|
-            if outer is None:
-                outer = self.right.times(np.eye(n, dtype=A.dtype))
             size_Y = norm(outer)
             by_entries = size_Y * norm(C)
         total = size_Y * norm(_scaled(X, self.columns))
@@ -257,13 +279,16 @@ class Decomposition(Inverse):
                 inside = self.left.times(Y) if explicit else outer
                 total += misfit * norm(_scaled(self.right.adjoint_times(inside), self.columns))
         if k < n:
-            rows = np.eye(n, dtype=A.dtype) if B is None else B.conj().T
             assert isinstance(self.right, Orthogonal)
-            rest = rows - self.right.projected(rows)
+            if B is None:  # rows as long as those of the identity, and of what is left of it
+                rows, rest = np.ones((n, 1)), self.right.lost()
+            else:
+                rows = B.conj().T
+                rest = rows - self.right.projected(rows)
             misfit, whole = norm(_scaled(rest, self.columns)), norm(_scaled(rows, self.columns))
             gap = norm(rest) / norm(rows) if rows.any() else 0.0
             if misfit > RESIDUAL * eps * whole:
-                total += misfit * norm(_scaled(self.adjoint_times(X), self.rows))
+                total += misfit * norm(_scaled(self._backward(X), self.rows))
         total *= self.size
         total += by_entries + norm(X if B is None else np.abs(B) @ np.abs(X))
         whole = norm(A)
@@ -324,12 +349,14 @@ def decompose(
     Q, T, pivots = _pivoted(S)
     diagonal = np.abs(np.diagonal(T)).astype(float)
     own = float(np.finfo(A.dtype).eps)
-    k = _rank(diagonal, d, n, own, eps, norm(S)) if rank is None else rank
+    noise = max(d, n) * own * diagonal.max(initial=0.0)
+    level = NOISE * noise
+    if eps > own and _rounded(A, eps):
+        level = max(level, LIFTED * eps * norm(S))
+    k = int(np.count_nonzero(diagonal > level)) if rank is None else rank
     k = min(k, int(np.count_nonzero(diagonal)))
-    # What was dropped beside the level of rounding in this precision; more is noise of the data.
-    level = max(d, n) * own * diagonal[0] if k else 0.0
-    doubtful = rank is None and 0 < k < len(diagonal)
-    doubtful = doubtful and bool(DOUBT * level < diagonal[k] <= NOISE * level)
+    dropped = diagonal[k:].max(initial=0.0)
+    doubtful = rank is None and level == NOISE * noise and bool(dropped > DOUBT * noise)
     size = _spectral_norm(T[:k])
     condition = float(diagonal[0] / diagonal[k - 1]) if k else 1.0
     left = Orthogonal(Q[:, :k], None) if r is None else Orthogonal.of(r * Q[:, :k])
@@ -377,17 +404,11 @@ def _power(x: np.ndarray) -> np.ndarray:
     return 2.0 ** np.round(np.log2(x))
 
 
-def _rank(diagonal: np.ndarray, d: int, n: int, own: float, eps: float, size: float) -> int:
-    """How many entries of the diagonal of T are more than noise."""
-    if not diagonal.size or not diagonal[0] > 0:
-        return 0
-    k = int(np.count_nonzero(diagonal > NOISE * max(d, n) * own * diagonal[0]))
-    if eps > own:
-        low, high = (bound * eps * size for bound in LIFTED)
-        above = int(np.count_nonzero(diagonal[:k] >= high))
-        if above < k and diagonal[above] > low:
-            k = above
-    return k
+def _rounded(A: np.ndarray, eps: float) -> bool:
+    """Whether a column of A uses every bit of numbers that are `eps` apart at 1."""
+    parts = (A.real, A.imag) if A.dtype.kind == "c" else (A,)
+    used = sum((np.frexp(X)[0] * (2 / eps)) % 4 > 0 for X in parts)
+    return bool((np.mean(used, axis=0) > USED).any())
 
 
 def _spectral_norm(T: np.ndarray) -> float:

@@ -1,13 +1,14 @@
 """Low rank: some rows and columns of A are looked at, and nothing is multiplied with it.
 
-If k rows I and k columns J of an A of rank k meet in a nonsingular ``A_IJ``, then ``A = A_J A_IJ^-1 A_I``
-(the skeleton, or cross, of A [1]_), and for B and C that A explains::
+If k rows I and k columns J of an A of rank k meet in a nonsingular ``A_IJ``, then
+``A = A_J A_IJ^-1 A_I`` (the skeleton, or cross, of A [1]_), and for B and C that A explains::
 
     B A^+ C = B_J A_IJ^-1 C_I
 
 Rows and columns are drawn at random, twice as many until their Gaussian elimination comes to an
-end before they do: its pivots choose I and J. Where few rows or columns carry all of A this finds too
-small a rank; the probes tell, and a sketch, which mixes all of them, is the next thing to try.
+end before they do: its pivots choose I and J. Where few rows or columns carry all of A this finds
+too small a rank, and for other B or C the value is wrong; the probes tell either, and a sketch,
+which mixes all rows and columns, is the next thing to try.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
     rows, columns = rng.permutation(d), rng.permutation(n)
     most = MOST[d != n] * min(d, n)
     while size <= most:
-        I, J = rows[:size], columns[:size]
-        core = np.asfortranarray(A[np.ix_(I, J)])
+        above, left = rows[:size], columns[:size]
+        core = np.asfortranarray(A[np.ix_(above, left)])
         (getrf,) = get_lapack_funcs(("getrf",), (core,))
         LU, swaps, _ = getrf(core)
         pivots = np.abs(np.diagonal(LU))
@@ -71,7 +72,9 @@ def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
             order = np.arange(size)
             for place, other in enumerate(swaps[:k]):
                 order[[place, other]] = order[[other, place]]
-            return Skeleton(I[order[:k]], J[:k], np.asfortranarray(LU[:k, :k])) if k else None
+            return (
+                Skeleton(above[order[:k]], left[:k], np.asfortranarray(LU[:k, :k])) if k else None
+            )
         size *= 2
     return None
 

@@ -12,7 +12,7 @@ from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.algebra.numbers import One
 from eagle.methods import complete
-from eagle.methods.base import Inverse, Method, State
+from eagle.methods.base import Inverse, Method, State, by_rows, relative
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
 from eagle.problem.certificate import Certificate
@@ -70,17 +70,19 @@ class Direct(Method):
     driver : {"cod", "gelsd", "gelsy", "lu", "qr", "svd"}
         ``"cod"`` (complete orthogonal decomposition of the equilibrated A, see
         `eagle.methods.complete`: the most accurate, whatever the units of rows and columns, with a
-        bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares, divide-and-conquer SVD), ``"gelsy"`` (QR with
-        column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"lu"``
-        (Gaussian elimination, for nonsingular square A only, the fastest), ``"qr"``
-        (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
+        bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares,
+        divide-and-conquer SVD), ``"gelsy"`` (QR with column pivoting and a complete orthogonal
+        decomposition, 3 to 5 times faster), ``"lu"`` (Gaussian elimination, for nonsingular square
+        A only, the fastest), ``"qr"`` (Householder QR, for A of full rank only) or ``"svd"``
+        (explicit singular vectors).
     kernel : {"lapack", "numba"}
         ``"numba"``: compiled loops in place of LAPACK, for the driver "gelsy" alone. They solve a
         batch of small problems on all threads without a call per problem.
 
     Notes
     -----
-    Singular values at or below ``max(d, n) eps ||A||`` are zero, as in `numpy.linalg.lstsq`.
+    Singular values at or below ``max(d, n) eps ||A||`` are zero, as in `numpy.linalg.lstsq`; to
+    "cod" they are after rows and columns are scaled to one size.
     With `rank` or `cutoff`, which only gelsd and svd honour, both reuse the decomposition that
     truncated A.
 
@@ -140,7 +142,7 @@ class Direct(Method):
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
         problem, num = state.problem, state.problem.algebra.num
-        if self.certifies:
+        if self.certifies and num is One:
             return self._decomposed(state)
         state.change, state.settled, state.resolved = (
             num.full(value, problem.scale) for value in (0.0, True, True)
@@ -152,8 +154,7 @@ class Direct(Method):
             state.value = solve_factored(problem)
             state.rank, state.condition = condition_of(problem)
             return state
-        rows, columns = problem.shape
-        flipped = problem.C is None or (problem.B is not None and rows < columns)
+        flipped = by_rows(problem)
         work = problem.adjoint() if flipped else problem
         A = work.A
         X = self._least_squares(state, work)
@@ -167,9 +168,8 @@ class Direct(Method):
 
     def _decomposed(self, state: DirectState) -> DirectState:
         """By what bounds its own error."""
-        problem = state.problem
-        (d, n), (rows, columns) = problem.A.shape, problem.shape
-        flipped = problem.C is None or (problem.B is not None and rows < columns)
+        problem, (d, n) = state.problem, state.problem.A.shape
+        flipped = by_rows(problem)
         work = problem.adjoint() if flipped else problem
         C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
         # Always in double precision: a small unit in single precision looks like noise.
@@ -180,20 +180,25 @@ class Direct(Method):
         assert A is not None
         found, answer = complete.solve(A, B, C, problem.eps)
         value = answer.value.conj().T if flipped else answer.value
-        inconsistency = answer.inconsistency
-        if flipped:
-            inconsistency = found.unexplained(None if problem.B is None else problem.B.conj().T)
-        state.decomposition = replace(found, turned=flipped)
-        if problem.extent != problem.A.shape:
-            inconsistency = _without_ridge(problem, state.decomposition)
+        known = replace(found, turned=flipped)
+        if problem.extent != (d, n):
+            inconsistency = _bias(problem, known)
+        elif flipped:
+            inconsistency = found.unexplained(work.C)
+        else:
+            inconsistency = answer.inconsistency
         own = norm(value[: problem.wanted[0], : problem.wanted[1]])
         state.value, state.rank, state.condition = value, found.rank, found.condition
         state.change, state.settled, state.resolved = 0.0, True, True
-        size = max(own, answer.rounding)
-        error = answer.error / size if size else 0.0
-        negligible = answer.error <= 100 * answer.rounding
-        state.certificate = Certificate(error, inconsistency, negligible)
-        state.rounding = answer.rounding
+        state.decomposition, state.rounding = known, answer.rounding
+        state.certificate = Certificate(np.inf, np.nan, False)
+        if np.isfinite(own):
+            size = max(own, answer.rounding)
+            error = answer.error / size if size else 0.0
+            if np.isnan(error):
+                error = np.inf
+            negligible = answer.error <= 100 * answer.rounding
+            state.certificate = Certificate(error, inconsistency, negligible)
         state.count(max(d, n), min(d, n), min(d, n))
         state.flops *= OPERATIONS["cod"] / 2
         return state
@@ -314,15 +319,18 @@ class Direct(Method):
         return product(Q, scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False))
 
 
-def _without_ridge(problem: Problem, inverse: Inverse) -> float:
-    """``|B - W A| / |B|`` for the user's own A and B, by a few random columns ``A w``."""
-    (d, n), rows = problem.extent, problem.wanted[0]
-    w = np.zeros((problem.A.shape[1], COUNT), problem.A.dtype)
-    w[:n] = np.random.default_rng(n).standard_normal((n, COUNT))
-    columns = product(problem.A, w)
-    columns[d:] = 0
-    found, answers = inverse.times(columns), w
-    if problem.B is not None:
-        found, answers = product(problem.B, found), product(problem.B, w)
-    whole = norm(answers[:rows])
-    return norm((found - answers)[:rows]) / whole if whole else 0.0
+def _bias(problem: Problem, inverse: Inverse) -> float:
+    """``|B - W A| / |B|`` for the user's own A and B of a problem with a ridge, from a few columns.
+
+    W is made with the ridge, which has appended rows or columns to A, and to B what that takes.
+    """
+    above, beside = problem.extent
+    w = problem.algebra.draw(np.random.default_rng(beside), beside, COUNT)
+    image = problem.algebra.zeros(problem.A.shape[0], COUNT)
+    image[:above] = product(problem.A[:above, :beside], w)
+    found = inverse.times(image)
+    if problem.B is None:
+        found, right = found[:beside], w
+    else:
+        found, right = product(problem.B, found), product(problem.B[:, :beside], w)
+    return relative(norm(right - found), norm(right))

@@ -316,6 +316,20 @@ class Problem:
             factors=factors,
         )
 
+    def transposed(self) -> Problem:
+        """One dense problem seen from the other side with nothing copied: ``D^T``."""
+        return replace(
+            self,
+            A=self.A.T,
+            B=None if self.C is None else self.C.T,
+            C=None if self.B is None else self.B.T,
+            row_probes=self.column_probes.T,
+            column_probes=self.row_probes.T,
+            wanted=self.wanted[::-1],
+            extent=self.extent[::-1],
+            factors=None,
+        )
+
     def rows(self) -> Any:
         """``[B; row_probes]``, with the identity written out if B is one."""
         B = self.algebra.eye(self.A.shape[-1]) if self.B is None else self.B

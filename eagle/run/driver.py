@@ -19,7 +19,7 @@ from eagle.problem.certificate import Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
 
-__all__ = ["Snapshot", "run"]
+__all__ = ["Snapshot", "is_cheap", "run"]
 
 CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
@@ -56,10 +56,12 @@ def run(
     options: Options,
     plan: str,
     shaped: Callable[[Any], Any] = lambda value: value,
+    given: Problem | None = None,
 ) -> Results:
     """Iterate `method` on one problem, or on many, until a stopping rule holds for each.
 
-    Of many, those that are done are taken out. `shaped` gives what a callback sees of a value.
+    Of many, those that are done are taken out. `shaped` gives what a callback sees of a value;
+    `given` is the problem before A was factorised, if it was.
     """
     start = time.perf_counter()
     if problem.trivial:
@@ -68,7 +70,7 @@ def run(
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
         _progress_bar(options.progress, method) as tick,
     ):
-        loop = _Loop(problem, method, options, start)
+        loop = _Loop(problem, method, options, start, given)
         while loop.queue:
             loop.turn(tick, shaped)
         return loop.results(plan)
@@ -77,8 +79,16 @@ def run(
 class _Loop:
     """The states of the matrices that are iterated, and what became of those that are done."""
 
-    def __init__(self, problem: Problem, method: Method, options: Options, start: float):
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        options: Options,
+        start: float,
+        given: Problem | None,
+    ):
         self.problem, self.method, self.options, self.start = problem, method, options, start
+        self.given = problem if given is None else given
         self.num = problem.algebra.num
         self.maxiter = options.maxiter or method.default_maxiter
         self.rtol = options.rtol
@@ -273,8 +283,8 @@ class _Loop:
                 quick=False,
             )
         truncated = self.options.rank is not None or self.options.cutoff is not None
-        if num is One and state.certificate is None and _is_cheap(problem) and not truncated:
-            certificate = _compared(problem, extended)
+        if num is One and state.certificate is None and is_cheap(problem) and not truncated:
+            certificate = _compared(self.given, extended)
         if num is One and state.floor > certificate.error_estimate:
             certificate = replace(certificate, error_estimate=state.floor)
         value = problem.restore(extended)
@@ -303,7 +313,7 @@ class _Loop:
         )
 
 
-def _is_cheap(problem: Problem) -> bool:
+def is_cheap(problem: Problem) -> bool:
     """Whether solving once more takes no time worth saving."""
     d, n = problem.A.shape
     return 4 * d * n * min(d, n) <= CHEAP

@@ -128,10 +128,14 @@ def _single(
 def _run(choice: Choice) -> Result:
     problem, method, options = choice.problem, choice.method, choice.options
     asked = options.special() | ({"ridge"} if options.ridge else set())
+    given = None
     if asked & method.factorises_for and not problem.trivial:
         factors = method.factorise(problem, options)
+        if options.ridge and driver.is_cheap(problem):
+            given = problem.ridged(options.ridge)
         problem = problem.truncated(factors, options.rank, options.cutoff)
-    results = driver.run(problem.ridged(options.ridge), method, options, choice.reason)
+    ready = problem.ridged(options.ridge)
+    results = driver.run(ready, method, options, choice.reason, given=given)
     return results.result(results.seconds)
 
 
