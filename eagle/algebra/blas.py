@@ -20,6 +20,7 @@ __all__ = [
     "norm",
     "product",
     "shifted_cholesky",
+    "smaller_gram",
     "times_hermitian",
     "times_inverse",
     "trace",
@@ -117,6 +118,18 @@ def gram(A: np.ndarray, out: np.ndarray) -> np.ndarray:
     """``A^H A`` into the upper triangle of `out`: ``d n^2`` flops, half a general product."""
     trans = 2 if A.dtype.kind == "c" else 1
     return _blas(A.dtype.char)["syrk"](1.0, A, trans=trans, c=out, beta=0.0, overwrite_c=1)
+
+
+def smaller_gram(A: np.ndarray) -> np.ndarray:
+    """``A^H A`` or ``A A^H``, the smaller one, upper triangle; A is not copied in either order."""
+    d, n = A.shape
+    if not (_rowwise(A) or A.flags.f_contiguous):
+        A = np.asfortranarray(A)
+    X = A.T if _rowwise(A) else A  # Fortran order for BLAS
+    inner = (d >= n) != _rowwise(A)  # of the columns of X
+    trans = (2 if A.dtype.kind == "c" else 1) if inner else 0
+    G = _blas(A.dtype.char)["syrk"](1.0, X, trans=trans)
+    return G.conj() if _rowwise(A) and A.dtype.kind == "c" else G
 
 
 def largest_eigenvalue(H: np.ndarray) -> float:

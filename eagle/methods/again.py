@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.methods.base import Inverse, Method, State
+from eagle.methods.base import Inverse, Method, State, by_rows
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
@@ -46,8 +46,7 @@ class Again(Method):
     def step(self, state: AgainState) -> AgainState:
         """Apply the inverse on the side with fewer right-hand sides."""
         problem = state.problem
-        rows, columns = problem.shape
-        if problem.C is None or (problem.B is not None and rows < columns):
+        if by_rows(problem):
             other = problem.adjoint()
             state.value = other.rows_times(self.known.adjoint_times(other.columns())).conj().T
         else:

@@ -23,9 +23,19 @@ import numpy as np
 from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Number
 from eagle.problem.blocks import Factors, Problem
+from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
-__all__ = ["QUICK", "Inverse", "Method", "State", "change_of", "relative", "solve_columns"]
+__all__ = [
+    "QUICK",
+    "Inverse",
+    "Method",
+    "State",
+    "by_rows",
+    "change_of",
+    "relative",
+    "solve_columns",
+]
 
 
 QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
@@ -71,6 +81,10 @@ class State:
         Products with a factor as large as A.
     flops : float
         Real floating-point operations of those products.
+    certificate : Certificate or None
+        Of a method that `certifies` its value itself.
+    floor : float
+        Relative error that rounding of the blocks may make whatever the method does, if known.
     """
 
     problem: Problem
@@ -91,6 +105,8 @@ class State:
     confirmations: int = 1
     matmuls: int = 0
     flops: float = 0.0
+    certificate: Certificate | None = None
+    floor: float = 0.0
 
     @property
     def sound(self) -> Number:
@@ -160,6 +176,11 @@ class Method:
         raise NotImplementedError
 
     @property
+    def certifies(self) -> bool:
+        """Whether a value comes with a certificate of its own, and without probes."""
+        return False
+
+    @property
     def needs(self) -> frozenset[str]:
         """What the algebra of its blocks must be able to do."""
         return frozenset()
@@ -191,6 +212,14 @@ def relative(part: float, whole: float) -> float:
 def change_of(increment: np.ndarray, value: np.ndarray) -> float:
     """Relative Frobenius size of an increment; 0 if nothing moved."""
     return relative(norm(increment), norm(value))
+
+
+def by_rows(problem: Problem) -> bool:
+    """Whether ``W A = B`` has fewer right-hand sides than ``A X = C``; an identity has many."""
+    if problem.B is None and problem.C is None:
+        return bool(problem.A.shape[0] >= problem.A.shape[1])
+    rows, columns = problem.shape
+    return problem.C is None or (problem.B is not None and rows < columns)
 
 
 def solve_columns(problem: Problem) -> bool:

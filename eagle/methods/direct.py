@@ -8,17 +8,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.algebra.blas import product
+from eagle.algebra.base import COUNT
+from eagle.algebra.blas import norm, product
 from eagle.algebra.numbers import One
-from eagle.methods.base import Inverse, Method, State
+from eagle.methods import complete
+from eagle.methods.base import Inverse, Method, State, by_rows, relative
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
+from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
 __all__ = ["Direct"]
 
 # Per entry of A and shorter side: leading terms of Golub and Van Loan, table 5.5.1, section 8.6.
-OPERATIONS = {"gelsd": 8, "gelsy": 4, "lu": 2 / 3, "qr": 2, "svd": 14}
+OPERATIONS = {"cod": 8, "gelsd": 8, "gelsy": 4, "lu": 2 / 3, "qr": 2, "svd": 14}
 DRIVERS = tuple(OPERATIONS)
 
 
@@ -28,6 +31,8 @@ class DirectState(State):
 
     value: Any = None
     lu: LU | None = None
+    decomposition: complete.Decomposition | None = None
+    rounding: float = 0.0  # what rounding of C alone may do to the value
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +67,22 @@ class Direct(Method):
 
     Parameters
     ----------
-    driver : {"gelsd", "gelsy", "lu", "qr", "svd"}
-        ``"gelsd"`` (scipy's default least squares, divide-and-conquer SVD), ``"gelsy"`` (QR with
-        column pivoting and a complete orthogonal decomposition, 3 to 5 times faster), ``"lu"``
-        (Gaussian elimination, for nonsingular square A only, the fastest), ``"qr"``
-        (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
+    driver : {"cod", "gelsd", "gelsy", "lu", "qr", "svd"}
+        ``"cod"`` (complete orthogonal decomposition of the equilibrated A, see
+        `eagle.methods.complete`: the most accurate, whatever the units of rows and columns, with a
+        bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares,
+        divide-and-conquer SVD), ``"gelsy"`` (QR with column pivoting and a complete orthogonal
+        decomposition, 3 to 5 times faster), ``"lu"`` (Gaussian elimination, for nonsingular square
+        A only, the fastest), ``"qr"`` (Householder QR, for A of full rank only) or ``"svd"``
+        (explicit singular vectors).
     kernel : {"lapack", "numba"}
         ``"numba"``: compiled loops in place of LAPACK, for the driver "gelsy" alone. They solve a
         batch of small problems on all threads without a call per problem.
 
     Notes
     -----
-    Singular values at or below ``max(d, n) eps ||A||`` are zero, as in `numpy.linalg.lstsq`.
+    Singular values at or below ``max(d, n) eps ||A||`` are zero, as in `numpy.linalg.lstsq`; to
+    "cod" they are after rows and columns are scaled to one size.
     With `rank` or `cutoff`, which only gelsd and svd honour, both reuse the decomposition that
     truncated A.
 
@@ -110,6 +119,11 @@ class Direct(Method):
             raise ValueError(f"kernel='numba' is for the driver 'gelsy', got {self.driver!r}")
 
     @property
+    def certifies(self) -> bool:
+        """Whether the driver bounds its own error, without probes."""
+        return self.driver == "cod"
+
+    @property
     def supports(self) -> frozenset[str]:
         """Spectral options that the driver can honour."""
         return frozenset({"rank", "cutoff"} if self.driver in ("gelsd", "svd") else ())
@@ -128,6 +142,8 @@ class Direct(Method):
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
         problem, num = state.problem, state.problem.algebra.num
+        if self.certifies and num is One:
+            return self._decomposed(state)
         state.change, state.settled, state.resolved = (
             num.full(value, problem.scale) for value in (0.0, True, True)
         )
@@ -138,8 +154,7 @@ class Direct(Method):
             state.value = solve_factored(problem)
             state.rank, state.condition = condition_of(problem)
             return state
-        rows, columns = problem.shape
-        flipped = problem.C is None or (problem.B is not None and rows < columns)
+        flipped = by_rows(problem)
         work = problem.adjoint() if flipped else problem
         A = work.A
         X = self._least_squares(state, work)
@@ -149,6 +164,43 @@ class Direct(Method):
         long, short = max(d, n), min(d, n)
         state.count(long, short, short)
         state.flops *= OPERATIONS[self.driver] / 2
+        return state
+
+    def _decomposed(self, state: DirectState) -> DirectState:
+        """By what bounds its own error."""
+        problem, (d, n) = state.problem, state.problem.A.shape
+        flipped = by_rows(problem)
+        work = problem.adjoint() if flipped else problem
+        C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
+        # Always in double precision: a small unit in single precision looks like noise.
+        A, B, C = (
+            X if X is None else X.astype(np.result_type(X, np.float64), copy=False)
+            for X in (work.A, work.B, C)
+        )
+        assert A is not None
+        found, answer = complete.solve(A, B, C, problem.eps)
+        value = answer.value.conj().T if flipped else answer.value
+        known = replace(found, turned=flipped)
+        if problem.extent != (d, n):
+            inconsistency = _bias(problem, known)
+        elif flipped:
+            inconsistency = found.unexplained(work.C)
+        else:
+            inconsistency = answer.inconsistency
+        own = norm(value[: problem.wanted[0], : problem.wanted[1]])
+        state.value, state.rank, state.condition = value, found.rank, found.condition
+        state.change, state.settled, state.resolved = 0.0, True, True
+        state.decomposition, state.rounding = known, answer.rounding
+        state.certificate = Certificate(np.inf, np.nan, False)
+        if np.isfinite(own):
+            size = max(own, answer.rounding)
+            error = answer.error / size if size else 0.0
+            if np.isnan(error):
+                error = np.inf
+            negligible = answer.error <= 100 * answer.rounding
+            state.certificate = Certificate(error, inconsistency, negligible)
+        state.count(max(d, n), min(d, n), min(d, n))
+        state.flops *= OPERATIONS["cod"] / 2
         return state
 
     def output(self, state: DirectState) -> Any:
@@ -168,8 +220,8 @@ class Direct(Method):
         return kept
 
     def inverse(self, state: DirectState) -> Inverse | None:
-        """The triangular factors of LU."""
-        return state.lu
+        """The factors of LU or of the complete orthogonal decomposition."""
+        return state.lu or state.decomposition
 
     def factorise(self, problem: Problem, options: Options) -> Factors:
         """Singular value decomposition."""
@@ -223,7 +275,6 @@ class Direct(Method):
         self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float
     ) -> np.ndarray:
         """The kernel for batches on a batch of one, whose own probes are not needed here."""
-        from eagle.algebra.base import COUNT
         from eagle.algebra.qr import least_squares
 
         (d, n), dtype = A.shape, A.dtype
@@ -266,3 +317,20 @@ class Direct(Method):
             inside = product(Q, C, adjoint="X")
             return scipy.linalg.solve_triangular(R, inside, check_finite=False)
         return product(Q, scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False))
+
+
+def _bias(problem: Problem, inverse: Inverse) -> float:
+    """``|B - W A| / |B|`` for the user's own A and B of a problem with a ridge, from a few columns.
+
+    W is made with the ridge, which has appended rows or columns to A, and to B what that takes.
+    """
+    above, beside = problem.extent
+    w = problem.algebra.draw(np.random.default_rng(beside), beside, COUNT)
+    image = problem.algebra.zeros(problem.A.shape[0], COUNT)
+    image[:above] = product(problem.A[:above, :beside], w)
+    found = inverse.times(image)
+    if problem.B is None:
+        found, right = found[:beside], w
+    else:
+        found, right = product(problem.B, found), product(problem.B[:, :beside], w)
+    return relative(norm(right - found), norm(right))

@@ -10,7 +10,7 @@ import numpy as np
 
 from eagle.algebra.base import Algebra
 from eagle.algebra.dense import Dense
-from eagle.algebra.numbers import Number
+from eagle.algebra.numbers import Number, One
 from eagle.algebra.operand import LowRank, Matrix, Operand, shifted
 from eagle.algebra.stacked import Stacked
 from eagle.problem.checks import check_sizes
@@ -196,7 +196,7 @@ class Problem:
         """
         U, s, Vh = factors
         level = max(self.A.shape[-2:]) * self.eps if cutoff is None else cutoff
-        if self.algebra.num is not Dense.num:
+        if self.algebra.num is not One:
             return self._weighted(factors, rank, level)
         kept = int(np.count_nonzero(s > level * s[0]))
         kept = kept if rank is None else min(rank, kept)
@@ -230,7 +230,7 @@ class Problem:
         mu = np.where(mu < limits.tiny / limits.eps**2, 0.0, mu)
         if not mu.any():
             return self
-        if algebra.num is Dense.num:
+        if algebra.num is One:
             mu, shift = mu.item(), shift.item()
         factors = self.factors
         if factors is not None:
@@ -314,6 +314,20 @@ class Problem:
             wanted=self.wanted[::-1],
             extent=self.extent[::-1],
             factors=factors,
+        )
+
+    def transposed(self) -> Problem:
+        """One dense problem seen from the other side with nothing copied: ``D^T``."""
+        return replace(
+            self,
+            A=self.A.T,
+            B=None if self.C is None else self.C.T,
+            C=None if self.B is None else self.B.T,
+            row_probes=self.column_probes.T,
+            column_probes=self.row_probes.T,
+            wanted=self.wanted[::-1],
+            extent=self.extent[::-1],
+            factors=None,
         )
 
     def rows(self) -> Any:

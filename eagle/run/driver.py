@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Number, One, share
+from eagle.methods import Direct
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
 
-__all__ = ["Snapshot", "run"]
+__all__ = ["Snapshot", "is_cheap", "run"]
 
+CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
 
@@ -53,10 +56,12 @@ def run(
     options: Options,
     plan: str,
     shaped: Callable[[Any], Any] = lambda value: value,
+    given: Problem | None = None,
 ) -> Results:
     """Iterate `method` on one problem, or on many, until a stopping rule holds for each.
 
-    Of many, those that are done are taken out. `shaped` gives what a callback sees of a value.
+    Of many, those that are done are taken out. `shaped` gives what a callback sees of a value;
+    `given` is the problem before A was factorised, if it was.
     """
     start = time.perf_counter()
     if problem.trivial:
@@ -65,7 +70,7 @@ def run(
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
         _progress_bar(options.progress, method) as tick,
     ):
-        loop = _Loop(problem, method, options, start)
+        loop = _Loop(problem, method, options, start, given)
         while loop.queue:
             loop.turn(tick, shaped)
         return loop.results(plan)
@@ -74,8 +79,16 @@ def run(
 class _Loop:
     """The states of the matrices that are iterated, and what became of those that are done."""
 
-    def __init__(self, problem: Problem, method: Method, options: Options, start: float):
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        options: Options,
+        start: float,
+        given: Problem | None,
+    ):
         self.problem, self.method, self.options, self.start = problem, method, options, start
+        self.given = problem if given is None else given
         self.num = problem.algebra.num
         self.maxiter = options.maxiter or method.default_maxiter
         self.rtol = options.rtol
@@ -85,8 +98,10 @@ class _Loop:
         # Of many problems nobody looks at the certificate before the end, unless asked to.
         watched = self.rtol is not None or options.callback is not None or options.progress
         self.watched = watched or self.num is One or problem.A.shape[0] == 1
-        self.probes = Probes.draw(problem, options.rng)
-        state = method.init(self.probes.problem, options)
+        self.probes: Probes | None = None
+        if not (method.certifies and self.num is One):
+            self.probes = Probes.draw(problem, options.rng)
+        state = method.init(problem if self.probes is None else self.probes.problem, options)
         state.within = self.num.full(0, problem.scale)
         state.places = None if self.num is One else np.arange(len(problem.scale))
         self.queue = [state]
@@ -125,7 +140,8 @@ class _Loop:
         self.history.append(self._record(state, error, seconds))
         line = self.history[-1].worst()
         tick(line)
-        status = self._endings(state, finite, error, before)
+        negligible = num.full(False, finite) if certificate is None else certificate.negligible
+        status = self._endings(state, finite, error, negligible, before)
         if options.callback is not None and num.some(finite):
             # As they are now: a snapshot may be looked at later.
             parts = [(state.places, extended)]
@@ -163,7 +179,10 @@ class _Loop:
         )
 
     def _certify(self, state: State, extended: Any, *, quick: bool) -> Certificate:
+        if state.certificate is not None:
+            return state.certificate
         probes = self.probes
+        assert probes is not None
         if state.places is not None and len(state.places) < len(self.problem.scale):
             probes = probes.take(state.places)
         return probes.certify(
@@ -174,7 +193,9 @@ class _Loop:
             quick=quick,
         )
 
-    def _endings(self, state: State, finite: Number, error: Number, before: Number) -> Any:
+    def _endings(
+        self, state: State, finite: Number, error: Number, negligible: Number, before: Number
+    ) -> Any:
         """The stopping rules that need neither clock nor callback; None to go on."""
         num, taken = self.num, state.taken
         accurate = num.full(False, finite)
@@ -182,7 +203,8 @@ class _Loop:
             # Where the end is abrupt, how a value has moved tells only that it still does.
             to_come = state.change if state.abrupt else _to_come(num, state.change, before)
             to_come = num.where(state.resolved, 0.0 * error, to_come)
-            within = (error <= self.rtol) & (to_come <= self.rtol)
+            within = (error <= self.rtol) | negligible
+            within = within & (to_come <= self.rtol)
             state.within = num.where(within, state.within + 1, 0)
             accurate = (state.within >= state.confirmations) & (taken >= state.planned)
         # Whether what is settled without an `rtol` is an answer is seen when all have ended.
@@ -250,19 +272,30 @@ class _Loop:
                 name: np.concatenate([part[name] for part in parts])[order] for name in numbers
             }
         resolved = numbers.pop("resolved")
-        certificate = self.certificate or self.probes.certify(
-            extended,
-            resolved=resolved,
-            condition=numbers["condition"],
-            own=state.own,
-            quick=False,
-        )
-        value = problem.restore(extended)
-        if self.rtol is None:
-            vague = num.invert(certificate.enough(num, eps, None)) & num.same(
-                status, Status.CONVERGED
+        certificate = self.certificate
+        if certificate is None:
+            assert self.probes is not None
+            certificate = self.probes.certify(
+                extended,
+                resolved=resolved,
+                condition=numbers["condition"],
+                own=state.own,
+                quick=False,
             )
-            status = num.where(vague, num.full(self._given_up(state), vague), status)
+        truncated = self.options.rank is not None or self.options.cutoff is not None
+        if num is One and state.certificate is None and is_cheap(problem) and not truncated:
+            certificate = _compared(self.given, extended)
+        if num is One and state.floor > certificate.error_estimate:
+            certificate = replace(certificate, error_estimate=state.floor)
+        value = problem.restore(extended)
+        vague = num.invert(certificate.enough(num, eps, self.rtol)) & num.same(
+            status, Status.CONVERGED
+        )
+        status = num.where(vague, num.full(self._given_up(state), vague), status)
+        if num is One and value.dtype.char not in "dD" and certificate.error_estimate > 0:
+            # The value is rounded once more, to what the user gave.
+            least = max(certificate.error_estimate, float(np.finfo(value.dtype).eps) / 2)
+            certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
         return Results(
@@ -278,6 +311,34 @@ class _Loop:
             history=tuple(self.history),
             inverse=self.method.inverse(state) if num is One else None,
         )
+
+
+def is_cheap(problem: Problem) -> bool:
+    """Whether solving once more takes no time worth saving."""
+    d, n = problem.A.shape
+    return 4 * d * n * min(d, n) <= CHEAP
+
+
+def _compared(problem: Problem, extended: Any) -> Certificate:
+    """What a second solve says, which is independent of the first and bounds its own error."""
+    rows, columns = problem.wanted
+    value = np.asarray(extended[:rows, :columns])
+    if not _finite(value):
+        return Certificate(np.inf, np.nan, False)
+    method = Direct("cod")
+    plain = replace(problem.in_memory(), factors=None)
+    state = method.step(method.init(plain, Options()))
+    second = method.output(state)[:rows, :columns]
+    certificate, size = state.certificate, norm(second)
+    assert certificate is not None
+    whole = max(size, state.rounding)
+    error = certificate.error_estimate * whole + norm(value - second)
+    whole = max(norm(value), state.rounding)
+    return Certificate(
+        error / whole if whole else 0.0,
+        certificate.inconsistency,
+        error <= 100 * state.rounding,
+    )
 
 
 def _finite(value: np.ndarray) -> bool:

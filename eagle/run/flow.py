@@ -13,13 +13,14 @@ from eagle.algebra.operand import Matrix
 from eagle.algebra.stacked import Stacked
 from eagle.methods import Compressed, Direct, Eagle, as_method
 from eagle.methods.base import QUICK, Method
+from eagle.methods.cross import Cross
 from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, with_value
 from eagle.run import driver
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
-from eagle.run.plan import LOOK, Choice, choices
+from eagle.run.plan import FEW, Choice, choices
 
 __all__ = ["Solver", "solve"]
 
@@ -127,10 +128,14 @@ def _single(
 def _run(choice: Choice) -> Result:
     problem, method, options = choice.problem, choice.method, choice.options
     asked = options.special() | ({"ridge"} if options.ridge else set())
+    given = None
     if asked & method.factorises_for and not problem.trivial:
         factors = method.factorise(problem, options)
+        if options.ridge and driver.is_cheap(problem):
+            given = problem.ridged(options.ridge)
         problem = problem.truncated(factors, options.rank, options.cutoff)
-    results = driver.run(problem.ridged(options.ridge), method, options, choice.reason)
+    ready = problem.ridged(options.ridge)
+    results = driver.run(ready, method, options, choice.reason, given=given)
     return results.result(results.seconds)
 
 
@@ -143,7 +148,7 @@ def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
-    strict = isinstance(result.method, Direct | Compressed) or min(problem.A.shape) < LOOK
+    strict = isinstance(result.method, Direct | Compressed | Cross) or problem.A.size <= FEW
     limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
     return not result.converged or not result.error_estimate <= limit
 

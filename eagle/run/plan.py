@@ -27,9 +27,20 @@ import numpy as np
 
 from eagle.algebra.base import COUNT
 from eagle.algebra.operand import Mapped, Operand, Sparse
-from eagle.methods import METHODS, Compressed, ConjugateGradient, Direct, Eagle, Sketched, as_method
+from eagle.methods import (
+    METHODS,
+    Compressed,
+    ConjugateGradient,
+    Direct,
+    Eagle,
+    Sketched,
+    as_method,
+    cross,
+)
 from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
+from eagle.methods.cross import Cross
+from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
@@ -39,6 +50,10 @@ __all__ = ["Choice", "choices"]
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
+THINNER = 3  # times as long as the other a side is from which on A is thin
+THIN = 100  # shorter side up to which the most careful method takes no time worth saving
+MANY = 2**23  # entries in single precision up to which that is computed in double
+FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
 COPIES = 6  # of A that must fit into memory where conjugate gradients are given up for a dense A
@@ -71,7 +86,7 @@ def choices(method: Any, problem: Problem, options: Options) -> Iterator[Choice]
             problem = problem.in_memory()
         yield Choice(chosen, problem, options, f"asked for: {type(chosen).__name__}")
     elif problem.trivial:
-        yield Choice(Direct(), problem, options, "auto: nothing to compute")
+        yield Choice(Direct("cod"), problem, options, "auto: nothing to compute")
     elif options.memory_limit is not None:
         yield from _in_little_memory(problem, options, "memory_limit")
     elif isinstance(A, Mapped) and 4 * A.size * A.dtype.itemsize > memory():
@@ -89,10 +104,21 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares; no sketch after others."""
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
+    few = MANY if A.dtype.char in "fF" else FEW
+    if min(d, n) <= THIN and A.size <= few and not tried:
+        reason = "auto: a complete orthogonal decomposition, with a bound of its error"
+        yield Choice(Direct("cod"), problem, options, reason)
+        return
     square = d == n and not ridge
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
+    if look and problem.B is not None and problem.C is not None:
+        skeleton = cross.look(A, options.rng)
+        if skeleton is not None:
+            reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
+            yield Choice(Cross(skeleton), problem, options, reason)
+            said.append("few rows and columns were not enough")
 
     def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
         return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
@@ -104,6 +130,9 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
                 yield choice(Compressed(), looks.reason, looks.found)
             said.append(looks.reason)
 
+    if THINNER * min(d, n) <= max(d, n) and not ridge and not tried and isinstance(A, np.ndarray):
+        yield choice(SemiNormal(), "A is thin: its triangular factor is held")
+        said.append("its triangular factor was not enough")
     if square:
         if looks is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
@@ -118,7 +147,7 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         else "EAGLE with Cholesky factorisations",
     )
     said.append("EAGLE was not accurate")
-    yield choice(Direct(), "fell back on LAPACK")
+    yield choice(Direct("cod"), "fell back on a complete orthogonal decomposition")
 
 
 def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:

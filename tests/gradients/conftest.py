@@ -22,7 +22,8 @@ def x64():
 
 @pytest.fixture
 def solved(monkeypatch):
-    """The methods of all solves, those of backward passes included."""
+    """The methods of all solves, backward passes included; small A are planned as large."""
+    monkeypatch.setattr("eagle.run.plan.THIN", 0)
     methods = []
     compute = flow.on_host
 

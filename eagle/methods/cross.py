@@ -1,0 +1,127 @@
+"""Low rank: some rows and columns of A are looked at, and nothing is multiplied with it.
+
+If k rows I and k columns J of an A of rank k meet in a nonsingular ``A_IJ``, then
+``A = A_J A_IJ^-1 A_I`` (the skeleton, or cross, of A [1]_), and for B and C that A explains::
+
+    B A^+ C = B_J A_IJ^-1 C_I
+
+Rows and columns are drawn at random, twice as many until their Gaussian elimination comes to an
+end before they do: its pivots choose I and J. Where few rows or columns carry all of A this finds
+too small a rank, and for other B or C the value is wrong; the probes tell either, and a sketch,
+which mixes all rows and columns, is the next thing to try.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from eagle.algebra.blas import product
+from eagle.methods.base import Method, State
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
+
+__all__ = ["Cross", "Skeleton", "look"]
+
+FIRST = 128  # rows and columns of the first look
+MOST = 0.4, 0.7  # of the shorter side, of a square A and of others: where a look costs too much
+SPARE = 0.85  # of them that may be taken by the rank, so that an end is no accident
+ENDED = 30.0  # in units of s eps: what elimination leaves where nothing is left
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """``A_IJ = L U`` for rows I and columns J that make up A."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    LU: np.ndarray  # both factors in one array
+
+    @property
+    def rank(self) -> int:
+        """How many there are."""
+        return len(self.rows)
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``A_IJ^-1 X``."""
+        from scipy.linalg import get_lapack_funcs
+
+        trtrs = get_lapack_funcs("trtrs", (self.LU, X))
+        Y, _ = trtrs(self.LU, X, lower=1, unitdiag=1)
+        return trtrs(self.LU, Y)[0]
+
+
+def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
+    """A skeleton of A, if its rank is small beside its sides."""
+    from scipy.linalg import get_lapack_funcs
+
+    (d, n), size, eps = A.shape, FIRST, float(np.finfo(A.dtype).eps)
+    rows, columns = rng.permutation(d), rng.permutation(n)
+    most = MOST[d != n] * min(d, n)
+    while size <= most:
+        above, left = rows[:size], columns[:size]
+        core = np.asfortranarray(A[np.ix_(above, left)])
+        (getrf,) = get_lapack_funcs(("getrf",), (core,))
+        LU, swaps, _ = getrf(core)
+        pivots = np.abs(np.diagonal(LU))
+        small = pivots <= ENDED * size * eps * pivots.max(initial=0.0)
+        k = int(np.argmax(small)) if small.any() else size
+        if k <= SPARE * size:
+            order = np.arange(size)
+            for place, other in enumerate(swaps[:k]):
+                order[[place, other]] = order[[other, place]]
+            return (
+                Skeleton(above[order[:k]], left[:k], np.asfortranarray(LU[:k, :k])) if k else None
+            )
+        size *= 2
+    return None
+
+
+@dataclass(kw_only=True)
+class CrossState(State):
+    """The value after its single step."""
+
+    value: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Cross(Method):
+    """``B_J A_IJ^-1 C_I`` for a skeleton that has been found.
+
+    Not among ``METHODS``: whoever uses it has looked at A.
+
+    References
+    ----------
+    .. [1] Goreinov, Tyrtyshnikov, Zamarashkin, "A theory of pseudoskeleton approximations", Linear
+       Algebra Appl. 261, 1997.
+    """
+
+    skeleton: Skeleton
+
+    default_maxiter: ClassVar[int] = 1
+
+    def init(self, problem: Problem, options: Options) -> CrossState:
+        """Nothing yet."""
+        return CrossState(problem=problem, planned=1, rank=self.skeleton.rank)
+
+    def step(self, state: CrossState) -> CrossState:
+        """Rows and columns of the blocks, and two triangular systems."""
+        problem, found = state.problem, self.skeleton
+        assert problem.B is not None
+        assert problem.C is not None
+        B = np.concatenate([problem.B[:, found.columns], problem.row_probes[:, found.columns]])
+        below = problem.C[found.rows], problem.column_probes[found.rows]
+        C = np.concatenate(below, axis=1)
+        state.value = product(B, found.times(np.asfortranarray(C)))
+        state.change, state.settled, state.resolved = 0.0, True, True
+        k = found.rank
+        state.count(k, k, C.shape[1])
+        state.count(len(B), k, C.shape[1])
+        return state
+
+    def output(self, state: CrossState) -> np.ndarray:
+        """The value."""
+        assert state.value is not None
+        return state.value

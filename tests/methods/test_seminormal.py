@@ -1,0 +1,155 @@
+"""Corrected semi-normal equations: A is read and left alone, and the bound holds."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import eagle
+from benchmarks.fuzz import exact
+from eagle.methods.seminormal import SemiNormal
+from eagle.problem.blocks import Problem
+from eagle.problem.options import Options
+from tests.systems import normal, orthonormal, system
+from tests.tolerances import relative_error, tolerance
+
+THIN = (7000, 20)  # too large for what bounds its own error at once
+UNITS = 2.0**20
+
+
+def the_answer(A, B, C):
+    """``B A^+ C`` in rational arithmetic, rounded once."""
+    B = np.eye(A.shape[1], dtype=A.dtype) if B is None else B
+    C = np.eye(A.shape[0], dtype=A.dtype) if C is None else C
+    return exact.rounded(exact.unfactored(*map(exact.rationals, (B, A, C))), A.dtype)
+
+
+def settled(A, B=None, C=None):
+    """The state when nothing is left to gain, and the value."""
+    method, problem = SemiNormal(), Problem.create(A, B, C)
+    state = method.init(problem, Options())
+    while not state.settled:
+        state.taken += 1
+        assert state.taken <= method.default_maxiter
+        state = method.step(state)
+    return state, problem.restore(method.output(state))
+
+
+def thin(seed=0, *, d=90, n=5, condition=1e3, dtype=np.float64, wide=False):
+    rng = np.random.default_rng(seed)
+    A = orthonormal(rng, d, n, dtype) * eagle.problems.spectrum(n, condition)
+    A = A @ orthonormal(rng, n, n, dtype).conj().T
+    A = A.conj().T if wide else A
+    return A, normal(rng, (2, A.shape[1]), dtype), normal(rng, (len(A), 3), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("given", ["B and C", "C", "B", "neither"])
+def test_both_orientations_give_the_rational_answer(wide, dtype, given):
+    A, B, C = thin(wide=wide, dtype=dtype, d=24, n=3)
+    B, C = (B if "B" in given else None), (C if "C" in given else None)
+    state, value = settled(A, B, C)
+    D = the_answer(A, B, C)
+    assert relative_error(value, D) <= 10 * state.floor
+    assert state.floor <= tolerance(dtype, 1e6)  # eps condition^2: C and A disagree
+    assert state.rank == 3
+    assert 1e3 / 3 < state.condition < 3e3
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("fits", [False, True])
+def test_the_bound_holds_and_is_not_cowardly(wide, fits):
+    ratios = []
+    for seed in range(40):
+        condition = 10.0 ** (seed % 6)
+        A, B, C = thin(seed, wide=wide, condition=condition)
+        if fits:
+            C = A @ B.T
+        state, value = settled(A, B, C)
+        error = relative_error(value, the_answer(A, B, C))
+        ratios.append(state.floor / max(error, np.finfo(float).eps / 10))
+    assert min(ratios) > 1
+    # Norms take no account of directions: of B, A explains a 5 / 90th, in one direction of five.
+    assert np.median(ratios) < 200
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("unit", [1.0, UNITS, 1 / UNITS])
+def test_units_of_measurement_change_nothing(wide, unit):
+    A, B, C = thin(wide=wide)
+    plain, value = settled(A, B, C)
+    # Of all entries, and of each column or row on its own.
+    scale = unit * 2.0 ** np.arange(0, 50, 10)
+    scaled = (scale[:, None] * A, B, scale[:, None] * C) if wide else (A * scale, B * scale, C)
+    state, again = settled(*scaled)
+    np.testing.assert_allclose(again, value, rtol=1e-7)
+    assert state.condition == pytest.approx(plain.condition, rel=0.5)
+    assert state.floor == pytest.approx(plain.floor, rel=0.5)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_bad_condition_is_refused_and_auto_goes_on(wide):
+    A, B, C = thin(d=THIN[0], n=THIN[1], condition=1e9, wide=wide)
+    with pytest.raises(np.linalg.LinAlgError, match="too ill-conditioned for semi-normal"):
+        settled(A, B, C)
+    result = eagle.solve(A, B, A @ B.T, rng=0)
+    assert not isinstance(result.method, SemiNormal)
+    assert "triangular factor was not enough" in result.plan
+    assert result.converged
+
+
+@pytest.mark.parametrize("column", [0.0, 1e-200])
+def test_a_column_whose_square_underflows_is_refused(column):
+    A, _, C = thin()
+    A[:, 2] *= column
+    with pytest.raises(np.linalg.LinAlgError, match="zero or nearly so"):
+        settled(A, None, C)
+
+
+def test_a_rank_deficient_thin_matrix_still_has_its_answer():
+    found = system(THIN, rank=11, kind="both inconsistent")
+    result = eagle.solve(found.A, found.B, found.C, rng=0)
+    assert result.rank == 11
+    assert relative_error(result.value, found.value) <= tolerance(np.float64, 10)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_a_is_neither_changed_nor_copied(order, wide, dtype):
+    A, B, C = thin(d=6000, n=120, condition=10, wide=wide, dtype=dtype)
+    A = np.array(A, order=order)
+    before = A.copy()
+    eagle.solve(A, B, C, rng=0)  # what is loaded once
+    tracemalloc.start()
+    result = eagle.solve(A, B, C, rng=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(result.method, SemiNormal)
+    assert peak < 0.9 * A.nbytes  # probes, right-hand sides and a small square
+    np.testing.assert_array_equal(A, before)
+
+
+def test_a_tolerance_that_is_met_at_once_does_not_silence_the_bound():
+    A, B, C = thin(d=THIN[0], n=THIN[1], condition=1e5)
+    C = A @ B.T
+    C += normal(np.random.default_rng(1), C.shape, np.float64)  # of which A explains little
+    lazy, full = (eagle.solve(A, B, C, rng=0, rtol=rtol) for rtol in (0.5, None))
+    assert isinstance(lazy.method, SemiNormal)
+    assert lazy.error_estimate >= full.error_estimate / 2
+    assert relative_error(lazy.value, full.value) <= 10 * lazy.error_estimate
+
+
+def test_single_precision_is_computed_in_double():
+    rng = np.random.default_rng(2)
+    A, _, _ = thin(d=2000, n=120, condition=1e4)
+    A = A.astype(np.float32)
+    C = (A.astype(float) @ rng.standard_normal(120)).astype(np.float32)
+    result = eagle.lstsq(A, C, rng=0)
+    assert isinstance(result.method, SemiNormal)
+    right = np.linalg.lstsq(A.astype(float), C.astype(float), rcond=None)[0]
+    assert relative_error(result.value, right) <= tolerance(np.float32, constant=1)
+    assert result.value.dtype == np.float32
