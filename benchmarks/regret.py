@@ -1,13 +1,14 @@
 """Would a user regret the swap? ``method="auto"`` beside numpy, scipy and torch.
 
 One section for each class of problem. A row has the time of ours over that of the fastest rival
-whose error is within ten times ours or below a floor (`FLOORS`), both errors, and who is faster.
+whose error is within ten times ours, or below a floor or what rounding of the blocks makes of the
+answer (`Task.level`), both errors, and who is faster.
 Times are least times of calls that take turns in one process, ours with its certificate. A rival
 that takes three times as long as the fastest is not asked again. `later`, for small problems: the
 same with every call just after products by numpy, scipy and torch, whose idle threads may spin;
 there it is the ratio of medians.
-Run with nothing else on the machine: ``python -m benchmarks.regret_table FILE`` makes tables of what
-``--json FILE`` wrote.
+Run with nothing else on the machine; ``python -m benchmarks.regret_table FILE`` makes tables of
+what ``--json FILE`` wrote.
 """
 
 import argparse
@@ -47,6 +48,13 @@ class Task:
     condition: float
     truth: np.ndarray
     calls: dict[str, Call]  # "eagle" first
+    inverse: bool = False  # B is an identity
+
+    @property
+    def level(self) -> float:
+        """Errors below are nobody's."""
+        rounding = float(np.finfo(self.dtype).eps) * self.condition
+        return max(FLOORS[self.dtype], rounding if self.inverse else 0.0)
 
     def error(self, value: Any) -> float:
         """Relative, in the Frobenius norm; infinite if it is not finite."""
@@ -79,7 +87,7 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
     for name, call in task.calls.items():
         value = once(call)[1]
         errors[name] = np.inf if value is np.inf else task.error(value)
-    floor = max(FLOORS[task.dtype], WITHIN * errors["eagle"])
+    floor = max(task.level, WITHIN * errors["eagle"])
     sound = {n: c for n, c in task.calls.items() if n == "eagle" or errors[n] <= floor}
     seconds = {name: [once(call)[0]] for name, call in sound.items()}
     fastest = min(
@@ -104,7 +112,7 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
         "later": _later(sound, best) if best and theirs < SMALL else np.nan,
         "error": errors["eagle"], "their_error": errors[best] if best else np.nan,
         "wins": "eagle" if least["eagle"] <= theirs else best,
-        "accurate": errors["eagle"] <= max(FLOORS[task.dtype], WITHIN * honest),
+        "accurate": errors["eagle"] <= max(task.level, WITHIN * honest),
     }  # fmt: skip
 
 
@@ -135,11 +143,13 @@ def dense(
 ) -> Task:  # fmt: skip
     """``B A^+ C`` with this many rows in B; 0: least squares, ``A^+ C``.
 
-    `noise` is the part of C that A does not explain; `coherent` puts half of A in 5 columns.
+    `noise` is the part of C that A does not explain: rows come twice, with opposite noise, so that
+    the answer is known however ill-conditioned A is. `coherent` puts half of A in 5 columns.
     """
     rng = np.random.default_rng(seed)
-    p = low_rank(d, n, max(rows, 1), columns, rank=rank, condition=condition, rng=rng)
-    A = p.A
+    half = d // 2 if noise else d
+    p = low_rank(half, n, 1, 1, rank=rank, condition=condition, rng=rng)
+    A = np.concatenate([p.A, p.A]) if noise else p.A
     if coherent:
         A[:, :5] *= np.linalg.norm(A[:, 5:]) / np.linalg.norm(A[:, :5])
     W, X = rng.standard_normal((max(rows, 1), d)), rng.standard_normal((n, columns))
@@ -148,21 +158,21 @@ def dense(
     X /= np.linalg.norm(X)
     C, B = A @ X, W @ A
     if noise:
-        Q, E = np.linalg.qr(A)[0], rng.standard_normal(C.shape)
-        E -= Q @ (Q.T @ E)
-        E -= Q @ (Q.T @ E)
-        C += noise * np.linalg.norm(C) / np.linalg.norm(E) * E
+        E = rng.standard_normal((half, columns))
+        E *= noise * np.linalg.norm(C) / np.linalg.norm(E)
+        C += np.concatenate([E, -E])
     A, B, C, truth = (block.astype(dtype) for block in (A, B, C, B @ X if rows else X))
     if columns == 1 and not rows:
         C, truth = C[:, 0], truth[:, 0]
     calls = lapack(A, B if rows else None, C, full=not rank)
     what = f"{d} x {n}" + (f", rank {rank}" if rank else "") + f", {columns} columns"
     what += (f", {rows} rows" if rows else "") + (", coherent" if coherent else "")
-    return Task(what + (f", {noise:.0%} noise" if noise else ""), dtype, condition, truth, calls)
+    what += f", {noise:.0%} noise" if noise else ""
+    return Task(what, dtype, condition, truth, calls, inverse=not rows)
 
 
 def lapack(A: np.ndarray, B: np.ndarray | None, C: np.ndarray, *, full: bool) -> dict[str, Call]:
-    """Ours and all rivals; LU and QR only where A has full rank, the SVD not where it takes minutes."""
+    """Ours and rivals: LU and QR where A has full rank, an SVD where it does not take minutes."""
     import torch
 
     (d, n), cutoff = A.shape, max(A.shape) * float(np.finfo(A.dtype).eps)
@@ -189,9 +199,9 @@ def lapack(A: np.ndarray, B: np.ndarray | None, C: np.ndarray, *, full: bool) ->
         solvers["numpy lstsq"] = lambda: np.linalg.lstsq(A, C, cutoff)[0]
         solvers["scipy gelsd"] = lambda: scipy.linalg.lstsq(A, C, cond=cutoff)[0]
     if B is None:
-        return {"eagle": lambda: eagle.lstsq(A, C, rng=0), **solvers}
+        return {"eagle": lambda: eagle.lstsq(A, C), **solvers}
     after = {name: lambda solve=solve: B @ np.asarray(solve()) for name, solve in solvers.items()}
-    return {"eagle": lambda: eagle.solve(A, B, C, rng=0), **after}
+    return {"eagle": lambda: eagle.solve(A, B, C), **after}
 
 
 def stack(count: int, n: int, dtype: str, condition: float, part: float, seed: int) -> Task:
@@ -204,7 +214,7 @@ def stack(count: int, n: int, dtype: str, condition: float, part: float, seed: i
     a, c = _tensors(p.A, p.C)
     cutoff = n * float(np.finfo(p.A.dtype).eps)
     calls: dict[str, Call] = {
-        "eagle": lambda: eagle.lstsq(p.A, p.C, rng=0),
+        "eagle": lambda: eagle.lstsq(p.A, p.C),
         "numpy pinv": lambda: np.linalg.pinv(p.A, rcond=cutoff) @ p.C,
         "torch gelsy": lambda: torch.linalg.lstsq(a, c, rcond=cutoff, driver="gelsy").solution,
     }
@@ -212,7 +222,7 @@ def stack(count: int, n: int, dtype: str, condition: float, part: float, seed: i
         calls["numpy LU"] = lambda: np.linalg.solve(p.A, p.C)
         calls["torch LU"] = lambda: torch.linalg.solve(a, c)
     what = f"{count} x {n} x {n}" + (f", {part:.0%} deficient" if part else "")
-    return Task(what, dtype, condition, p.X, calls)
+    return Task(what, dtype, condition, p.X, calls, inverse=True)
 
 
 def sparse(d: int, n: int, each: int, kind: str, seed: int) -> Task:
@@ -229,14 +239,14 @@ def sparse(d: int, n: int, each: int, kind: str, seed: int) -> Task:
     C, linalg = A @ X, scipy.sparse.linalg
     tight = {"atol": 1e-15, "btol": 1e-15}
     calls: dict[str, Call] = {
-        "eagle": lambda: eagle.lstsq(A, C, rng=0),
+        "eagle": lambda: eagle.lstsq(A, C),
         "scipy lsmr": lambda: linalg.lsmr(A, C, **tight, conlim=0)[0],
         "scipy lsqr": lambda: linalg.lsqr(A, C, **tight, conlim=0)[0],
         "gelsy, written out": lambda: scipy.linalg.lstsq(A.toarray(), C, lapack_driver="gelsy")[0],
     }
     if d == n and kind != "low rank":
         calls["scipy spsolve"] = lambda: linalg.spsolve(A.tocsc(), C)
-    return Task(f"{d} x {n}, {each} a row, {kind}", "float64", np.nan, X, calls)
+    return Task(f"{d} x {n}, {each} a row, {kind}", "float64", 1e3, X, calls)
 
 
 def _few(n: int, each: int) -> Any:
@@ -250,8 +260,8 @@ def _shrunk(options: argparse.Namespace, *sizes: int) -> list[int]:
 
 
 def _grid(
-    options: argparse.Namespace, shapes: Iterable[tuple[int, ...]], cases: Iterable[tuple[float, str]],
-    **settings: Any,
+    options: argparse.Namespace, shapes: Iterable[tuple[int, ...]],
+    cases: Iterable[tuple[float, str]], **settings: Any,
 ) -> Iterable[Task]:  # fmt: skip
     """Shapes (d, n, columns[, rows[, rank]]) by condition numbers and dtypes."""
     for d, n, columns, *more in shapes:
