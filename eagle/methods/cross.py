@@ -54,13 +54,13 @@ class Skeleton:
 
 
 def reach(A: np.ndarray) -> int:
-    """Rows and columns of the last look: where there is no skeleton, A has about that rank or more."""
+    """Rows and columns of the last look; where there is no skeleton, the rank is about that."""
     most = MOST[A.shape[0] != A.shape[1]] * min(A.shape)
     return FIRST * 2 ** int(np.log2(most / FIRST)) if most >= FIRST else 0
 
 
 def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
-    """A skeleton of A, if its rank is small beside its sides; of rank 0 if all that is seen is 0."""
+    """A skeleton of A, if its rank is small beside its sides; none at all for zeros."""
     from scipy.linalg import get_lapack_funcs
 
     (d, n), size, eps = A.shape, FIRST, float(np.finfo(A.dtype).eps)

@@ -69,7 +69,7 @@ def run(
     looked_at = options.callback is not None or options.progress or options.rtol is not None
     if method.certifies and problem.algebra.num is One and not looked_at:
         with np.errstate(all="ignore"):
-            return _Loop(problem, method, options, start).at_once(plan)
+            return _Loop(problem, method, options, start, given).at_once(plan)
     with (
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
         _progress_bar(options.progress, method) as tick,
