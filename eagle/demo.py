@@ -17,11 +17,11 @@ import numpy as np
 
 from eagle import plotting
 from eagle.api import solve
-from eagle.completion import complete
 from eagle.methods import Eagle
 from eagle.plotting import Trace
 from eagle.result import ConvergenceWarning, Result
 from eagle.tables import TableError, check_output
+from eagle.tables.completion import complete
 
 __all__ = ["Pixels", "kernel_blocks", "main", "pixels", "race", "reference"]
 

@@ -39,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--key", metavar="NAME", help="which array of a .npz")
     add_options(parser)
+    parser.set_defaults(ridge=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
     rank = arguments.rank
     if rank is None:
-        rank = "cv" if arguments.cutoff is None and not arguments.ridge else "none"
+        rank = "cv" if arguments.cutoff is None and arguments.ridge is None else "none"
     table = read_table(
         arguments.table, header=arguments.header, labels=arguments.labels, key=arguments.key
     )

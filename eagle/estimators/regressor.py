@@ -12,10 +12,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from eagle.api import lstsq
-from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
 from eagle.estimators.validation import validated
 from eagle.methods import as_method
 from eagle.options import check_flag, check_number
+from eagle.tables.ridge import default_ridges, leave_one_out, left_factor
 
 __all__ = ["EagleRegressor"]
 

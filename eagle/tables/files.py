@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from eagle import csvfile
-from eagle.csvfile import Csv
+from eagle.tables import csv as csvfile
+from eagle.tables.csv import Csv
 
 __all__ = [
     "SUFFIXES",

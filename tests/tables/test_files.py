@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import eagle
-from eagle import csvfile, tables
+from eagle import tables
 from eagle.cli import main
+from eagle.tables import csv as csvfile
 from tests.files import MISSING, SHOPS, SUFFIXES, load, names, refused, same, save, shops
 
 
@@ -218,7 +219,8 @@ BAD_CSVS = {
     "binary": ("\x00\x01", "not a text file"),
     "no donors": (
         "a,b\n1,\n,2\n",
-        "no row is complete, so nothing tells the missing entries of rows 0, 1 (counting from 0)",
+        "nothing tells the entries in row 0 and column 1: no chain of observed entries connects "
+        "them (counting from 0)",
     ),
     "empty row": ("a,b\n1,2\n,\n", "no entry of row 1 is observed (counting from 0)"),
     "empty column": ("a,b\n1,\n2,\n", "no entry of column 1 is observed (counting from 0)"),
