@@ -276,7 +276,7 @@ def complete(
     if not 0 < check_number("coverage", coverage) < 1:
         raise ValueError(f"coverage must be between 0 and 1, got {coverage!r}")
     table = frames.opened(X)
-    names = Names(table.rows, table.columns)
+    names = Names(table.rows, table.columns, table.row)
     values, missing = parse(table.values, mask, names)
     bounds = _bounds(minimum, maximum, values.shape[1])
     # A power of two, so that nothing overflows and nothing is rounded.

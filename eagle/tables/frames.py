@@ -26,6 +26,8 @@ class Opened:
         What a frame calls them.
     ignored : tuple
         Names of columns without numbers.
+    row : str
+        What a row is called: "line" in a file of text.
     write : callable or None
         From a column's place among `values` and its filled entries to a new column, all at once.
     """
@@ -34,6 +36,7 @@ class Opened:
     rows: list[Any] | None = None
     columns: list[Any] | None = None
     ignored: tuple[Any, ...] = ()
+    row: str = "row"
     write: Callable[[dict[int, np.ndarray]], Any] | None = field(default=None, repr=False)
 
     def filled(self, values: np.ndarray, missing: np.ndarray) -> Any:
@@ -53,6 +56,8 @@ def opened(X: Any) -> Opened:
     ValueError
         If no column holds numbers, or one holds both numbers and words.
     """
+    if isinstance(X, Opened):
+        return X
     library = type(X).__module__.partition(".")[0]
     if not (hasattr(X, "columns") and hasattr(X, "shape")) or library == "numpy":
         return Opened(X)
@@ -147,7 +152,7 @@ def _opened(
         raise ValueError(f"X has no column of numbers: {listed('column', [*map(repr, columns)])}")
     values = np.column_stack(list(found.values())) if found else np.empty((len(rows or ()), 0))
     ignored = tuple(name for place, name in enumerate(columns) if place not in found)
-    return Opened(values, rows, [columns[place] for place in found], ignored, write)
+    return Opened(values, rows, [columns[place] for place in found], ignored, write=write)
 
 
 def _from_objects(

@@ -17,13 +17,20 @@ SHOWN = 5  # rows or columns that a message lists
 class Names:
     """How messages call rows and columns: by number from 0, or as their owner does."""
 
-    def __init__(self, rows: Sequence[Any] | None = None, columns: Sequence[Any] | None = None):
+    def __init__(
+        self,
+        rows: Sequence[Any] | None = None,
+        columns: Sequence[Any] | None = None,
+        row: str = "row",
+    ):
         self._names = {"row": rows, "column": columns}
+        self._words = {"row": row, "column": "column"}
 
     def listed(self, kind: str, indices: Sequence[int] | np.ndarray) -> str:
         """``row 3`` or ``columns 'a', 'b', ... (17 in all)``."""
         names = self._names[kind]
-        return listed(kind, [i if names is None else repr(names[i]) for i in indices])
+        items = [i if names is None else repr(names[i]) for i in indices]
+        return listed(self._words[kind], items)
 
 
 def listed(kind: str, items: Sequence[Any] | np.ndarray) -> str:

@@ -202,9 +202,8 @@ class _Search:
         tables = [fold.by_rank(ridge) for fold in folds]
         # A fold that has used up its directions stays as good as it was.
         length = max(map(len, tables))
-        sums = sum(
-            np.vstack([each, np.repeat(each[-1:], length - len(each), 0)]) for each in tables
-        )
+        longer = [np.vstack([each, *[each[-1:]] * (length - len(each))]) for each in tables]
+        sums: np.ndarray = np.sum(longer, axis=0)
         curve, last = sums @ self.weights, length - 1
         wished = wish.rank
         if isinstance(wished, str):
