@@ -17,6 +17,7 @@ BENCHMARKS = {
     "crossovers": "benchmarks.crossovers",
     "distributed": "benchmarks.distributed",
     "dropin": "benchmarks.dropin",
+    "tables": "benchmarks.tables",
     "transformer": "benchmarks.transformer",
     "real": "benchmarks.real",
     "limits": "benchmarks.limits",

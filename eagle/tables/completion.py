@@ -19,6 +19,7 @@ from eagle.tables import factorisation, frames
 from eagle.tables.blocks import Block
 from eagle.tables.factorisation import Factors, Validation
 from eagle.tables.holes import Names, check_connected, parse, patterns
+from eagle.tables.panels import Effects, effects_of, treated_cells
 from eagle.tables.scaling import LINEAR, deviations
 from eagle.tables.validation import Wish
 
@@ -106,6 +107,10 @@ class Completion:
         Columns of a frame that hold no numbers and were left alone.
     missing : ndarray of bool (n, m)
         What was filled.
+    effects : Effects or None
+        With `treated`: what the treatment did.
+    dtype : dtype
+        Of the numbers.
     """
 
     X: Any = field(repr=False)
@@ -124,6 +129,7 @@ class Completion:
     clipped: int
     ignored: tuple[Any, ...]
     missing: np.ndarray = field(repr=False)
+    effects: Effects | None = field(repr=False)
     dtype: np.dtype = field(repr=False)
 
     @property
@@ -166,6 +172,8 @@ class Completion:
         if self.clipped:
             lines.append(f"  clipped         {self.clipped} entries, to minimum or maximum")
         lines += [*self._ignored(), *self._table(np.flatnonzero(counts), counts)]
+        if self.effects is not None:
+            lines += ["", *(f"  {line}" for line in str(self.effects).splitlines())]
         return "\n".join(lines)
 
     def _ignored(self) -> list[str]:
@@ -201,6 +209,7 @@ def complete(
     coverage: float = 0.9,
     minimum: Any = None,
     maximum: Any = None,
+    treated: Any = None,
     **options: Any,
 ) -> Completion:
     """Fill the missing entries of a table, and say how far they are to be trusted.
@@ -233,6 +242,10 @@ def complete(
         What part of the intervals `lower` to `upper` is to contain the truth, in (0, 1).
     minimum, maximum : float or array_like (m,), optional
         Bounds for filled entries: what lies beyond is moved there and counted.
+    treated : dict, optional
+        ``{row: column}``: this row was treated from this column on, which are names in a frame and
+        numbers in an array. What was observed then is hidden and filled from rows that were not
+        treated, and `effects` has the differences, their intervals and a placebo test.
     **options
         As for `solve`. A number for `ridge` or a `cutoff` needs ``rank=None``.
 
@@ -277,6 +290,10 @@ def complete(
         raise ValueError(f"coverage must be between 0 and 1, got {coverage!r}")
     table = frames.opened(X)
     names = Names(table.rows, table.columns, table.row)
+    cells = None
+    if treated is not None:
+        cells = treated_cells(treated, np.shape(table.values), table.rows, table.columns)
+        mask = cells if mask is None else cells | np.asarray(mask)
     values, missing = parse(table.values, mask, names)
     bounds = _bounds(minimum, maximum, values.shape[1])
     # A power of two, so that nothing overflows and nothing is rounded.
@@ -284,6 +301,7 @@ def complete(
     work = np.where(missing, np.nan, values.astype(np.result_type(values, np.float64)) / unit)
     holes = patterns(missing)
     filling = _Filling(work, missing, _scaled(wish, unit), generator, coverage, options, names)
+    filling.treated = cells
     if scattered(missing):
         filling.by_factors()
     else:
@@ -313,12 +331,17 @@ class _Filling:
         self.factors: Factors | None = None
         self.validation: Validation | None = None
         self.complete = np.flatnonzero(~self.missing.any(axis=1))
+        self.treated: np.ndarray | None = None
+        self.blocks: list[tuple[np.ndarray, Block]] = []
 
     def by_block(self, rows: np.ndarray, hidden: np.ndarray) -> None:
         """Rows that miss the same columns."""
         check_rank(self.wish.rank, len(self.complete), rows, hidden, self.names)
         donors = self.X[self.complete]
-        block = Block.learn(donors, hidden, self.wish, self.generator, (self.complete, rows))
+        # Units of a panel have no order.
+        places = (self.complete, rows) if self.treated is None else None
+        block = Block.learn(donors, hidden, self.wish, self.generator, places)
+        self.blocks.append((rows, block))
         B = self.X[rows][:, ~hidden]
         place = np.ix_(rows, np.flatnonzero(hidden))
         self.value[place], result = block.fill(B, {**self.options, "rng": self.generator})
@@ -344,6 +367,8 @@ class _Filling:
 
     def by_factors(self) -> None:
         """Holes of any pattern."""
+        if self.treated is not None:
+            raise ValueError("treated needs rows that are complete and were not treated")
         check_factors(self.wish, self.X, self.names)
         check_connected(self.missing, self.names)
         options = {k: v for k, v in self.options.items() if k not in ("progress", "callback")}
@@ -390,6 +415,13 @@ class _Filling:
             return table.filled(filled, self.missing), moved
 
         filled, moved = restored(self.value)
+        effects = None
+        if self.treated is not None:
+            inside = [np.clip(each * unit, *bounds) for each in (self.value, lower, upper)]
+            effects = effects_of(
+                given, self.treated, (inside[0], inside[1], inside[2]), self.blocks, unit,
+                (table.rows, table.columns),
+            )  # fmt: skip
         with np.errstate(invalid="ignore"):
             column_errors = np.sqrt((self.errors**2).sum(axis=0) / counts) * unit
         observed = [self.X[kept[:, j], j] for j in range(self.X.shape[1])]
@@ -415,6 +447,7 @@ class _Filling:
             clipped=moved,
             ignored=table.ignored,
             missing=self.missing,
+            effects=effects,
             dtype=given.dtype,
         )
 

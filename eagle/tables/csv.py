@@ -268,21 +268,20 @@ def select(
     first_text = ""
     for j in every:
         name = repr(names[j]) if names else str(j + 1)
-        cells = [rows[i][j] for i in body] if j in wanted else []
-        numbers = list(map(number, cells))
-        texts = [k for k, each in enumerate(numbers) if each is None]
+        column = [number(rows[i][j]) for i in body] if j in wanted else []
+        texts = [k for k, each in enumerate(column) if each is None]
         if texts:
             k = texts[0]
             where = f"row {k + 1} ({place(body[k])}), column {name}"
             cell = f"{where}: {plain(rows[body[k]][j])!r} is not a number"
-            given = [each for each in numbers if each is not None and not math.isnan(each)]
+            given = [each for each in column if each is not None and not math.isnan(each)]
             if given or choice.columns is not None:
                 raise ValueError(cell)
             first_text = first_text or cell
         if texts or j not in wanted:
             ignored.append(names[j] if names else str(j + 1))
         else:
-            columns.append(numbers)
+            columns.append(column)
             places.append(j)
     if not columns:
         raise ValueError(first_text or "has no columns of numbers")
