@@ -2,7 +2,7 @@
 
 Sections: ``rows`` (data set by pattern of holes: the error of the filled entries in standard
 deviations of their columns, beside RidgeCV, scikit-learn's imputers and SoftImpute; what was
-expected of them, the coverage of 90 % intervals and their width beside a bootstrap's), ``scattered``
+expected of them, coverage and width of 90 % intervals, beside a bootstrap), ``scattered``
 (low rank with and without noise beside the oracle rank; 10,000 x 500), ``panels`` (states and
 countries that nothing was done to, filled beside two packages of synthetic controls).
 Patterns: ``block`` half of the rows by half of the columns at random, ``late`` the same with the

@@ -195,7 +195,7 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             rows = missing.any(axis=1)
             if rows.any():
                 double = X[rows].astype(np.float64)
-                values, _, _ = self.factors_.fill(double, missing[rows], self._options())
+                values, _ = self.factors_.fill(double, missing[rows])
                 filled[missing] = values[missing[rows]]
             return filled
         known = {pattern.hidden.tobytes(): pattern for pattern in self.patterns_}

@@ -77,12 +77,13 @@ class Block:
 
     def errors(self, B: np.ndarray) -> np.ndarray:
         """Expected errors of the hidden columns of rows with observed columns B."""
-        return self.spread.errors(self._leverages(B))
+        # Left-out rows may have been nearer: errors add up as in a random walk.
+        return self.spread.errors(self._leverages(B)) * np.sqrt(self.choice.farther or 1.0)
 
     def _leverages(self, B: np.ndarray) -> np.ndarray:
         """``q (P^H P + ridge)^-1 q^H`` for each row q, and what the mean adds."""
-        if self.choice.farther:  # left-out rows were nearer: errors add up as in a random walk
-            return np.full(len(B), self.choice.farther - 1)
+        if self.choice.farther:
+            return np.zeros(len(B))
         _, s, Vh = np.linalg.svd(self.P, full_matrices=False)
         cutoff = max(self.P.shape) * np.finfo(s.dtype).eps if self.cutoff is None else self.cutoff
         kept = np.flatnonzero(s > cutoff * s[:1])[: self.choice.rank]

@@ -80,8 +80,7 @@ class Completion:
     coverage : float
         What part of the intervals is to contain the truth.
     results : tuple of Result
-        One solve for each of `groups`, or one batch of the rows' solves, each with its numerical
-        certificate.
+        One solve for each of `groups`, with its numerical certificate.
     rank : int or None
         Singular directions used; the largest number where groups differ.
     error_estimate : float
@@ -98,7 +97,7 @@ class Completion:
     groups : tuple of Group
         Which entries were filled together; empty if a factorisation filled them.
     factors : Factors or None
-        The factorisation, if the holes were scattered, and how stationary it is.
+        The factorisation, if the holes were scattered; its certificate is how stationary it is.
     validation : Validation or None
         How it did with each number of factors.
     clipped : int
@@ -371,15 +370,12 @@ class _Filling:
             raise ValueError("treated needs rows that are complete and were not treated")
         check_factors(self.wish, self.X, self.names)
         check_connected(self.missing, self.names)
-        options = {k: v for k, v in self.options.items() if k not in ("progress", "callback")}
         with _progress(bool(self.options.get("progress"))) as sweep_done:
             found, self.factors = factorisation.learn(
                 self.X, self.missing, self.wish, self.generator, sweep_done
             )
         self.validation = found
-        values, leverages, result = self.factors.fill(
-            self.X, self.missing, {**options, "rng": self.generator}
-        )
+        values, leverages = self.factors.fill(self.X, self.missing)
         errors = found.spread.errors(leverages)
         factors = found.spread.factors(self.coverage)
         for target, source in (
@@ -388,7 +384,6 @@ class _Filling:
             (self.half_widths, errors * factors),
         ):
             target[self.missing] = source[self.missing]
-        self.results += [] if result is None else [result]
         self.lost = float((self.errors[self.missing] ** 2).sum())
         sizes = np.nanmean(self.X**2, axis=0)
         self.whole = float((self.missing * sizes).sum())

@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from eagle.api import lstsq
-from eagle.result import Result
 from eagle.tables.holes import patterns
 from eagle.tables.intervals import Spread
 from eagle.tables.validation import Wish
 
 __all__ = ["Factors", "Validation", "fit", "learn", "validate"]
 
-RANKS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50)
-PATIENCE = 2  # ranks without gain before the search ends
+RANKS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29)
+PATIENCE = 3  # ranks without gain before the search ends
 GAIN = 0.99  # of the least error: what a larger rank has to get below
 SOLVED = 1e-6  # standard deviations: there is nothing left to explain
 FLOOR = 1e-15  # of the variance of a column: its least noise
@@ -31,11 +29,12 @@ POOLED = 1.0  # observations' worth of the typical noise in that of each column
 CONSTANT = 1e-14  # of a column's largest entry: deviations that rounding makes
 CHUNK = 4_000_000  # numbers in a batch of systems
 SAMPLE = 300  # rows whose filling shows whether it still changes
-ROUGH, FINE = (0.03, 40), (3e-3, 500)  # change that ends a fit, in noise, and most sweeps
+# Change that ends a fit, in standard deviations of the noise, and most sweeps.
+ROUGH, CLOSE, FINE = (0.03, 40), (3e-3, 60), (3e-3, 500)
 SETTLED = 0.9  # of the noise before a sweep: it does not fall any more
 DRAWS = 5  # of what a row misses in addition, until it is something
 ROWS = 2000  # that take part in the validation
-SMALL, MEDIUM = 20_000, 200_000  # entries up to which there are five folds, or two
+FOLDS = {20_000: 5, 200_000: 2}  # of tables with at most so many entries; of larger ones one
 
 
 @dataclass(frozen=True)
@@ -66,30 +65,26 @@ class Factors:
         """How many factors there are."""
         return self.loadings.shape[1]
 
-    def fill(
-        self, X: np.ndarray, missing: np.ndarray, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, Result | None]:
-        """Values for every entry, how uncertain the factors make them, and the solve.
+    def fill(self, X: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values for every entry, and how uncertain the factors make them.
 
         Returns
         -------
         values : ndarray (n, n_columns)
         leverages : ndarray (n, n_columns)
             ``w_j . C_i w_j / noise_j`` with C_i the covariance of the factors of row i.
-        result : Result or None
-            Of the batch of the rows' systems; None without factors.
         """
-        n, k = len(X), self.rank
-        if not k:
-            values = np.tile(self.mean * self.scale, (n, 1))
-            return values, np.zeros(X.shape), None
-        observed, Z = ~missing, np.where(missing, 0, X / self.scale - self.mean)
-        systems, right = _row_systems(self.loadings, self.noise, observed.astype(float), Z)
-        result = lstsq(systems, right[:, :, None], **(options or {}))
-        covariances = np.linalg.inv(systems)
-        spread = (covariances.reshape(n, k * k) @ _products(self.loadings).T) / self.noise
-        values = (self.mean + result.value[:, :, 0] @ self.loadings.T) * self.scale
-        return values, spread, result
+        (n, m), k = X.shape, self.rank
+        centred = np.where(missing, 0, X / self.scale - self.mean)
+        scores, leverages = np.zeros((n, k)), np.zeros((n, m))
+        for rows in _chunks(n, k) if k else ():
+            weights = (~missing[rows]).astype(float)
+            systems, right = _row_systems(self.loadings, self.noise, weights, centred[rows])
+            covariances = np.linalg.inv(systems)
+            leverages[rows] = covariances.reshape(len(weights), -1) @ _products(self.loadings).T
+            scores[rows] = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
+        values = (self.mean + scores @ self.loadings.T) * self.scale
+        return values, leverages / self.noise
 
     @property
     def sigma(self) -> np.ndarray:
@@ -198,8 +193,7 @@ def validate(
     ranks = [0, *(k for k in RANKS if k <= most)] if rank is None else [rank]
     errors: list[float] = []
     best = np.inf
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    chosen, start = 0, None
+    chosen, starts = 0, [state.factors() for state, _ in folds]
     for k in ranks:
         found = []
         for state, hidden in folds:
@@ -210,11 +204,18 @@ def validate(
         squares = sum(np.nansum((e / folds[0][0].scale) ** 2) for e, _ in found)
         errors.append(float(np.sqrt(squares / max(sum(h.sum() for _, h in folds), 1))))
         if errors[-1] < GAIN * best or rank is not None:
-            best, chosen, kept, start = errors[-1], k, found, folds[0][0].factors()
+            best, chosen = errors[-1], k
+            starts = [state.factors() for state, _ in folds]
         if best < SOLVED or len(errors) - 1 - ranks.index(chosen) >= PATIENCE:
             break
-    assert start is not None
+    kept = []
+    for (state, hidden), start in zip(folds, starts, strict=True):
+        if chosen:
+            state.resume(start)
+            state.improve(*CLOSE, sweep_done)
+        kept.append(_errors(state.factors(), X, state, hidden))
     left_out, leverages = (np.concatenate(each) for each in zip(*kept, strict=True))
+    start = folds[0][0].factors() if chosen else starts[0]
     spread = Spread.of(left_out, leverages, start.sigma)
     return Validation(chosen, tuple(ranks[: len(errors)]), tuple(errors), spread, start)
 
@@ -224,7 +225,7 @@ def _errors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors of hidden entries in rows that have any, NaN elsewhere, and their leverages."""
     rows = np.flatnonzero(hidden.any(axis=1))
-    values, leverages, _ = factors.fill(X[rows], ~state.observed[rows], {"rng": 0})
+    values, leverages = factors.fill(X[rows], ~state.observed[rows])
     errors = np.where(hidden[rows], X[rows] - values, np.nan)
     return errors, leverages
 
@@ -259,6 +260,7 @@ class _State:
         ratio = start.scale / self.scale
         self.mean, self.noise = start.mean * ratio, np.maximum(start.noise * ratio**2, FLOOR)
         self.loadings = start.loadings * ratio[:, None]
+        self.scores = np.zeros((len(self.X), start.rank))
 
     def grow(self, rank: int) -> None:
         """More factors, from the leading singular directions of what is left unexplained."""
@@ -361,7 +363,7 @@ def _left_out(missing: np.ndarray, generator: np.random.Generator) -> Iterator[n
     fewest = np.argsort(missing.sum(axis=1), kind="stable")[: max(2, -(-n // 2))]
     incomplete = np.flatnonzero(missing.any(axis=1))
     scattered = 2 * sum(1 for _ in patterns(missing)) > len(incomplete)
-    folds = 5 if missing.size <= SMALL else 2 if missing.size <= MEDIUM else 1
+    folds = next((count for most, count in FOLDS.items() if missing.size <= most), 1)
     for rows in np.array_split(generator.permutation(fewest), max(folds, 2))[:folds]:
         hidden = np.zeros(missing.shape, bool)
         for _ in range(DRAWS):

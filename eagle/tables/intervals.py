@@ -23,6 +23,7 @@ class Spread:
     Attributes
     ----------
     sigma : ndarray (n_hidden,)
+        Such that these variances sum to the squares of the left-out errors.
     scores : list of ndarray
         For each column the sizes of its left-out errors, ascending, in their standard deviations;
         those of all columns if it has few.
@@ -53,28 +54,25 @@ class Spread:
         if leverages.ndim == 1:
             leverages = leverages[:, None]
         given = 1.0 if units is None else units
-        ratios = np.abs(errors) / np.sqrt(1 + leverages) / given
-        known = ~np.isnan(ratios)
-        squares, counts = np.where(known, ratios**2, 0).sum(axis=0), known.sum(axis=0)
+        known = ~np.isnan(errors)
+        squares = np.where(known, (np.abs(errors) / given) ** 2, 0).sum(axis=0)
+        variances = np.where(known, 1 + leverages, 0).sum(axis=0)
         if units is not None:
-            squares = squares + CLAIM * squares.sum() / max(counts.sum(), 1)
-            counts = counts + CLAIM
-        with np.errstate(invalid="ignore"):
-            sizes = np.sqrt(squares / counts)
-        sigma, scores = sizes * given, ratios / np.where(sizes > 0, sizes, 1)
+            squares = squares + CLAIM * squares.sum() / max(variances.sum(), 1)
+            variances = variances + CLAIM
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sizes = np.sqrt(squares / variances)
+        scores = np.abs(errors) / np.sqrt(1 + leverages) / given / np.where(sizes > 0, sizes, 1)
         own = [np.sort(scores[known[:, j], j]) for j in range(errors.shape[1])]
         pooled = np.sort(scores[known])
         rows = int(known.any(axis=1).sum())
-        return cls(sigma, [each if len(each) >= OWN else pooled for each in own], rows)
-
-    @property
-    def known(self) -> bool:
-        """Whether anything was left out."""
-        return all(map(len, self.scores))
+        return cls(sizes * given, [each if len(each) >= OWN else pooled for each in own], rows)
 
     def errors(self, leverages: np.ndarray) -> np.ndarray:
         """Expected errors (rows, n_hidden) at leverages (rows,) or (rows, n_hidden)."""
-        return np.sqrt(1 + (leverages[:, None] if leverages.ndim == 1 else leverages)) * self.sigma
+        if leverages.ndim == 1:
+            leverages = leverages[:, None]
+        return np.sqrt(1 + leverages) * self.sigma
 
     def factors(self, coverage: float) -> np.ndarray:
         """Half the width of the interval of each column, in expected errors; NaN if unknown.

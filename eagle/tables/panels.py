@@ -135,7 +135,7 @@ def effects_of(
             p_values.append(np.nan)
             continue
         own = block.errors(np.where(cells, np.nan, given)[[i]][:, ~block.hidden] / unit)[0]
-        expected = np.sqrt(1 + block.choice.leverages)[:, None] * block.spread.sigma
+        expected = block.spread.errors(block.choice.leverages)
         floor = np.finfo(float).tiny
         size = np.sqrt(np.mean((gaps[hidden[use]] / unit / np.maximum(own[use], floor)) ** 2))
         sizes = np.sqrt(

@@ -130,9 +130,8 @@ class Kernel:
         """To scaled rows; `width` in units of their median distance."""
         landmarks = rows[:: -(-len(rows) // LANDMARKS)]
         some = rows[:: -(-len(rows) // SAMPLE)]
-        distances = _squared_distances(some, some)
-        apart = distances[distances > 0]
-        squared = width**2 * (float(np.median(apart)) if len(apart) else 1.0)
+        apart = _squared_distances(some, some)[~np.eye(len(some), dtype=bool)]
+        squared = width**2 * (float(np.median(apart, axis=None)) if apart.any() else 1.0)
         whole = len(landmarks) == len(rows)
         squares, U = np.linalg.eigh(np.exp(_squared_distances(landmarks, landmarks) / -squared))
         kept = squares > 10 * len(squares) * np.finfo(squares.dtype).eps * squares[-1:]

@@ -212,7 +212,7 @@ def test_leaving_one_out_gives_the_error_that_it_is_defined_by():
         [1.0, np.linalg.norm(errors) / np.linalg.norm(c)], rel=1e-12
     )
     # The row to fill is as unusual as 1 / (a @ a), and the errors are taken for as unusual.
-    sigma = np.sqrt((errors**2 / (1 + leverages)).mean())
+    sigma = np.sqrt((errors**2).sum() / (1 + leverages).sum())
     assert done.column_errors[1] == pytest.approx(sigma * np.sqrt(1 + 1 / (a @ a)), rel=1e-12)
     assert np.isnan(done.column_errors[0])
 
