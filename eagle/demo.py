@@ -193,7 +193,7 @@ def pixels(images: np.ndarray, rng: np.random.Generator) -> Pixels:
     untruncated = complete(X, rank=None, rng=rng)
     ridge = RidgeCV(np.logspace(-3, 3, 25)).fit(donors[:, ~hidden], donors[:, hidden])
     found = {
-        f"eagle.complete, rank {validated.rank} by validation": validated.X[rest, hidden],
+        f"eagle.complete, {validated.groups[0].scaling} by validation": validated.X[rest, hidden],
         "eagle.complete, untruncated A^+": untruncated.X[rest, hidden],
         "RidgeCV (scikit-learn)": ridge.predict(truth[rest, ~hidden]),
         "mean of the complete images": np.tile(donors[:, hidden].mean(0), (len(X[rest]), 1)),
