@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 
 BENCHMARKS = (
-    "central", "limited", "crossovers", "distributed", "dropin", "transformer", "real", "limits",
+    "central", "limited", "crossovers", "distributed", "dropin", "tables", "transformer", "real", "limits",
     "attention", "fuzz", "regret",
 )  # fmt: skip
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
