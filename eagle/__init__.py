@@ -2,7 +2,6 @@
 
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
-from eagle.completion import Completion, complete
 from eagle.gradients.formula import GradientWarning
 from eagle.methods import (
     LSMR,
@@ -17,6 +16,7 @@ from eagle.methods import (
     StochasticGradientDescent,
 )
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+from eagle.tables.completion import Completion, complete
 
 __version__ = "0.1.0"
 

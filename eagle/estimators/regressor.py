@@ -11,11 +11,11 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from eagle.api import lstsq
-from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
+from eagle.api import lstsq, pinv
 from eagle.estimators.validation import validated
 from eagle.methods import as_method
 from eagle.problem.options import check_flag, check_number
+from eagle.tables.ridge import default_ridges, leave_one_out, left_factor
 
 __all__ = ["EagleRegressor"]
 
@@ -40,6 +40,9 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Use only so many singular directions of the centred X (principal components regression).
     cutoff : float, default=None
         Use only those above ``cutoff`` times the largest singular value.
+    standard_errors : bool, default=False
+        Whether to compute standard errors of the coefficients. They need a dense X of full column
+        rank with more samples than coefficients, and neither ridge nor truncation.
     method : str or instance, default="auto"
         As for `eagle.solve`.
     rtol, maxiter : float and int, default=None
@@ -53,6 +56,11 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         W, transposed as everywhere in scikit-learn.
     intercept_ : float or ndarray (n_outputs,)
         c; 0.0 without intercept.
+    standard_errors_ : ndarray like coef_
+        With ``standard_errors=True``: ``sigma |row_j of A^+|`` with the weighted, centred samples A
+        and ``sigma^2`` the weighted residual sum of squares over the degrees of freedom.
+    intercept_standard_error_ : float or ndarray (n_outputs,)
+        Likewise of the intercept; only with one.
     ridge_ : float
         The ridge that was used.
     ridges_, cv_errors_ : ndarray (n_ridges,)
@@ -88,6 +96,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         fit_intercept: bool = True,
         rank: int | None = None,
         cutoff: float | None = None,
+        standard_errors: bool = False,
         method: Any = "auto",
         rtol: float | None = None,
         maxiter: int | None = None,
@@ -98,6 +107,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.fit_intercept = fit_intercept
         self.rank = rank
         self.cutoff = cutoff
+        self.standard_errors = standard_errors
         self.method = method
         self.rtol = rtol
         self.maxiter = maxiter
@@ -157,6 +167,8 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.intercept_ = float(intercept[0]) if single else intercept
         if not self.fit_intercept:
             self.intercept_ = 0.0
+        if self.standard_errors:
+            self._estimate_errors(_centred(X, x_mean, root), b, x_mean, weights, single)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -174,9 +186,45 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X = validated(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
+    def _estimate_errors(
+        self, A: Any, b: np.ndarray, mean: np.ndarray, weights: np.ndarray, single: bool
+    ) -> None:
+        """Of least squares with independent errors, whose variances are inverse to the weights."""
+        if not isinstance(A, np.ndarray):
+            raise ValueError("standard_errors needs a dense X")
+        n, p = A.shape
+        freedom = n - p - bool(self.fit_intercept)
+        if freedom < 1:
+            raise ValueError(
+                f"standard_errors needs more samples than coefficients, got {n} samples and "
+                f"{n - freedom} coefficients"
+            )
+        size = np.linalg.norm(A, axis=0)
+        rank = np.linalg.matrix_rank(A / np.where(size > 0, size, 1))
+        if rank < p:
+            raise ValueError(
+                f"standard_errors needs X of full column rank, got rank {rank} of {p} columns: "
+                "coefficients that collinear columns share have none"
+            )
+        inverse = pinv(A, rng=0)
+        residual = b - A @ self.result_.value
+        sigma = np.sqrt((residual**2).sum(axis=0) / freedom)
+        errors = np.outer(sigma, np.linalg.norm(inverse, axis=1))
+        self.standard_errors_ = errors[0] if single else errors
+        if self.fit_intercept:
+            middle = np.sqrt(1 / weights.sum() + np.linalg.norm(mean @ inverse) ** 2)
+            self.intercept_standard_error_ = float(sigma[0] * middle) if single else sigma * middle
+
     def _check_parameters(self) -> None:
         """What would otherwise be found out only after work was done."""
         check_flag("fit_intercept", self.fit_intercept)
+        shaped = self.ridge != 0 or self.rank is not None or self.cutoff is not None
+        if check_flag("standard_errors", self.standard_errors) and shaped:
+            raise ValueError(
+                "standard_errors are those of plain least squares: give ridge=0, rank=None and "
+                f"cutoff=None with them, got ridge={self.ridge!r}, rank={self.rank!r}, "
+                f"cutoff={self.cutoff!r}"
+            )
         if isinstance(self.ridge, str):
             if self.ridge != "cv":
                 raise ValueError(f"ridge must be a number or 'cv', got {self.ridge!r}")

@@ -39,7 +39,7 @@ import numpy as np
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Inverse
 
-__all__ = ["Answer", "Decomposition", "decompose", "solve"]
+__all__ = ["Answer", "Decomposition", "decompose", "graded", "solve"]
 
 SWEEPS = 4  # of equilibration by rows and columns, each of which halves exponents
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
@@ -375,9 +375,9 @@ def decompose(
 
 def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Powers of two r, (d, 1), and c, (n, 1), by which largest entries become about 1."""
-    sizes = np.abs(A)
-    if not any(_graded(sizes.max(axis=axis)) for axis in (0, 1)):
+    if not graded(A):
         return None, None
+    sizes = np.abs(A)
     d, n = A.shape
     r, c = np.ones((d, 1)), np.ones((n, 1))
     if by_rows is None:
@@ -392,6 +392,12 @@ def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.
             r, sizes = r * step, sizes / step
     rows, columns = (w if _graded(w) else None for w in (r, c))
     return rows, columns
+
+
+def graded(A: np.ndarray) -> bool:
+    """Whether rows or columns of A are of sizes that lie far apart."""
+    sizes = np.abs(A)
+    return any(_graded(sizes.max(axis=axis)) for axis in (0, 1))
 
 
 def _graded(sizes: np.ndarray) -> bool:

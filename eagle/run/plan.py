@@ -113,12 +113,13 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
-    if look and problem.B is not None and problem.C is not None:
-        skeleton = cross.look(A, options.rng)
-        if skeleton is not None:
-            reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
-            yield Choice(Cross(skeleton), problem, options, reason)
-            said.append("few rows and columns were not enough")
+    skeleton = cross.look(A, options.rng) if look else None
+    if looks is not None and skeleton is None:
+        looks.skip(cross.reach(A))
+    if skeleton is not None and skeleton.rank and not (problem.B is None or problem.C is None):
+        reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
+        yield Choice(Cross(skeleton), problem, options, reason)
+        said.append("few rows and columns were not enough")
 
     def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
         return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
@@ -231,6 +232,11 @@ class _Looks:
             return False
         self.found, self.reason = looked, f"{said} has room for all of A"
         return True
+
+    def skip(self, rank: int) -> None:
+        """Those that have no room for this rank."""
+        while self.width <= rank < WHOLE * min(self.found.A.shape):
+            self.width = next_width(self.found.A, self.width)
 
     def cost(self) -> float:
         """Seconds that the next look takes; infinity if it were no smaller than A."""

@@ -318,3 +318,42 @@ def test_a_method_for_dense_data_refuses_sparse_ones() -> None:
 def test_predict_needs_fit() -> None:
     with pytest.raises(NotFittedError):
         EagleRegressor().predict([[1.0]])
+
+
+# Standard errors
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_standard_errors_are_those_of_the_textbook(
+    rng: np.random.Generator, intercept: bool, weighted: bool
+) -> None:
+    X, y = rng.standard_normal((40, 3)) * [1, 10, 0.1] + 2, rng.standard_normal((40, 2))
+    weights = rng.uniform(0.5, 2, 40) if weighted else np.ones(40)
+    model = EagleRegressor(fit_intercept=intercept, standard_errors=True, random_state=0)
+    model.fit(X, y, sample_weight=weights if weighted else None)
+    design = np.column_stack([np.ones(40), X]) if intercept else X
+    covariance = np.linalg.inv(design.T @ (weights[:, None] * design))
+    residual = y - model.predict(X)
+    variance = (weights[:, None] * residual**2).sum(axis=0) / (40 - design.shape[1])
+    wanted = np.sqrt(np.outer(variance, np.diag(covariance)))
+    np.testing.assert_allclose(model.standard_errors_, wanted[:, intercept:], rtol=1e-9)
+    if intercept:
+        np.testing.assert_allclose(model.intercept_standard_error_, wanted[:, 0], rtol=1e-9)
+    single = EagleRegressor(fit_intercept=intercept, standard_errors=True, random_state=0)
+    single.fit(X, y[:, 1], sample_weight=weights if weighted else None)
+    np.testing.assert_allclose(single.standard_errors_, wanted[1, intercept:], rtol=1e-9)
+
+
+def test_standard_errors_are_refused_where_there_are_none(rng: np.random.Generator) -> None:
+    X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+    twice = np.column_stack([X, X[:, 0] + X[:, 1]])
+    model = EagleRegressor(standard_errors=True, random_state=0)
+    with pytest.raises(ValueError, match="needs X of full column rank, got rank 3 of 4 columns"):
+        model.fit(twice, y)
+    with pytest.raises(ValueError, match="more samples than coefficients, got 4 samples and 4"):
+        model.fit(X[:4], y[:4])
+    with pytest.raises(ValueError, match="those of plain least squares: give ridge=0"):
+        EagleRegressor(standard_errors=True, ridge=1.0).fit(X, y)
+    with pytest.raises(TypeError, match="standard_errors must be True or False"):
+        EagleRegressor(standard_errors="yes").fit(X, y)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse import issparse
 
-__all__ = ["default_ridges", "leave_one_out", "left_factor"]
+__all__ = ["LeftOut", "default_ridges", "leave_one_out", "left_factor"]
 
 PER_DECADE = 4  # neighbours differ little in error
 LARGEST = 10.0  # in units of ||A||^2
@@ -52,16 +52,10 @@ def default_ridges(s: np.ndarray) -> np.ndarray:
     return float(s[0]) ** 2 * np.logspace(smallest, np.log10(LARGEST), count)
 
 
-def leave_one_out(
-    U: np.ndarray,
-    s: np.ndarray,
-    b: np.ndarray,
-    ridges: np.ndarray,
-    intercept: np.ndarray | None = None,
-) -> np.ndarray:
-    """Mean squared error of each row's prediction from all others, for each ridge.
+class LeftOut:
+    """Every row's error of prediction from all others, in closed form for any ridge.
 
-    With ``H = U diag(s^2 / (s^2 + ridge)) U^T + q q^T`` the error of row i is
+    With ``H = U diag(s^2 / (s^2 + ridge)) U^H + q q^H`` the error of row i is
     ``(b - H b)_i / (1 - H_ii)`` [1]_, where q is the direction of the `intercept` that was taken
     out of b and of U, a unit vector (n,). Both are summed from ``ridge / (s^2 + ridge)``, so that
     neither cancels. Infinite where nothing but a row itself tells of it.
@@ -71,19 +65,34 @@ def leave_one_out(
     .. [1] Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good
        ridge parameter", Technometrics 21 (1979), equation 1.6.
     """
-    n = len(U)
-    outside = b - U @ (U.T @ b)
-    free = 1 - (U**2).sum(axis=1) - (0 if intercept is None else intercept**2)
-    if len(s) + (intercept is not None) >= n:  # nothing is outside but rounding
-        outside, free = np.zeros_like(b), np.zeros(n)
-    inside, squares = U.T @ b, U**2
-    errors = np.empty(len(ridges))
-    for i, ridge in enumerate(ridges):
-        damped = ridge / (s**2 + ridge)
-        left = free + squares @ damped
-        residual = outside + U @ (damped[:, None] * inside)
+
+    def __init__(
+        self, U: np.ndarray, s: np.ndarray, b: np.ndarray, intercept: np.ndarray | None = None
+    ):
+        self._U, self._s, self._inside, self._squares = U, s, U.conj().T @ b, np.abs(U) ** 2
+        self._outside = b - U @ self._inside
+        self._free = 1 - self._squares.sum(axis=1) - (0 if intercept is None else intercept**2)
+        if len(s) + (intercept is not None) >= len(U):  # nothing is outside but rounding
+            self._outside, self._free = np.zeros_like(b), np.zeros(len(U))
+
+    def errors(self, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+        """Errors (n, k), and each row's leverage among the others, ``H_ii / (1 - H_ii)``."""
+        damped = ridge / (self._s**2 + ridge)
+        left = self._free + self._squares @ damped
+        residual = self._outside + self._U @ (damped[:, None] * self._inside)
+        hopeless = left <= HOPELESS * np.finfo(self._s.dtype).eps * (ridge == 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            loss = (residual / left[:, None]) ** 2
-        hopeless = left <= HOPELESS * np.finfo(s.dtype).eps * (ridge == 0)
-        errors[i] = np.inf if hopeless.any() else loss.mean()
-    return errors
+            found = np.where(hopeless[:, None], np.inf, residual / left[:, None])
+            return found, np.where(hopeless, np.inf, 1 / left - 1)
+
+
+def leave_one_out(
+    U: np.ndarray,
+    s: np.ndarray,
+    b: np.ndarray,
+    ridges: np.ndarray,
+    intercept: np.ndarray | None = None,
+) -> np.ndarray:
+    """Mean squared error of each row's prediction from all others, for each ridge."""
+    rows = LeftOut(U, s, b, intercept)
+    return np.array([(rows.errors(ridge)[0] ** 2).mean() for ridge in ridges])
