@@ -170,15 +170,10 @@ class Direct(Method):
         """By what bounds its own error."""
         problem, (d, n) = state.problem, state.problem.A.shape
         flipped = by_rows(problem)
-        work = problem.adjoint() if flipped else problem
-        C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
         # Always in double precision: a small unit in single precision looks like noise.
-        A, B, C = (
-            X if X is None else X.astype(np.result_type(X, np.float64), copy=False)
-            for X in (work.A, work.B, C)
-        )
-        assert A is not None
-        found, answer = complete.solve(A, B, C, problem.eps)
+        work = (problem.adjoint() if flipped else problem).doubled()
+        C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
+        found, answer = complete.solve(work.A, work.B, C, problem.eps)
         value = answer.value.conj().T if flipped else answer.value
         known = replace(found, turned=flipped)
         if problem.extent != (d, n):
@@ -194,7 +189,7 @@ class Direct(Method):
         state.certificate = Certificate(np.inf, np.nan, False)
         if np.isfinite(own):
             size = max(own, answer.rounding)
-            error = answer.error / size if size else 0.0
+            error = max(answer.error, answer.rounding) / size if size else 0.0
             if np.isnan(error):
                 error = np.inf
             negligible = answer.error <= 100 * answer.rounding

@@ -15,7 +15,7 @@ from eagle.algebra.numbers import Number, One, share
 from eagle.methods import Direct
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import Certificate, Probes
+from eagle.problem.certificate import LUCK, Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
 
@@ -302,7 +302,9 @@ class _Loop:
         if num is One and state.floor > certificate.error_estimate:
             certificate = replace(certificate, error_estimate=state.floor)
         value = problem.restore(extended)
-        vague = num.invert(certificate.enough(num, eps, self.rtol)) & num.same(
+        # What was seen of the error on the way is right within an order of magnitude.
+        wanted = None if self.rtol is None else LUCK * self.rtol
+        vague = num.invert(certificate.enough(num, eps, wanted)) & num.same(
             status, Status.CONVERGED
         )
         status = num.where(vague, num.full(self._given_up(state), vague), status)
@@ -312,6 +314,9 @@ class _Loop:
             certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
+        if num is One:
+            last = replace(self.history[-1], error_estimate=certificate.error_estimate)
+            self.history[-1] = last
         return Results(
             value=value,
             leading=None if num is One else (len(problem.scale),),
