@@ -293,6 +293,8 @@ class _Loop:
                 least = max(certificate.error_estimate, given / 2)
                 certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
+        if num is One and not finite:  # in the user's units
+            certificate = Certificate(np.inf, np.nan, False)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
         return Results(
             value=value,
