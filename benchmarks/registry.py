@@ -9,7 +9,7 @@ from types import ModuleType
 
 BENCHMARKS = (
     "central", "limited", "crossovers", "distributed", "dropin", "transformer", "real", "limits",
-    "attention", "fuzz",
+    "attention", "fuzz", "regret",
 )  # fmt: skip
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 

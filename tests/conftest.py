@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.algebras import MANY, PLACES, Place
+
 settings.register_profile("eagle", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("eagle")
+
+
+@pytest.fixture(params=PLACES)
+def algebra(request: pytest.FixtureRequest) -> Place:
+    """One matrix, stacks of numpy, a simulated device, and accelerators if there are any."""
+    return PLACES[request.param]
+
+
+@pytest.fixture(params=MANY)
+def many(request: pytest.FixtureRequest) -> Place:
+    """Those of them that have many matrices at a time."""
+    return MANY[request.param]
+
+
+@pytest.fixture(params=["torch", "jax", "array_api_strict"])
+def library(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Every library on the CPU."""
+    from tests.libraries import LIBRARIES
+
+    with LIBRARIES[request.param]() as found:
+        yield found
+
+
+@pytest.fixture(params=["strict device", "torch"])
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Where numpy cannot look at arrays; jax, which compiles for every shape, has few tests."""
+    from tests.libraries import DEVICES
+
+    with DEVICES[request.param]() as found:
+        yield found
 
 
 @pytest.fixture

@@ -23,48 +23,47 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 300  # seconds of computing: a mutant that takes longer never ends
 
-CONFORMANCE = "tests/test_conformance.py"
+CONFORMANCE, EAGLE = "tests/methods/test_conformance.py", "tests/methods/eagle/test_method.py"
+FLOW, CERTIFICATE = "tests/run/test_flow.py", "tests/problem/test_certificate.py"
+BASELINES, BLOCKS = "tests/methods/test_baselines.py", "tests/problem/test_blocks.py"
+COMPRESSED, SKETCHED = "tests/methods/test_compressed.py", "tests/methods/test_sketched.py"
+BLAS, OPERAND = "tests/algebra/test_blas.py", "tests/algebra/test_operand.py"
+CONDITIONING = "tests/methods/eagle/test_conditioning.py"
 TESTS: dict[str, list[str]] = {
-    "eagle/algebra/blas.py": ["tests/test_kernels.py", "tests/test_eagle.py"],
-    "eagle/algebra/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
+    "eagle/algebra/base.py": [BLAS, EAGLE, FLOW],
+    "eagle/algebra/blas.py": [BLAS, EAGLE],
+    "eagle/algebra/dense.py": [CONDITIONING, BLOCKS, EAGLE],
+    "eagle/algebra/numbers.py": [CERTIFICATE, EAGLE, FLOW],
+    "eagle/algebra/stacked.py": [CONDITIONING, BLOCKS, FLOW],
+    "eagle/algebra/sketch.py": [OPERAND, COMPRESSED],
     "eagle/algebra/qr.py": [
-        "tests/test_stack.py::test_the_kernel_finds_value_and_rank",
-        "tests/test_stack.py",
+        "tests/algebra/test_qr.py::test_the_kernel_finds_value_and_rank",
+        "tests/algebra/test_qr.py",
     ],
-    "eagle/algebra/threads.py": ["tests/test_kernels.py"],
+    "eagle/algebra/threads.py": [BLAS],
     "eagle/update.py": ["tests/test_update.py"],
-    "eagle/methods/eagle/schedule.py": ["tests/test_schedule.py", "tests/test_eagle.py"],
-    "eagle/methods/eagle/conditioning.py": [
-        "tests/test_conditioning.py",
-        "tests/test_eagle.py",
-        CONFORMANCE,
-    ],
-    "eagle/problem/certificate.py": [
-        "tests/test_certificate.py",
-        "tests/test_stack.py",
-        CONFORMANCE,
-    ],
-    "eagle/run/driver.py": ["tests/test_api.py", "tests/test_certificate.py", CONFORMANCE],
-    "eagle/methods/sketched/epochs.py": ["tests/test_sketched.py", CONFORMANCE],
-    "eagle/methods/compressed/sketch.py": ["tests/test_operand.py", "tests/test_compressed.py"],
-    "eagle/problem/blocks.py": ["tests/test_problem.py", "tests/test_batch.py", CONFORMANCE],
-    "eagle/methods/eagle/method.py": ["tests/test_eagle.py", CONFORMANCE],
-    "eagle/methods/sketched/method.py": ["tests/test_sketched.py", CONFORMANCE],
-    "eagle/methods/sketched/orthogonal.py": ["tests/test_sketched.py", CONFORMANCE],
-    "eagle/methods/compressed/method.py": ["tests/test_compressed.py", CONFORMANCE],
-    "eagle/methods/compressed/ranges.py": [
-        "tests/test_compressed.py",
-        "tests/test_again.py",
-        CONFORMANCE,
-    ],
-    "eagle/methods/conjugate_gradient.py": ["tests/test_baselines.py", CONFORMANCE],
-    "eagle/methods/gradient_descent.py": ["tests/test_baselines.py", CONFORMANCE],
-    "eagle/methods/newton_schulz.py": ["tests/test_baselines.py", CONFORMANCE],
-    "eagle/methods/stochastic.py": ["tests/test_baselines.py", CONFORMANCE],
-    "eagle/methods/direct.py": ["tests/test_baselines.py", CONFORMANCE],
-    "eagle/methods/factored.py": ["tests/test_api.py", "tests/test_problem.py", CONFORMANCE],
-    "eagle/methods/lsmr.py": ["tests/test_baselines.py", CONFORMANCE],
-    "eagle/methods/norms.py": ["tests/test_baselines.py", CONFORMANCE],
+    "eagle/methods/eagle/schedule.py": ["tests/methods/eagle/test_schedule.py", EAGLE],
+    "eagle/methods/eagle/conditioning.py": [CONDITIONING, EAGLE, CONFORMANCE],
+    "eagle/methods/eagle/rules.py": [CONDITIONING, EAGLE, FLOW, CONFORMANCE],
+    "eagle/methods/eagle/method.py": [EAGLE, FLOW, CONFORMANCE],
+    "eagle/problem/certificate.py": [CERTIFICATE, "tests/algebra/test_qr.py", CONFORMANCE],
+    "eagle/problem/blocks.py": [BLOCKS, FLOW, CONFORMANCE],
+    "eagle/run/driver.py": ["tests/run/test_driver.py", "tests/test_api.py", FLOW, CONFORMANCE],
+    "eagle/run/batch.py": ["tests/algebra/test_qr.py", "tests/run/test_batch.py"],
+    "eagle/methods/sketched/epochs.py": [SKETCHED, CONFORMANCE],
+    "eagle/methods/sketched/method.py": [SKETCHED, CONFORMANCE],
+    "eagle/methods/sketched/orthogonal.py": [SKETCHED, CONFORMANCE],
+    "eagle/methods/compressed/sketch.py": [OPERAND, COMPRESSED],
+    "eagle/methods/compressed/method.py": [COMPRESSED, CONFORMANCE],
+    "eagle/methods/compressed/ranges.py": [COMPRESSED, "tests/methods/test_again.py", CONFORMANCE],
+    "eagle/methods/conjugate_gradient.py": [BASELINES, CONFORMANCE],
+    "eagle/methods/gradient_descent.py": [BASELINES, CONFORMANCE],
+    "eagle/methods/newton_schulz.py": [BASELINES, CONFORMANCE],
+    "eagle/methods/stochastic.py": [BASELINES, CONFORMANCE],
+    "eagle/methods/direct.py": [BASELINES, FLOW, CONFORMANCE],
+    "eagle/methods/factored.py": ["tests/test_api.py", BLOCKS, CONFORMANCE],
+    "eagle/methods/lsmr.py": [BASELINES, CONFORMANCE],
+    "eagle/methods/norms.py": [BASELINES, CONFORMANCE],
 }
 TESTS |= {
     f"eagle/distributed/methods/{path.name}": [
@@ -76,9 +75,6 @@ TESTS |= {
 
 # Path, code of the line, mutated code of the line: why nothing can be seen.
 NORMAL = "draw = draw {} 1j * rng.standard_normal(shape)"
-LANCZOS = (
-    "T = np.diag(alphas) {} np.diag(off_diagonal, -1)  # all that is read is the lower triangle"
-)
 PHASE = "phase = x[0] / head if head > 0 else x[0] * 0 {} 1"
 PADDED = "width = (n + wide + LANES {} 1) // LANES * LANES"
 MOST = "MOST = 2**31 {} 1  # entries of a vector: BLAS counts in 32 bits"
@@ -104,11 +100,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("eagle/algebra/qr.py", PHASE.format("+"), PHASE.format("-")): (
         "a head that is zero has every phase: both signs make a reflector"
     ),
-    ("eagle/problem/certificate.py", NORMAL.format("+"), NORMAL.format("-")): (
+    ("eagle/algebra/base.py", NORMAL.format("+"), NORMAL.format("-")): (
         "Gaussian numbers and their conjugates have the same distribution"
-    ),
-    ("eagle/algebra/blas.py", LANCZOS.format("+"), LANCZOS.format("-")): (
-        "signs off the diagonal of a tridiagonal matrix are signs of its eigenvectors' entries"
     ),
 }
 

@@ -39,7 +39,7 @@ import numpy as np
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Inverse
 
-__all__ = ["Answer", "Decomposition", "decompose", "solve"]
+__all__ = ["Answer", "Decomposition", "decompose", "graded", "solve"]
 
 SWEEPS = 12  # of equilibration at most, each of which halves exponents; they reach to 2^1074
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
@@ -211,7 +211,7 @@ class Decomposition(Inverse):
         Spectral norm of the equilibrated A.
     rank : int
     condition : float
-        Of the equilibrated A, from the diagonal of T: within a modest factor.
+        Of A, from the diagonal of T or, where A was scaled, by a power iteration from below.
     doubtful : bool
         Whether what was dropped last may have been more than noise.
     """
@@ -367,14 +367,17 @@ def decompose(
         R = np.zeros((n, k), A.dtype)
         R[pivots] = T[:k].conj().T
         right = Orthogonal.of(R if c is None else c * R)
-    return Decomposition(A, left, right, r, c, size, k, condition, doubtful)
+    found = Decomposition(A, left, right, r, c, size, k, condition, doubtful)
+    if k and not (r is None and c is None):
+        found.condition = norm(A) * _norm_of_inverse(found)
+    return found
 
 
 def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Powers of two r, (d, 1), and c, (n, 1), by which largest entries become about 1."""
-    sizes = np.abs(A)
-    if not any(_graded(sizes.max(axis=axis)) for axis in (0, 1)):
+    if not graded(A):
         return None, None
+    sizes = np.abs(A)
     d, n = A.shape
     r, c = np.ones((d, 1)), np.ones((n, 1))
     if by_rows is None:
@@ -392,6 +395,12 @@ def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.
             break
     rows, columns = (w if _graded(w) else None for w in (r, c))
     return rows, columns
+
+
+def graded(A: np.ndarray) -> bool:
+    """Whether rows or columns of A are of sizes that lie far apart."""
+    sizes = np.abs(A)
+    return any(_graded(sizes.max(axis=axis)) for axis in (0, 1))
 
 
 def _graded(sizes: np.ndarray) -> bool:
@@ -422,4 +431,13 @@ def _spectral_norm(T: np.ndarray) -> float:
         x = product(T, y, adjoint="X")
         value = norm(y)
         x = x / (norm(x) or 1.0)
+    return value
+
+
+def _norm_of_inverse(found: Decomposition) -> float:
+    """``|A^+|`` by a few steps of the power iteration."""
+    x, value = np.ones((found.A.shape[0], 1), found.A.dtype), 0.0
+    for _ in range(STEPS):
+        y = found.times(x / (norm(x) or 1.0))
+        x, value = found.adjoint_times(y), norm(y)
     return value

@@ -23,7 +23,7 @@ from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["Cross", "Skeleton", "look"]
+__all__ = ["Cross", "Skeleton", "look", "reach"]
 
 FIRST = 128  # rows and columns of the first look
 MOST = 0.4, 0.7  # of the shorter side, of a square A and of others: where a look costs too much
@@ -53,8 +53,14 @@ class Skeleton:
         return trtrs(self.LU, Y)[0]
 
 
+def reach(A: np.ndarray) -> int:
+    """Rows and columns of the last look; where there is no skeleton, the rank is about that."""
+    most = MOST[A.shape[0] != A.shape[1]] * min(A.shape)
+    return FIRST * 2 ** int(np.log2(most / FIRST)) if most >= FIRST else 0
+
+
 def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
-    """A skeleton of A, if its rank is small beside its sides."""
+    """A skeleton of A, if its rank is small beside its sides; none at all for zeros."""
     from scipy.linalg import get_lapack_funcs
 
     (d, n), size, eps = A.shape, FIRST, float(np.finfo(A.dtype).eps)
@@ -72,9 +78,8 @@ def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
             order = np.arange(size)
             for place, other in enumerate(swaps[:k]):
                 order[[place, other]] = order[[other, place]]
-            return (
-                Skeleton(above[order[:k]], left[:k], np.asfortranarray(LU[:k, :k])) if k else None
-            )
+            core = np.asfortranarray(LU[:k, :k])
+            return Skeleton(above[order[:k]], left[:k], core)
         size *= 2
     return None
 

@@ -172,7 +172,13 @@ class Direct(Method):
         flipped = by_rows(problem)
         work = problem.adjoint() if flipped else problem
         C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
-        found, answer = complete.solve(np.asarray(work.A), work.B, C, problem.eps)
+        # Always in double precision: a small unit in single precision looks like noise.
+        A, B, C = (
+            X if X is None else X.astype(np.result_type(X, np.float64), copy=False)
+            for X in (work.A, work.B, C)
+        )
+        assert A is not None
+        found, answer = complete.solve(A, B, C, problem.eps)
         value = answer.value.conj().T if flipped else answer.value
         known = replace(found, turned=flipped)
         if problem.extent != (d, n):
@@ -269,7 +275,6 @@ class Direct(Method):
         self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float
     ) -> np.ndarray:
         """The kernel for batches on a batch of one, whose own probes are not needed here."""
-        from eagle.algebra.base import COUNT
         from eagle.algebra.qr import least_squares
 
         (d, n), dtype = A.shape, A.dtype

@@ -18,7 +18,6 @@ from eagle.problem.checks import check_sizes
 __all__ = ["Factors", "Names", "Problem"]
 
 Factors = tuple[Any, Any, Any]  # U, s, V^H
-DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 Names = tuple[str, str, str]  # what the user calls A, B, C
 
 
@@ -31,6 +30,8 @@ def exponent_of(top: Any, maxexp: int) -> Any:
 def _surveyed(algebra: Any, name: str, X: Any, shape: tuple[int, ...], maxexp: int) -> Any:
     """Powers of two and which matrices are zero; ValueError for entries that are not finite."""
     top, zero = algebra.survey(X)
+    if algebra.num is One and top == 1:  # which is usual
+        return 0, zero
     if not np.isfinite(top).all():
         raise ValueError(f"{name} with shape {shape} contains NaN or infinity")
     return exponent_of(top, maxexp), zero
@@ -107,10 +108,7 @@ class Problem:
         if C is not None and vector:
             C = C[:, None]
         dtype = np.result_type(*(block for block in (A, B, C) if block is not None))
-        work = np.result_type(dtype, np.float32)
-        if A.size <= DOUBLE:
-            work = np.result_type(work, np.float64)
-        algebra = Dense.of(work)
+        algebra = Dense.of(np.result_type(dtype, np.float32))
         exponents, zeros = [], []
         for name, block in zip(names, (A, B, C), strict=True):
             exponent, zero = 0, True
@@ -298,9 +296,8 @@ class Problem:
 
     @property
     def eps(self) -> float:
-        """Spacing at 1 of the numbers that blocks are given in, but single precision for half."""
-        given = np.result_type(self.dtype, np.float32) if self.algebra.num is One else None
-        return self.algebra.eps if given is None else float(np.finfo(given).eps)
+        """Unit round-off spacing of the working dtype."""
+        return self.algebra.eps
 
     def adjoint(self) -> Problem:
         """The same problem seen from the other side: ``D^H = C^H (A^H)^+ B^H``."""

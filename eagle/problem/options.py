@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -51,10 +53,25 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+@cache
+def _own_generator() -> np.random.Generator:
+    """That of this process, for all who gave no seed: to make one takes as long as a small solve.
+
+    Generators lock themselves, so that threads may share it.
+    """
+    return np.random.default_rng()
+
+
+if hasattr(os, "register_at_fork"):  # a child must not draw what its parent draws
+    os.register_at_fork(after_in_child=_own_generator.cache_clear)
+
+
 def as_generator(rng: Any) -> np.random.Generator:
-    """A numpy Generator from an int seed, a Generator or None (fresh entropy)."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
+    """A numpy Generator from an int seed, a Generator or None (that of the process)."""
+    if rng is None:
+        return _own_generator()
+    if isinstance(rng, np.random.Generator):
+        return rng
     if isinstance(rng, bool | np.bool_) or not isinstance(rng, numbers.Integral):
         raise TypeError(f"rng must be an int, a numpy Generator or None, got {type(rng).__name__}")
     if rng < 0:

@@ -66,6 +66,10 @@ def run(
     start = time.perf_counter()
     if problem.trivial:
         return _nothing_to_do(problem, method, plan)
+    looked_at = options.callback is not None or options.progress or options.rtol is not None
+    if method.certifies and problem.algebra.num is One and not looked_at:
+        with np.errstate(all="ignore"):
+            return _Loop(problem, method, options, start, given).at_once(plan)
     with (
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
         _progress_bar(options.progress, method) as tick,
@@ -165,6 +169,16 @@ class _Loop:
         if going is not None:
             self.queue.insert(0, going)
 
+    def at_once(self, plan: str) -> Results:
+        """A single step that brings its certificate along: the queue's only one is the last."""
+        state = self.method.step(self.queue.pop())
+        state.taken, self.certificate = 1, state.certificate
+        assert self.certificate is not None
+        seconds = time.perf_counter() - self.start
+        self.history.append(self._record(state, self.certificate.error_estimate, seconds))
+        self.ended.append((state, self.method.output(state), Status.CONVERGED))
+        return self.results(plan)
+
     def _record(self, state: State, error: Number, seconds: float) -> Record:
         remaining = self.num.known(state.remaining, state.change)
         return Record(
@@ -246,26 +260,31 @@ class _Loop:
         joined = algebra.xp.concat([value for _, value in parts], axis=0)
         return algebra.take(joined, np.argsort(np.concatenate([places for places, _ in parts])))
 
+    def _numbers(self, state: State) -> dict[str, Number]:
+        """What is known in the end."""
+        num, like = self.num, state.within
+        return {
+            "iterations": num.full(state.iterations or state.taken, like),
+            "resolved": num.full(state.resolved, like),
+            "condition": num.known(state.condition, like),
+            "rank": num.known(state.rank, like),
+            "flops": num.full(state.flops, like),
+        }
+
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""
         num, problem, eps = self.num, self.problem, self.problem.eps
         state, _, status = self.ended[-1]
         extended = self._joined([(each.places, value) for each, value, _ in self.ended])
-        numbers = {
-            "iterations": state.iterations or state.taken,
-            "resolved": state.resolved,
-            "condition": num.known(state.condition, status),
-            "rank": num.known(state.rank, status),
-            "flops": state.flops,
-        }
+        numbers = self._numbers(state)
         if num is not One:
             states = [each for each, *_ in self.ended]
             order = np.argsort(np.concatenate([each.places for each in states]))
             status = np.concatenate([each for *_, each in self.ended])[order]
-            for name in numbers:
-                source = "taken" if name == "iterations" else name
-                parts = [num.full(getattr(each, source), each.places) for each in states]
-                numbers[name] = np.concatenate(parts)[order]
+            parts = [self._numbers(each) for each in states]
+            numbers = {
+                name: np.concatenate([part[name] for part in parts])[order] for name in numbers
+            }
         resolved = numbers.pop("resolved")
         certificate = self.certificate
         if certificate is None:
@@ -287,11 +306,10 @@ class _Loop:
             status, Status.CONVERGED
         )
         status = num.where(vague, num.full(self._given_up(state), vague), status)
-        if num is One:  # the value is rounded once more to what was given
-            given = float(np.finfo(problem.dtype).eps)
-            if given > problem.algebra.eps:
-                least = max(certificate.error_estimate, given / 2)
-                certificate = replace(certificate, error_estimate=least)
+        if num is One and value.dtype.char not in "dD" and certificate.error_estimate > 0:
+            # The value is rounded once more, to what the user gave.
+            least = max(certificate.error_estimate, float(np.finfo(value.dtype).eps) / 2)
+            certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
         if num is One and not finite:  # in the user's units
             certificate = Certificate(np.inf, np.nan, False)

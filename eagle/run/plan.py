@@ -52,6 +52,7 @@ ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
 THINNER = 3  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
+MANY = 2**23  # entries in single precision up to which that is computed in double
 FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
@@ -103,8 +104,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     """A thin sketch, LU, wider sketches, EAGLE, LAPACK's least squares; no sketch after others."""
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
-    single = problem.eps > problem.algebra.eps  # which is what was given, and not computed in
-    if min(d, n) <= THIN and (single or A.size <= FEW) and not tried:
+    few = MANY if A.dtype.char in "fF" else FEW
+    if min(d, n) <= THIN and A.size <= few and not tried:
         reason = "auto: a complete orthogonal decomposition, with a bound of its error"
         yield Choice(Direct("cod"), problem, options, reason)
         return
@@ -112,12 +113,13 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
-    if look and problem.B is not None and problem.C is not None:
-        skeleton = cross.look(A, options.rng)
-        if skeleton is not None:
-            reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
-            yield Choice(Cross(skeleton), problem, options, reason)
-            said.append("few rows and columns were not enough")
+    skeleton = cross.look(A, options.rng) if look else None
+    if looks is not None and skeleton is None:
+        looks.skip(cross.reach(A))
+    if skeleton is not None and skeleton.rank and not (problem.B is None or problem.C is None):
+        reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
+        yield Choice(Cross(skeleton), problem, options, reason)
+        said.append("few rows and columns were not enough")
 
     def choice(method: Method, reason: str, ready: Problem = problem) -> Choice:
         return Choice(method, ready, options, "auto: " + "; ".join([*said, reason]))
@@ -230,6 +232,11 @@ class _Looks:
             return False
         self.found, self.reason = looked, f"{said} has room for all of A"
         return True
+
+    def skip(self, rank: int) -> None:
+        """Those that have no room for this rank."""
+        while self.width <= rank < WHOLE * min(self.found.A.shape):
+            self.width = next_width(self.found.A, self.width)
 
     def cost(self) -> float:
         """Seconds that the next look takes; infinity if it were no smaller than A."""

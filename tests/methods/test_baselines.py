@@ -263,10 +263,12 @@ def test_the_qr_driver_refuses_what_is_rank_deficient(shape):
 
 
 @pytest.mark.parametrize("driver", ["gelsd", "gelsy", "svd"])
-def test_singular_values_at_rounding_level_are_zero(driver):
+def test_singular_values_at_rounding_level_are_zero_and_that_is_said(driver):
     A = np.diag([1.0, 0.5, 1e-17])
-    value = eagle.pinv(A, method=eagle.Direct(driver), rng=0)
+    with pytest.warns(eagle.ConvergenceWarning):  # they may as well have a small unit
+        value = eagle.pinv(A, method=eagle.Direct(driver), rng=0)
     assert relative_error(value, np.diag([1.0, 2.0, 0.0])) <= tolerance(float)
+    assert relative_error(eagle.pinv(A), np.diag([1.0, 2.0, 1e17])) <= tolerance(float)
 
 
 # --- norms --------------------------------------------------------------------------------------

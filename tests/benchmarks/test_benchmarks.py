@@ -20,10 +20,10 @@ from benchmarks.common import Report, Rows, Spread, Suite, measure, write_csv
 from benchmarks.crossovers import crossover
 from benchmarks.registry import BENCHMARKS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
 NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
-NOT_BENCHMARKS |= {"suitesparse", "children", "rivals"}
+NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "regret_table"}
 
 
 # -- spread ----------------------------------------------------------------------------------

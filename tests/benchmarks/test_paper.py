@@ -24,7 +24,7 @@ from tests.tolerances import tolerance
 pytest.importorskip("matplotlib")
 pytest.importorskip("torch")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WANTED = [f"fig{k}" for k in range(2, 24)] + ["table1", "table2", "table4"]
 CHEAP = ("fig12", "fig15", "fig20")
 

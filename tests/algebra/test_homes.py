@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 
-import array_api_strict
-import jax
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+jax = pytest.importorskip("jax")
+array_api_strict = pytest.importorskip("array_api_strict")
 
 import eagle
 from eagle.algebra import homes as arrays
 from eagle.run import flow
-from tests.arrays.libraries import LIBRARIES
+from tests.libraries import LIBRARIES
 from tests.systems import DTYPES, stacks, system
 from tests.tolerances import relative_error, tolerance
 

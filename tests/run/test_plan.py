@@ -24,8 +24,19 @@ BALANCED = Rates(product=2.0**37, factorisation=2.0**35)
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    """A machine whose factorisations run at a quarter of the speed of its products."""
+    """A machine whose factorisations run at a quarter of the speed of its products.
+
+    Small matrices have the plan of large ones, and nobody looks for a skeleton.
+    """
     monkeypatch.setattr("eagle.run.plan.rates", lambda char: BALANCED)
+    monkeypatch.setattr("eagle.run.plan.THIN", 0)
+    monkeypatch.setattr("eagle.methods.cross.FIRST", 10**6)
+
+
+def test_what_is_small_is_decomposed_with_care(monkeypatch):
+    monkeypatch.setattr("eagle.run.plan.THIN", 100)
+    for A in (np.eye(4), np.ones((5, 3)), np.ones((3000, 2), np.float32)):
+        assert [choice.method for choice in planned(A)] == [eagle.Direct("cod")]
 
 
 def planned(A, B=None, C=None, **options):
@@ -77,7 +88,8 @@ def test_a_large_matrix_of_full_rank_goes_to_eagle():
     assert f"a sketch of {FIRST} columns was not enough" in tried[0].reason
 
 
-def test_an_accuracy_that_is_enough_is_not_improved_by_another_method():
+def test_an_accuracy_that_is_enough_is_not_improved_by_another_method(monkeypatch):
+    monkeypatch.setattr("eagle.run.flow.FEW", 0)
     problem = eagle.problems.low_rank(LOOK + 20, LOOK, condition=1e6, rng=0)
     result = eagle.solve(problem.A, problem.B, problem.C, rtol=1e-2, rng=0)
     assert result.converged

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import eagle
 from eagle import ConvergenceWarning, Status
 from eagle.run import batch as batches
 from eagle.run import flow
 from eagle.run.batch import SOME
-from tests.systems import DTYPES, KINDS, quietly, stacks, system
+from tests.systems import DTYPES, quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -63,16 +61,6 @@ def test_every_function_takes_batches():
     assert relative_error(slices, wanted) <= tolerance(np.float64, 100)
     with pytest.raises(ValueError, match=r"K_mm must be square, got shape \(4, 17, 11\)"):
         eagle.nystrom(A, A)
-
-
-def test_scales_of_different_matrices_do_not_meet():
-    """One norm for the batch would lose the small one."""
-    given = system("tall", condition=100)
-    A = np.stack([given.A * 1e-140, given.A, given.A * 1e140])
-    B = np.stack([given.B * 1e-140, given.B, given.B * 1e140])
-    result = eagle.solve(A, B, given.C, method="eagle", rng=0)
-    for value in result.value:
-        assert relative_error(value, given.value) <= tolerance(np.float64, 100)
 
 
 def test_each_has_its_own_status_and_the_worst_is_told():
@@ -163,60 +151,6 @@ def no_single(*arguments):
     pytest.fail("solved one by one")
 
 
-@given(
-    d=st.integers(1, 24),
-    n=st.integers(1, 24),
-    rank=st.integers(1, 24),
-    exponent=st.floats(0, 6),
-    dtype=st.sampled_from(DTYPES),
-    kind=st.sampled_from(KINDS),
-    schedule=st.sampled_from(["minimax", "paper", "trained", (0.45, 1.1)]),
-    seed=st.integers(0, 2**32 - 1),
-)
-@settings(deadline=None, max_examples=60)
-def test_eagle_on_many_is_eagle_on_each(d, n, rank, exponent, dtype, kind, schedule, seed):
-    condition = 10.0 ** (exponent if np.finfo(dtype).eps < 1e-10 else exponent / 3)
-    rank, method = min(d, n, rank), eagle.Eagle(schedule)
-    systems = [
-        system((d, n), rank=rank, condition=condition, dtype=dtype, kind=kind, seed=seed + place)
-        for place in range(SOME)
-    ]
-    blocks = stacks(systems)
-    many = quietly(eagle.solve, *blocks, method=method, rng=seed)
-    grown = condition if kind == "consistent" else condition**2
-    for one, each in zip(many.results, systems, strict=True):
-        assert one.method == method
-        assert one.value.dtype == dtype
-        if one.converged:
-            error = relative_error(one.value, each.value)
-            assert error <= 10 * one.error_estimate + tolerance(dtype, grown)
-            assert one.rank in (None, rank)
-        assert [record.iteration for record in one.history] == [*range(1, one.iterations + 1)]
-    alone = quietly(eagle.solve, *(block[0] for block in blocks), method=method, rng=seed)
-    first = many.results[0]
-    assert first.converged or not alone.converged or kind == "both inconsistent"
-    if first.converged and alone.converged:
-        assert relative_error(first.value, alone.value) <= 2 * tolerance(dtype, grown)
-
-
-def test_each_of_many_has_its_own_norm_schedule_and_status(monkeypatch):
-    easy, hard = system("tall", condition=2), system("tall", condition=1e8, rank=7)
-    given = [(easy, 1e-140), (hard, 1.0), (easy, 1e140), (hard, 1e-9)] * SOME
-    A, B = (np.stack([getattr(each, name) * scale for each, scale in given]) for name in "AB")
-    C = np.stack([each.C for each, _ in given])
-    monkeypatch.setattr(flow, "_single", no_single)
-    result = eagle.solve(A, B, C, method="eagle", rng=0)
-    assert result.converged
-    for value, (each, _) in zip(result.value, given, strict=True):
-        assert relative_error(value, each.value) <= tolerance(float, 10)
-    iterations = [one.iterations for one in result.results]
-    assert iterations[0] == iterations[2] < iterations[1] - 5
-    assert [one.rank for one in result.results[:4]] == [11, 7, 11, 7]
-    short = quietly(eagle.solve, A, B, C, method="eagle", maxiter=iterations[0], rng=0)
-    ends = [Status.CONVERGED, Status.MAX_ITERATIONS] * (2 * SOME)
-    assert [one.status for one in short.results] == ends
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("option", [{}, {"rank": 4}, {"cutoff": 0.1}, {"ridge": 0.2}])
 @pytest.mark.parametrize("method", ["eagle", "direct", "auto"])
@@ -276,17 +210,3 @@ def test_many_share_a_time_limit_and_are_watched_one_by_one():
     for one, each in zip(wanted.results, systems, strict=True):
         assert one.error_estimate <= 1e-5
         assert relative_error(one.value, each.value) <= 1e-4
-
-
-@pytest.mark.parametrize("method", ["eagle", "direct"])
-def test_zeros_among_many_are_what_they_are_alone(method):
-    _, (A, B, C) = together(SOME, "tall", condition=3)
-    A[3], B[5], C[6] = 0, 0, 0
-    result = eagle.solve(A, B, C, method=method, rng=0)
-    assert result.converged
-    for place in (3, 5, 6):
-        alone = eagle.solve(A[place], B[place], C[place], method=method, rng=0)
-        one = result.results[place]
-        assert not one.value.any()
-        assert one.rank == alone.rank
-        assert one.inconsistency == pytest.approx(alone.inconsistency)

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle.algebra.numbers import Many, One
 from eagle.methods import as_method
 from eagle.methods.base import State
 from eagle.methods.direct import DRIVERS
 from eagle.methods.eagle.schedule import NAMED
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
-from eagle.run import driver
 from tests.systems import DTYPES, KINDS, SHAPES, aim, quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
@@ -300,11 +298,3 @@ def test_a_value_of_rounding_errors_claims_no_digits(name):
     noise = np.linalg.norm(result.value)
     assert not result.converged or noise <= tolerance(float)
     assert not result.converged or result.error_estimate > 0.1 or noise == 0
-
-
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
-def test_what_is_to_come_is_the_tail_of_a_geometric_series(ratio):
-    tail = sum(ratio**power for power in range(2, 300))
-    assert driver._to_come(One, ratio, 1.0) == pytest.approx(tail, rel=1e-12)
-    found = driver._to_come(Many, np.array([ratio, 1.0]), np.array([1.0, 0.0]))
-    assert found == pytest.approx([tail, 9.0], rel=1e-12)

@@ -21,7 +21,7 @@ from eagle.methods import direct
 from eagle.methods.again import Again
 from eagle.methods.compressed import method as compressed
 from eagle.methods.compressed import ranges
-from tests.arrays.libraries import DEVICES
+from tests.libraries import DEVICES
 from tests.tolerances import relative_error, tolerance
 
 CASES = {  # d, n, rank

@@ -240,7 +240,7 @@ def test_a_generator_moves_on_and_a_seed_does_not():
     problem = system("wide", kind="both inconsistent")
     rng = np.random.default_rng(1)
     before = copy.deepcopy(rng.bit_generator.state)
-    eagle.solve(problem.A, problem.B, problem.C, rng=rng)
+    eagle.solve(problem.A, problem.B, problem.C, method="eagle", rng=rng)
     assert rng.bit_generator.state != before
 
 
