@@ -91,12 +91,27 @@ def test_powers_of_two_on_rows_and_columns_change_neither_rank_nor_value(shape, 
     r, c = graded(rng, (d, 1), 300), graded(rng, n, 300)
     other = complete.decompose(r * A * c, EPS)
     assert found.rank == other.rank == rank
-    assert other.condition <= 30 * found.condition
+    S = r * A * c / other.rows / other.columns.T
+    assert np.abs(S).max() <= 2
+    s = np.linalg.svd(S, compute_uv=False)
+    assert s[0] / s[rank - 1] <= 30 * found.condition
     # Of full column rank: (A c)^+ = c^-1 A^+, to every digit that A^+ has.
     if rank == n:
         X = normal(rng, (d, 2), dtype)
         value = complete.decompose(A * c, EPS).times(X) * c[:, None]
         assert relative_error(value, found.times(X)) <= tolerance(np.float64, 10)
+
+
+@REAL_AND_COMPLEX
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_condition_is_that_of_a(dtype, scaled):
+    A = system("tall", rank=6, condition=1e3, dtype=dtype).A
+    if scaled:
+        A = A * 2.0 ** np.arange(0, 33, 3)
+    s = np.linalg.svd(A, compute_uv=False)
+    found = complete.decompose(A, EPS)
+    assert (found.columns is not None) == scaled
+    assert 0.1 < found.condition * s[5] / s[0] < 10
 
 
 @REAL_AND_COMPLEX
