@@ -313,6 +313,8 @@ class _Loop:
             least = max(certificate.error_estimate, float(np.finfo(value.dtype).eps) / 2)
             certificate = replace(certificate, error_estimate=least)
         finite = _finite(value) if num is One else problem.algebra.finite(value)
+        if num is One and not finite:  # in the user's units
+            certificate = Certificate(np.inf, np.nan, False)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
         if num is One:
             last = replace(self.history[-1], error_estimate=certificate.error_estimate)
