@@ -1,5 +1,8 @@
 """EAGLE: ``B A^+ C`` with a certificate, from matrix products alone."""
 
+import importlib
+from types import ModuleType
+
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
 from eagle.completion import Completion, complete
@@ -46,3 +49,16 @@ __all__ = [
     "problems",
     "solve",
 ]
+
+# Imported when somebody asks for them, as they need packages that `import eagle` does not.
+_LAZY = ("attention", "distributed", "estimators", "transformer")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

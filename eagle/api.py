@@ -13,12 +13,14 @@ from eagle.problem.checks import as_block, as_matrix
 from eagle.problem.options import Options
 from eagle.problem.result import Result, complain
 from eagle.run import flow
+from eagle.run.opaque import opaque
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
 _block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
 
 
+@opaque
 def solve(
     A: Any,
     B: Any,
@@ -136,6 +138,7 @@ def solve(
     return _solve(A, B, C, method, options)
 
 
+@opaque
 def lstsq(A: Any, b: Any, **options: Any) -> Result:
     """Minimum-norm least-squares solution ``A^+ b``.
 
@@ -171,6 +174,7 @@ def lstsq(A: Any, b: Any, **options: Any) -> Result:
     return _solve(A, None, b, method, settings, ("A", "B", "b"))
 
 
+@opaque
 def estimate(A: Any, B: Any, **options: Any) -> Result:
     """The linear map ``W = B A^+`` itself, so that ``W C`` is the hidden block for any C.
 
@@ -203,6 +207,7 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     return _solve(A, B, None, method, settings)
 
 
+@opaque
 def pinv(A: Any, **options: Any) -> Any:
     """The Moore-Penrose pseudo-inverse ``A^+``, shape (n, d).
 
@@ -238,6 +243,7 @@ def pinv(A: Any, **options: Any) -> Any:
     return _solve(A, None, None, method, settings).value
 
 
+@opaque
 def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
     """Nyström slice of a kernel, ``K_nm K_mm^+ K_mq``.
 
@@ -333,5 +339,5 @@ def _solve(
             f"{tuple(A.shape)}, got {options.rank}"
         )
     result = flow.solve((A, B, C), method, options, names)
-    complain(result, options, stacklevel=4)
+    complain(result, options, stacklevel=5)
     return result

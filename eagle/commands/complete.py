@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         message = str(error).replace(" of X", "")
         raise TableError(f"{arguments.table}: {message}{where}") from None
     write_table(arguments.output, table, completion.X)
-    say(str(completion), *_kept(table), f"  written to      {arguments.output}")
+    say(str(completion), *_kept(table, arguments.output), f"  written to      {arguments.output}")
     return verdict("eagle complete", completion.results)
 
 
@@ -74,6 +74,8 @@ def _rank(text: str) -> str | int:
         raise argparse.ArgumentTypeError(f"must be cv, none or an integer, got {text!r}") from None
 
 
-def _kept(table: Table) -> list[str]:
+def _kept(table: Table, output: Path) -> list[str]:
+    if output.suffix.lower() not in (".csv", ".parquet"):  # which hold numbers alone
+        return []
     kept = [name for name, texts in (("header", table.columns), ("labels", table.labels)) if texts]
     return [f"  kept            {' and '.join(kept)}"] if kept else []
