@@ -252,13 +252,14 @@ class Direct(Method):
         if self.driver == "svd":
             U, s, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
             state.rank = int(np.count_nonzero(s > cutoff * s[0]))
+            state.singular_values = s
             U, s, Vh = U[:, : state.rank], s[: state.rank], Vh[: state.rank]
             X = product(Vh, product(U, C, adjoint="X") / s[:, None], adjoint="X")
         else:
             X, _, rank, s = scipy.linalg.lstsq(
                 A, C, cond=cutoff, lapack_driver=self.driver, check_finite=False
             )
-            state.rank = int(rank)
+            state.rank, state.singular_values = int(rank), s
         if s is not None and state.rank:
             state.condition = float(s[0] / s[state.rank - 1])
         return X
