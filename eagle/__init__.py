@@ -20,6 +20,7 @@ from eagle.methods import (
     StochasticGradientDescent,
 )
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+from eagle.solver import Solver
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "NewtonSchulz",
     "Result",
     "Sketched",
+    "Solver",
     "Status",
     "StochasticGradientDescent",
     "complete",
