@@ -350,6 +350,7 @@ class Direct(Method):
                 "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
             )
         state.rank, state.condition = len(R), float(1 / reciprocal)
+        R = np.asfortranarray(R)  # or each solve would copy it
         state.qr = qr = QR(Q, R, wide, False, state.rank, state.condition)
         if work is not state.problem:
             state.qr = replace(qr, turned=True)
