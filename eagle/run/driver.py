@@ -330,8 +330,17 @@ class _Loop:
             plan=plan,
             seconds=time.perf_counter() - self.start,
             history=tuple(self.history),
+            singular_values=_in_units(state, problem) if num is One else None,
             inverse=self.method.inverse(state) if num is One else None,
         )
+
+
+def _in_units(state: State, problem: Problem) -> Any:
+    """Singular values of the user's own A; None if they are not known, or those of a ridge too."""
+    s = state.singular_values if problem.factors is None else problem.factors[1]
+    if s is None or (problem.factors is None and problem.extent != problem.A.shape[-2:]):
+        return None
+    return np.ldexp(s, problem.scale)
 
 
 def is_cheap(problem: Problem) -> bool:
