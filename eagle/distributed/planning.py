@@ -18,6 +18,7 @@ __all__ = ["Job", "finisher", "plan"]
 GUESS = 0.01  # diversity, which nobody knows beforehand
 SIMILAR = 60  # iterations of the preconditioned finish, likewise
 CALL = 3e-4  # seconds of Python in a round
+TOGETHER = "all blocks are so few numbers that they rode along"
 FULL = 4e9  # bytes of a triangular factor beyond which no machine is asked to hold three
 
 
@@ -117,12 +118,20 @@ def plan(
     Gram matrices are never chosen: whether A is well-conditioned enough shows when it is too late,
     and the message of ``tsqr`` is as small.
     """
+    ridge = bool(problem.spectral.ridge)
+    if iterative and ridge:
+        return "pooled", "auto: pooled, an iteration with few rounds that a ridge does not disturb"
     if iterative:
         return "krylov", "auto: krylov, the iteration with the fewest rounds"
     if session.comm.size == 1:
         return "tsqr", "auto: tsqr, as one machine has all"
     job = Job.measured(problem, session, rtol)
-    first, second, *_ = sorted(job.seconds().items(), key=lambda item: item[1])
+    seconds = job.seconds()
+    if problem.spectral.given():  # which a projector method cannot honour
+        del seconds["krylov"]
+    if ridge and not problem.spectral.truncates:
+        seconds["pooled"] = job.pooled()
+    first, second, *_ = sorted(seconds.items(), key=lambda item: item[1])
     return first[0], (
         f"auto: {first[0]} in about {first[1]:.1g} s, {second[0]} in {second[1]:.1g} s "
         f"({_described(job)})"

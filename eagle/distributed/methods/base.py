@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -51,8 +51,11 @@ class Iterative(Protocol):
     """A frozen dataclass of settings with the functions of an iteration, the same on all machines.
 
     ``free`` says that verifying takes no message; ``projects`` that the decomposition is the
-    machines' own, so that inconsistent B makes it a biased one.
+    machines' own, so that inconsistent B makes it a biased one. ``supports`` names the spectral
+    options that it can honour: a projector method none, as a ridge makes B inconsistent.
     """
+
+    supports: ClassVar[frozenset[str]]
 
     @property
     def free(self) -> bool:
@@ -92,6 +95,8 @@ class Outcome:
 
 class OneShot(Protocol):
     """A method of one reduction, or a few."""
+
+    supports: ClassVar[frozenset[str]]
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """All of it."""
