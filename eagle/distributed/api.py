@@ -86,7 +86,8 @@ def solve(
         and says why in ``result.plan``.
     rtol : float, optional
         Wanted relative Frobenius error of the value; 1e-10 by default, or 100 times the precision
-        of the dtype if that is more.
+        of the dtype if that is more, or what rounding of the data leaves of an answer by
+        decomposition of all of A, up to four digits.
     maxiter : int, optional
         Most iterations.
     time_limit : float, optional
@@ -164,7 +165,7 @@ def solve(
         )
     communicated = comm.seconds
     try:
-        if not isinstance(axis, str) or axis not in AXES:
+        if axis not in tuple(AXES):
             raise ValueError(f"axis must be 'columns' or 'rows', got {axis!r}")
         chosen = as_method(method)
         options = Options(
@@ -183,7 +184,7 @@ def solve(
     settings += f", {spectral}, checkpoint {checkpoint}, {every}"
     local = LocalProblem.agreed(
         comm, A_local, B_local, C, seed, method, settings,
-        axis=axis, spectral=spectral, heard=callback is not None,
+        axis=axis, spectral=spectral, rtol=options.rtol, heard=callback is not None,
     )  # fmt: skip
     session = Session(comm, options.time_limit, heard=local.heard)
     if options.rtol is None:
@@ -263,15 +264,18 @@ def _solve(
             return _result(outcome, name, reason, local, session)
         judge = Judge(local, session)
         whole = local.with_ridge()
-        outcome, biased = iterate(whole, chosen, session, rtol, options.maxiter, keeper, show)
+        outcome, unfinished = iterate(
+            whole, chosen, session, rtol, options.maxiter or MAXITER, keeper, show
+        )
         if judge.opinion is not None:
             misfit = outcome.inconsistency
-            outcome, taken = compared(outcome, judge.opinion, local.eps, rtol)
+            outcome, taken = compared(outcome, judge.opinion, local, rtol)
             if taken:
+                biased = unfinished and chosen.projects
                 reason += _finished(name, misfit, biased, "tsqr", planning.TOGETHER)
-        elif biased and not session.stopped:
+        elif unfinished and not session.stopped:
             second, why = planning.finisher(local, session, rtol)
-            reason += _finished(name, outcome.inconsistency, True, second, why)
+            reason += _finished(name, outcome.inconsistency, chosen.projects, second, why)
             outcome = _second(local, METHODS[second], session, options, outcome, show)
         return _result(outcome, name, reason, local, session)
 
@@ -309,7 +313,7 @@ def _second(
     assert options.rtol is not None
     if hasattr(method, "step"):
         final, _ = iterate(
-            local, method, session, options.rtol, options.maxiter or MAXITER, show=show
+            local.with_ridge(), method, session, options.rtol, options.maxiter or MAXITER, show=show
         )
     else:
         final = method.run(local, session, options.rtol)
@@ -423,11 +427,9 @@ def simulate(
     def work(comm: LocalComm) -> Result:
         mine = local[comm.rank]
         blocks = (shared, mine) if rows else (mine, shared)
-        own = watching if comm.rank == 0 else {}
+        own = options | (watching if comm.rank == 0 else {})
         try:
-            return solve(
-                A_list[comm.rank], *blocks, comm=comm, raise_on_failure=True, **own, **options
-            )
+            return solve(A_list[comm.rank], *blocks, comm=comm, raise_on_failure=True, **own)
         except ConvergenceError as failure:  # warnings of threads get lost
             caught.append(failure)
             return cast(Result, failure.result)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from eagle.algebra.blas import norm
-from eagle.distributed.certificate import Evidence
+from eagle.distributed.certificate import Bounded, Evidence
 from eagle.distributed.checkpoint import Checkpoint
 from eagle.distributed.methods.base import Iterative, Outcome
 from eagle.distributed.problem import LocalProblem
@@ -31,7 +31,7 @@ def iterate(
     checkpoint: Checkpoint | None = None,
     show: Callable[[Iteration, np.ndarray], None] = lambda line, value: None,
 ) -> tuple[Outcome, bool]:
-    """Run `method`; also say whether another method has to finish: the value is biased.
+    """Run `method`; also say whether another method has to finish.
 
     Verifying costs a message for most methods, so it is done when little seems to be left; a
     verification that disappoints puts the mark lower. The rules: an error estimate at or below
@@ -42,7 +42,7 @@ def iterate(
     state = method.init(problem, session)
     if checkpoint is not None:
         checkpoint.restore(state, session)
-    best_so_far: Evidence | None = None
+    best_so_far: Evidence | Bounded | None = None
     mark, fruitless, best, before = CAUTION * rtol, 0, np.inf, (np.inf, np.inf)
     history: list[Iteration] = []
     blank = np.zeros(problem.shape, problem.A.dtype)
@@ -77,7 +77,7 @@ def iterate(
             status = Status.STAGNATED if method.free or fruitless > PATIENT else None
         elif fruitless > PATIENT_ON_THE_WAY:
             status = Status.STAGNATED
-        elif method.projects and evidence.residual_gone(rtol):
+        elif isinstance(evidence, Evidence) and method.projects and evidence.residual_gone(rtol):
             # An error that comes from the residual falls with it, a bias does not.
             now = norm(evidence.probe_residual), norm(evidence.probe_error)
             if now[0] < 0.1 * before[0] and now[1] > 0.3 * before[1]:
@@ -96,7 +96,7 @@ def iterate(
                 history=tuple(history),
                 diversity=found["diversity"],
             )
-            return outcome, method.projects and status is Status.STAGNATED
+            return outcome, method.hands_over and status is Status.STAGNATED
         state.exhausted = False
         mark = min(mark, state.left) * float(np.clip(CAUTION * rtol / error, 1e-3, 0.5))
 

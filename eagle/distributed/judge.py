@@ -135,18 +135,20 @@ class Judge:
         self.opinion = Opinion.unpacked(said, self.problem.shape)
 
 
-def compared(outcome: Outcome, second: Opinion, eps: float, rtol: float) -> tuple[Outcome, bool]:
+def compared(
+    outcome: Outcome, second: Opinion, problem: LocalProblem, rtol: float
+) -> tuple[Outcome, bool]:
     """What is known of a value beside another; the better one, and whether that is the second.
 
     The distance of the two and the error of the second bound the error of the first. What was cut
     short keeps its value and its status.
     """
     distance = second.error + norm(outcome.value - second.value)
-    size = max(norm(outcome.value), second.natural)
-    error = max(distance / size if size else 0.0, eps)
+    size = max(norm(second.value), second.natural)
+    error = max(distance / size if size else 0.0, problem.eps)
     if not np.isfinite(error):
         error = np.inf
-    own = max(second.relative, eps)
+    own = max(second.relative, problem.eps)
     known = replace(
         outcome,
         inconsistency=second.inconsistency,
@@ -158,6 +160,6 @@ def compared(outcome: Outcome, second: Opinion, eps: float, rtol: float) -> tupl
     # A value that is good enough is the user's choice of method, and stays.
     takes = error > rtol and own < error
     least = own if takes else error
-    status = Status.CONVERGED if least <= rtol else Status.STAGNATED
+    status = Status.CONVERGED if least <= max(rtol, problem.enough) else Status.STAGNATED
     value = second.value if takes else outcome.value
     return replace(known, value=value, error_estimate=least, status=status), takes

@@ -19,6 +19,7 @@ from eagle.problem.checks import as_block
 __all__ = ["Factors", "LocalProblem", "Spectral", "normals"]
 
 SMALL = 2**14  # numbers in A and B of all machines up to which every one may have them all
+FOUR_DIGITS = 1e-4  # are enough of what rounding of the data leaves, unless somebody says otherwise
 GRADED = 7  # binary orders of magnitude between columns from which on small ones may be lost
 
 NOTHING = 10_000  # minus this is the exponent of zero
@@ -99,6 +100,8 @@ class LocalProblem:
         Whether columns of A, on whatever machines, are of quite different sizes.
     heard : bool
         Whether somebody has a callback.
+    enough : float
+        Relative error with which the answer of a decomposition of all of A is called converged.
     explained : bool
         Whether B may be a combination of rows of A; it is not, once columns were appended.
     fingerprint : str
@@ -119,6 +122,7 @@ class LocalProblem:
     something: bool
     graded: bool
     heard: bool
+    enough: float
     fingerprint: str
     explained: bool = True
 
@@ -135,6 +139,7 @@ class LocalProblem:
         *,
         axis: str = "columns",
         spectral: Spectral = Spectral(),
+        rtol: float | None = None,
         heard: bool = False,
     ) -> LocalProblem:
         """Check what is here, compare it with what others have, scale alike.
@@ -188,6 +193,7 @@ class LocalProblem:
             place=(comm.rank, comm.size),
             graded=high - low > GRADED,
             heard=any(each.heard for each in everybody),
+            enough=FOUR_DIGITS if rtol is None else rtol,
             offset=sum(counts[: comm.rank]),
             columns=sum(counts),
             seed=everybody[0].seed,

@@ -90,6 +90,7 @@ class APC:
 
     free = True
     projects = True
+    hands_over = True
     supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> ConsensusState:

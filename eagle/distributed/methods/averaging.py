@@ -78,6 +78,7 @@ class Averaging:
 
     free = True
     projects = True
+    hands_over = True
     supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> AveragingState:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from eagle.distributed.certificate import Evidence
+from eagle.distributed.certificate import Bounded, Evidence
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.problem.result import Status
@@ -51,7 +51,8 @@ class Iterative(Protocol):
     """A frozen dataclass of settings with the functions of an iteration, the same on all machines.
 
     ``free`` says that verifying takes no message; ``projects`` that the decomposition is the
-    machines' own, so that inconsistent B makes it a biased one. ``supports`` names the spectral
+    machines' own, so that inconsistent B makes it a biased one; ``hands_over`` that
+    another method finishes where it stagnates. ``supports`` names the spectral
     options that it can honour: a projector method none, as a ridge makes B inconsistent.
     """
 
@@ -65,13 +66,17 @@ class Iterative(Protocol):
     def projects(self) -> bool:
         """Whether inconsistency makes a bias."""
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether another method finishes what this one cannot."""
+
     def init(self, problem: LocalProblem, session: Session) -> Any:
         """Set up, with the sums that it takes."""
 
     def step(self, state: Any, session: Session) -> None:
         """One iteration."""
 
-    def verify(self, state: Any, session: Session) -> Evidence:
+    def verify(self, state: Any, session: Session) -> Evidence | Bounded:
         """The value so far and what speaks for it."""
 
     def describe(self, state: Any) -> dict[str, float | None]:

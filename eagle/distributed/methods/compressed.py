@@ -6,9 +6,9 @@
     B A^+ C = B (Q^H A)^+ Q^H C,
 
 and ``Q^H A_mu`` is a shard of k rows. Their triangular factors add up too (`reductions`), at
-``k (k + d')`` numbers. What Q has missed, ``||A - Q Q^H A||``, is summed before, and the core is known
-to that or to rounding. Columns of A are sketched at equal sizes, by powers of two, so that none
-is lost for its units.
+``k (k + d')`` numbers. What Q has missed, ``||A - Q Q^H A||``, is summed before, and the core is
+known to that or to rounding. Columns of A are sketched at equal sizes, by powers of two, so that
+none is lost for its units.
 """
 
 from __future__ import annotations
@@ -85,18 +85,16 @@ class Compressed:
             session,
             lambda: opinion_of_core(L, BN, small, lost, total, problem, eps=missed, left=left),
         )
-        outcome = replace(outcome_of(found, problem, rtol), iterations=steps)
+        outcome = replace(outcome_of(found, problem), iterations=steps)
         # A sketch with directions to spare misses rounding errors only; this is the proof.
         if unseen or missed > NOISE * eps * d**0.5:
             error = np.inf if unseen else max(outcome.error_estimate, missed)
             status = Status.TIME_LIMIT if session.overtime else Status.STAGNATED
             outcome = replace(outcome, status=status, error_estimate=error)
         if gathered_blocks:
-            blocks = gathered_blocks[0]
-            second = told(
-                problem, session, lambda: opinion(blocks[:d], blocks[d:], problem.C, problem)
-            )
-            outcome, _ = compared(outcome, second, eps, rtol)
+            both = gathered_blocks[0]
+            second = told(problem, session, lambda: opinion(both[:d], both[d:], problem.C, problem))
+            outcome, _ = compared(outcome, second, problem, rtol)
         return outcome
 
 
@@ -106,7 +104,7 @@ def _hides(X: np.ndarray, rank: int, eps: float) -> bool:
     X, sizes = X[sizes > 0], sizes[sizes > 0]
     if not len(sizes) or sizes.max() <= 2.0**GRADED * sizes.min():
         return False
-    return _range(np.asfortranarray(X / sizes[:, None]), eps).shape[1] > rank
+    return bool(_range(np.asfortranarray(X / sizes[:, None]), eps).shape[1] > rank)
 
 
 def _range(X: np.ndarray, eps: float) -> np.ndarray:

@@ -86,9 +86,9 @@ class Setup:
         """What rounding of the machines' factors makes of the value, to first order.
 
         ``B_mu A_mu^+`` is off by ``W E_mu A_mu^+``, ``||E_mu|| <= eps ||A_mu||``, and their ranges
-        by eps times their conditions, which lets what C has outside of the range of A look as if it
-        were inside: `left` is the norm of that, `decomposition` that of all ``||A_mu|| x_mu``, alpha
-        the smallest eigenvalue of the mean projector.
+        by eps times their conditions, which lets what C has outside of the range of A look as if
+        it were inside: `left` is the norm of that, `decomposition` that of all ``||A_mu|| x_mu``,
+        alpha the smallest eigenvalue of the mean projector.
         """
         if self.dropped:
             return np.inf
@@ -140,6 +140,7 @@ class Krylov:
 
     free = False
     projects = True
+    hands_over = True
     supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> KrylovState:

@@ -159,6 +159,7 @@ class _FirstOrder:
 
     free = False
     projects = False
+    hands_over = False
     supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
     def verify(self, state: Any, session: Session) -> Evidence:
@@ -312,6 +313,7 @@ class Pooled:
 
     free = False
     projects = False
+    hands_over = False
     supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
     def init(self, problem: LocalProblem, session: Session) -> PooledState:

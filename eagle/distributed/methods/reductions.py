@@ -54,7 +54,7 @@ class TSQR:
             found = told(
                 problem, session, lambda: opinion(blocks[:d], blocks[d:], problem.C, problem)
             )
-            return outcome_of(found, problem, rtol)
+            return outcome_of(found, problem)
         L, BN, lost, total = reduced(problem.A, problem.B, session)
         rank = 0
         if problem.graded and not problem.spectral.truncates:
@@ -65,7 +65,7 @@ class TSQR:
             session,
             lambda: opinion_of_core(L, BN, problem.C, lost, total, problem, rank=rank),
         )
-        return outcome_of(found, problem, rtol)
+        return outcome_of(found, problem)
 
 
 def reduced(
@@ -174,12 +174,12 @@ def told(problem: LocalProblem, session: Session, work: Callable[[], Opinion]) -
     return replace(found, value=found.value.astype(problem.A.dtype))
 
 
-def outcome_of(found: Opinion, problem: LocalProblem, rtol: float) -> Outcome:
+def outcome_of(found: Opinion, problem: LocalProblem) -> Outcome:
     """An opinion as the end of a method."""
     error = max(found.relative, problem.eps) if np.isfinite(found.error) else np.inf
     return Outcome(
         value=found.value,
-        status=Status.CONVERGED if error <= rtol else Status.STAGNATED,
+        status=Status.CONVERGED if error <= problem.enough else Status.STAGNATED,
         error_estimate=error,
         inconsistency=found.inconsistency,
         iterations=1,
@@ -216,7 +216,7 @@ class Gram:
             return first
         whole, d = blocks[0], len(problem.A)
         found = told(problem, session, lambda: opinion(whole[:d], whole[d:], problem.C, problem))
-        outcome, _ = compared(first, found, problem.eps, rtol)
+        outcome, _ = compared(first, found, problem, rtol)
         return outcome
 
 
@@ -255,7 +255,7 @@ def _solved(
             lacking = np.inf
     error = max(rounding, lacking, eps * size)
     relative = error / size if size else (np.inf if error else 0.0)
-    # ||B - W A||^2 = ||B||^2 - 2 <W, H> + <W G, W>, which cancels; probes are better under that noise.
+    # ||B - W A||^2 = ||B||^2 - 2 <W, H> + <W G, W> cancels; under that noise the probes are better.
     explained = 2 * float(np.vdot(W, H).real) - float(np.vdot(product(W, G), W).real)
     inconsistency = float(np.sqrt(max(total - explained, 0.0) / total)) if total else 0.0
     if inconsistency < spread * eps**0.5:
