@@ -102,8 +102,10 @@ class LocalProblem:
         Whether somebody has a callback.
     enough : float
         Relative error with which the answer of a decomposition of all of A is called converged.
+    appended : int
+        How many of the last columns here are those of a ridge.
     explained : bool
-        Whether B may be a combination of rows of A; it is not, once columns were appended.
+        Whether B may be a combination of rows of A; with a ridge it is not.
     fingerprint : str
         Differs if C, the sizes of the shards, the seed or the method does.
     """
@@ -124,6 +126,7 @@ class LocalProblem:
     heard: bool
     enough: float
     fingerprint: str
+    appended: int = 0
     explained: bool = True
 
     @classmethod
@@ -235,6 +238,7 @@ class LocalProblem:
             spectral=replace(self.spectral, ridge=0.0),
             offset=self.offset + part.start,
             columns=self.columns + d,
+            appended=more.shape[1],
             explained=False,
         )
 

@@ -42,12 +42,15 @@ class SemiNormalState(State):
     scale: np.ndarray  # (d,) powers of two, by which they have it
     size: float = 0.0  # |A|, after scaling
     misfit: float = np.inf  # ||B - W A||
+    gap: float = np.nan  # the same, without the columns of a ridge
     whole: float = 0.0  # ||B||
     change: float = np.inf
 
     def saved(self) -> dict[str, Any]:
         """The map; G is summed again."""
-        return {name: getattr(self, name) for name in ("W", "misfit", "whole", "change", "left")}
+        return {
+            name: getattr(self, name) for name in ("W", "misfit", "gap", "whole", "change", "left")
+        }
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,16 @@ class SemiNormal:
         return state
 
     def step(self, state: SemiNormalState, session: Session) -> None:
-        """Correct W: one sum of ``d' d + 2`` numbers."""
+        """Correct W: one sum of ``d' d + 3`` numbers."""
         if state.inverse is None:
             state.exhausted = True
             return
         problem = state.problem
         rest = problem.B - product(state.W, problem.A)
-        pull, squares = session.sum(
-            product(rest, problem.A, adjoint="Y"), np.array([norm(rest) ** 2, norm(problem.B) ** 2])
-        )
-        state.misfit, state.whole = np.sqrt(squares.real).tolist()
+        own = rest[:, : rest.shape[1] - problem.appended]
+        squares = np.array([norm(X) ** 2 for X in (rest, own, problem.B)])
+        pull, squares = session.sum(product(rest, problem.A, adjoint="Y"), squares)
+        state.misfit, state.gap, state.whole = np.sqrt(squares.real).tolist()
         move = _divided(state, pull)
         state.W = state.W + move
         before, state.change = state.change, norm(product(move, problem.C))
@@ -109,8 +112,7 @@ class SemiNormal:
 
     def describe(self, state: SemiNormalState) -> dict[str, float | None]:
         """What B has outside of the row space of A."""
-        gap = state.misfit / state.whole if state.whole else 0.0
-        gap = gap if state.problem.explained else float("nan")
+        gap = state.gap / state.whole if state.whole else 0.0
         return {"inconsistency": gap, "diversity": None}
 
 
