@@ -267,9 +267,10 @@ def _solve(
         outcome, unfinished = iterate(
             whole, chosen, session, rtol, options.maxiter or MAXITER, keeper, show
         )
-        if judge.opinion is not None:
+        opinion = judge.opinion
+        if opinion is not None:
             misfit = outcome.inconsistency
-            outcome, taken = compared(outcome, judge.opinion, local, rtol)
+            outcome, taken = compared(outcome, opinion, local, rtol)
             if taken:
                 biased = unfinished and chosen.projects
                 reason += _finished(name, misfit, biased, "tsqr", planning.TOGETHER)

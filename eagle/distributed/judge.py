@@ -109,19 +109,20 @@ def gathered(problem: LocalProblem) -> np.ndarray:
 
 
 class Judge:
-    """Sends the blocks with the next sum and hears the opinion with the one after that.
-
-    Attributes
-    ----------
-    opinion : Opinion or None
-        None where the problem is not small, or as long as it is not known.
-    """
+    """Sends the blocks with the next sum and hears the opinion with the one after that."""
 
     def __init__(self, problem: LocalProblem, session: Session):
         self.problem, self.session = problem, session
-        self.opinion: Opinion | None = None
+        self._opinion: Opinion | None = None
         if problem.small:
             session.load(gathered(problem), self._asked)
+
+    @property
+    def opinion(self) -> Opinion | None:
+        """None where the problem is not small; after fewer than two sums this is one."""
+        while self.problem.small and self._opinion is None:
+            self.session.sum(np.zeros(0, self.problem.A.dtype))
+        return self._opinion
 
     def _asked(self, blocks: np.ndarray) -> None:
         problem, (rows, columns) = self.problem, self.problem.shape
@@ -132,7 +133,7 @@ class Judge:
         self.session.load(said, self._heard)
 
     def _heard(self, said: np.ndarray) -> None:
-        self.opinion = Opinion.unpacked(said, self.problem.shape)
+        self._opinion = Opinion.unpacked(said, self.problem.shape)
 
 
 def compared(

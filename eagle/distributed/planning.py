@@ -83,7 +83,7 @@ class Job:
         nbytes = self.word * (d + 1) * (d + self.rows + 1)
         if nbytes > FULL:
             return math.inf
-        work = 2 * max(self.shard - d, 0) * d**2 + levels * 8 * d**3 + 6 * d**3
+        work = 4 * max(self.shard - d, 0) * d**2 + levels * 8 * d**3 + 6 * d**3
         return self.network.allreduce(self.size, nbytes, divisible=False) + work / self.rate
 
     def krylov(self) -> float:
@@ -114,7 +114,7 @@ class Job:
             return math.inf
         first = self.network.allreduce(self.size, self.word * d * (d + self.rows))
         more = self.network.allreduce(self.size, self.word * d * self.rows)
-        work = 2 * self.shard * d**2 + d**3 + CORRECTIONS * 4 * d * self.shard * self.rows
+        work = self.shard * d**2 + d**3 + CORRECTIONS * 4 * d * self.shard * self.rows
         return first + CORRECTIONS * (more + CALL) + work / self.rate
 
     def pooled(self) -> float:

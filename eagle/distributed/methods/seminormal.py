@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from eagle.algebra import blas
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Bounded
 from eagle.distributed.methods.base import State
@@ -65,7 +66,10 @@ class SemiNormal:
     def init(self, problem: LocalProblem, session: Session) -> SemiNormalState:
         """Sum, factorise."""
         A, B = problem.A, problem.B
-        G, H = session.sum(product(A, A, adjoint="Y"), product(B, A, adjoint="Y"))
+        square = len(A) >= A.shape[1]  # half the work is for long shards, where it counts
+        own = product(A, A, adjoint="Y") if square else blas.smaller_gram(A)
+        G, H = session.sum(np.triu(own), product(B, A, adjoint="Y"))
+        G = G + np.triu(G, 1).conj().T
         scale, size, inverse = _factorised(G, problem.eps)
         state = SemiNormalState(problem=problem, W=H, inverse=inverse, scale=scale, size=size)
         if inverse is not None:
