@@ -19,7 +19,7 @@ from eagle.problem.certificate import LUCK, Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
 
-__all__ = ["Snapshot", "is_cheap", "run"]
+__all__ = ["Snapshot", "is_cheap", "progress_bar", "run"]
 
 CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
@@ -72,7 +72,7 @@ def run(
             return _Loop(problem, method, options, start, given).at_once(plan)
     with (
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
-        _progress_bar(options.progress, method) as tick,
+        progress_bar(options.progress, type(method).__name__) as tick,
     ):
         loop = _Loop(problem, method, options, start, given)
         while loop.queue:
@@ -410,14 +410,14 @@ def _nothing_to_do(problem: Problem, method: Method, plan: str) -> Results:
 
 
 @contextlib.contextmanager
-def _progress_bar(show: bool, method: Method) -> Iterator[Callable[[Iteration], None]]:
+def progress_bar(show: bool, name: str) -> Iterator[Callable[[Iteration], None]]:
     """A function to call after each iteration; draws a tqdm bar if `show`."""
     if not show:
         yield lambda record: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(desc=type(method).__name__, unit=" iterations") as bar:
+    with tqdm(desc=name, unit=" iterations") as bar:
 
         def tick(record: Iteration) -> None:
             bar.set_postfix(
