@@ -1,5 +1,8 @@
 """EAGLE: ``B A^+ C`` with a certificate, from matrix products alone."""
 
+import importlib
+from types import ModuleType
+
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
 from eagle.gradients.formula import GradientWarning
@@ -16,6 +19,7 @@ from eagle.methods import (
     StochasticGradientDescent,
 )
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+from eagle.solver import Solver
 from eagle.tables.completion import Completion, complete
 
 __version__ = "0.1.0"
@@ -36,6 +40,7 @@ __all__ = [
     "NewtonSchulz",
     "Result",
     "Sketched",
+    "Solver",
     "Status",
     "StochasticGradientDescent",
     "complete",
@@ -46,3 +51,16 @@ __all__ = [
     "problems",
     "solve",
 ]
+
+# Imported when somebody asks for them, as they need packages that `import eagle` does not.
+_LAZY = ("attention", "distributed", "estimators", "transformer")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

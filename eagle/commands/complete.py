@@ -124,7 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
     if page is not None:
         with replacing(arguments.report) as file:
             file.write(page)
-    lines = [str(completion), *_kept(table), f"  written to      {arguments.output}"]
+    lines = [
+        str(completion),
+        *_kept(table, arguments.output),
+        f"  written to      {arguments.output}",
+    ]
     if str(arguments.output) == STREAM:
         sys.stderr.write("\n".join(lines) + "\n")
     else:
@@ -206,6 +210,8 @@ def _intervals(table: Table, completion: eagle.Completion) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _kept(table: Table) -> list[str]:
+def _kept(table: Table, output: Path) -> list[str]:
+    if output.suffix.lower() in (".npy", ".npz"):  # which hold numbers alone
+        return []
     kept = [name for name, texts in (("header", table.columns), ("labels", table.labels)) if texts]
     return [f"  kept            {' and '.join(kept)}"] if kept else []

@@ -253,7 +253,7 @@ BAD_COMPLETIONS = {
     "negative rank": (["--rank", "-1"], "rank must be at least 1, got -1"),
     "rank of words": (["--rank", "all"], "argument --rank: must be cv, none or an integer, got"),
     "huge rank": (["--rank", "5"], "shops.csv: rank must be at most 2 for 3 complete rows and 2"),
-    "two knobs": (["--rank", "1", "--ridge", "1"], "give rank=None with ridge: both shape the sp"),
+    "two knobs": (["--rank", "1", "--ridge", "1"], "give --rank none with --ridge: both shape"),
     "cannot truncate": (["--method", "cg"], "ConjugateGradient() cannot truncate to a rank"),
     "coverage": (["--coverage", "1"], "coverage must be between 0 and 1, got 1.0"),
     "scaling": (["--scaling", "max"], "scaling must be one of 'cv', 'none', 'standard', 'mean'"),
