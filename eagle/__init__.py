@@ -17,6 +17,7 @@ from eagle.methods import (
     StochasticGradientDescent,
 )
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+from eagle.streaming import StreamingLstsq
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "Sketched",
     "Status",
     "StochasticGradientDescent",
+    "StreamingLstsq",
     "complete",
     "estimate",
     "lstsq",
