@@ -20,6 +20,7 @@ from eagle.methods import (
 )
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
 from eagle.solver import Solver
+from eagle.streaming import StreamingLstsq
 from eagle.tables.completion import Completion, complete
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "Solver",
     "Status",
     "StochasticGradientDescent",
+    "StreamingLstsq",
     "complete",
     "estimate",
     "lstsq",

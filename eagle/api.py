@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Never, Unpack
 
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
 from eagle.problem.checks import as_block, as_matrix
-from eagle.problem.options import Options, SolveOptions, refuse_unknown
+from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
 from eagle.problem.result import Result, complain
 from eagle.problem.weights import residual_norm, row_roots, scaled_rows
 from eagle.run import flow
@@ -17,7 +17,6 @@ from eagle.run.opaque import opaque
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
-KNOWN = ("method", *(field.name for field in fields(Options)))
 _block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
 
 
@@ -178,7 +177,7 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
     >>> line.x.round(12) + 0.0, round(line.residual_norm, 12)
     (array([0., 1.]), 0.0)
     """
-    method, settings = _split("lstsq", options, "weights")
+    method, settings = split_options("lstsq", options, "weights")
     A, b = _received(vectors=True, A=A, b=b)
     if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
         raise ValueError(
@@ -218,7 +217,7 @@ def estimate(A: Any, B: Any, **options: Unpack[SolveOptions]) -> Result:
     >>> eagle.estimate(A, np.array([[3.0, -1]]) @ A, rng=0).value.round(10)
     array([[ 3., -1.]])
     """
-    method, settings = _split("estimate", options)
+    method, settings = split_options("estimate", options)
     A, B = _received(A=A, B=B)
     return _solve(A, B, None, method, settings)
 
@@ -254,7 +253,7 @@ def pinv(A: Any, **options: Unpack[SolveOptions]) -> Any:
     array([[0.5, 0. , 0. ],
            [0. , 0. , 0. ]])
     """
-    method, settings = _split("pinv", options)
+    method, settings = split_options("pinv", options)
     (A,) = _received(A=A)
     return _solve(A, None, None, method, settings).value
 
@@ -298,7 +297,7 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptio
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
-    method, settings = _split("nystrom", options)
+    method, settings = split_options("nystrom", options)
     given = {"K_mm": K_mm, "K_nm": K_nm}
     A, B, *rest = _received(**given if K_mq is None else {**given, "K_mq": K_mq})
     C = rest[0] if rest else adjoint_of(B)
@@ -314,16 +313,6 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptio
             f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
         )
     return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
-
-
-def _split(function: str, options: Any, *others: str) -> tuple[Any, Options]:
-    """Method and options out of keyword arguments; a name that nobody knows raises TypeError.
-
-    `others` are arguments of the function that it has taken already.
-    """
-    refuse_unknown(function, options, (*KNOWN, *others))
-    method = options.pop("method", "auto")
-    return method, Options(**options)
 
 
 def _received(*, vectors: bool = False, **blocks: Any) -> list[Any]:

@@ -14,12 +14,11 @@ import scipy.linalg
 from eagle.algebra.blas import norm, product
 from eagle.algebra.homes import Home, find_home
 from eagle.algebra.operand import Operand
-from eagle.api import _split
 from eagle.methods import Direct, as_method, complete
 from eagle.methods.base import QUICK, Inverse
 from eagle.problem.blocks import Problem
 from eagle.problem.checks import as_block, as_matrix
-from eagle.problem.options import Options, SolveOptions
+from eagle.problem.options import Options, SolveOptions, split_options
 from eagle.problem.result import Iteration, Result, Status, complain, with_value
 from eagle.problem.weights import residual_norm
 from eagle.run import flow
@@ -125,7 +124,7 @@ class Solver:
     """
 
     def __init__(self, A: Any, **options: Unpack[SolveOptions]):
-        self._method, self._options = _split("Solver", options)
+        self._method, self._options = split_options("Solver", options)
         self._seed = int(self._options.rng.integers(2**63))
         self._options = replace(self._options, rng=None)
         self._home = find_home(A=A)

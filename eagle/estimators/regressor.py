@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +15,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from eagle.api import lstsq, pinv
 from eagle.estimators.validation import validated
 from eagle.methods import as_method
-from eagle.problem.options import check_flag, check_number
-from eagle.tables.ridge import default_ridges, leave_one_out, left_factor
+from eagle.problem.options import check_flag, check_number, split_options
+from eagle.problem.result import complain
+from eagle.streaming import StreamingLstsq
+from eagle.tables.ridge import default_ridges, generalised, leave_one_out, left_factor
 
 __all__ = ["EagleRegressor"]
 
@@ -79,6 +82,9 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     A sparse X is never written out for the sake of its mean: the solver multiplies with
     ``X - 1 m^T``. With ``ridge="cv"`` a dense matrix (n_samples, min(n_samples, n_features)) is.
 
+    `partial_fit` keeps a triangular factor of the rows so far and not the rows, see
+    `eagle.StreamingLstsq`; in exact arithmetic it gives what `fit` gives for all of them.
+
     Examples
     --------
     >>> from eagle.estimators import EagleRegressor
@@ -139,6 +145,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             y_numeric=True,
         )
         self._check_sparse(X)
+        self._stream: StreamingLstsq | None = None
         single = y.ndim == 1
         y = np.asarray(y.reshape(len(y), -1), X.dtype)
         X, y, weights = _weighted(X, y, sample_weight)
@@ -169,6 +176,105 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self.intercept_ = 0.0
         if self.standard_errors:
             self._estimate_errors(_centred(X, x_mean, root), b, x_mean, weights, single)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Take in more samples, and compute coefficients and intercept of all so far.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            A sparse chunk is written out.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+        sample_weight : float or array-like (n_samples,), default=None
+            Non-negative weights w; all 1 by default.
+
+        Returns
+        -------
+        EagleRegressor
+            Itself.
+
+        Notes
+        -----
+        After `fit`, which keeps no factor, it starts anew, with a warning.
+
+        With ``ridge="cv"`` the ridge has the least *generalised* cross-validation error [1]_,
+        which needs no single row; so have ``cv_errors_``.
+
+        References
+        ----------
+        .. [1] Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good
+           ridge parameter", Technometrics 21 (1979).
+        """
+        self._check_parameters()
+        first = getattr(self, "_stream", None) is None
+        if first and hasattr(self, "coef_"):
+            warnings.warn(
+                "partial_fit starts anew: fit, which came before, keeps no factor of its samples",
+                UserWarning,
+                stacklevel=2,
+            )
+        X, y = validated(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+            reset=first,
+        )
+        X, y, weights = _weighted(X, np.asarray(y, X.dtype), sample_weight)
+        X = X.toarray() if issparse(X) else X
+        if first:
+            self._origin, self._y_origin = _origin(X, weights), _origin(y, weights)
+            if not self.fit_intercept:
+                self._origin, self._y_origin = 0 * self._origin, 0 * self._y_origin
+        ones = np.ones((len(X), int(self.fit_intercept)), X.dtype)
+        stream = StreamingLstsq() if first else self._stream
+        assert stream is not None
+        stream.partial_fit(np.hstack([ones, X - self._origin]), y - self._y_origin, weights)
+        self._stream = stream
+        return self._solve_stream(stream, y.ndim == 1, X.dtype)
+
+    def _solve_stream(self, stream: StreamingLstsq, single: bool, dtype: Any) -> Self:
+        """Coefficients from the factor, whose first row holds the means if there is an intercept.
+
+        Its rows below are the factor of the deviations from them.
+        """
+        skip = int(self.fit_intercept)
+        R, n = stream.factor, self.n_features_in_ + skip
+        self.ridge_ = float(self.ridge) if not isinstance(self.ridge, str) else np.nan
+        if isinstance(self.ridge, str):
+            U, s, _ = np.linalg.svd(R[skip:n, skip:n])
+            self.ridges_ = default_ridges(s) if self.ridges is None else np.ravel(self.ridges)
+            outside = float(np.linalg.norm(R[n:, n:]) ** 2)
+            freedom = stream.rows - skip
+            self.cv_errors_ = generalised(s, U.T @ R[skip:n, n:], outside, freedom, self.ridges_)
+            self.ridge_ = float(self.ridges_[np.argmin(self.cv_errors_)])
+        method, options = split_options(
+            "partial_fit",
+            {
+                "method": self.method,
+                "ridge": self.ridge_,
+                "rank": self.rank,
+                "cutoff": self.cutoff,
+                "rtol": self.rtol,
+                "maxiter": self.maxiter,
+                "rng": check_random_state(self.random_state).randint(2**31 - 1),
+            },
+        )
+        self.result_ = stream._solved(method, options, skip)
+        complain(self.result_, options, stacklevel=4)
+        self.rank_ = self.result_.rank
+        coefficients = np.atleast_2d(self.result_.value.T)
+        self.coef_ = coefficients[0] if single else coefficients
+        self.intercept_ = 0.0
+        if self.fit_intercept:
+            x_mean = R[0, 1:n] / R[0, 0] + self._origin
+            y_mean = R[0, n:] / R[0, 0] + self._y_origin
+            intercept = (y_mean - coefficients @ x_mean).astype(dtype)
+            self.intercept_ = float(intercept[0]) if single else intercept
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -272,6 +378,12 @@ def _weighted(X: Any, y: np.ndarray, weights: Any) -> tuple[Any, np.ndarray, np.
     if not used.any():
         raise ValueError("sample_weight must be positive for at least one sample")
     return (X, y, weights) if used.all() else (X[used], y[used], weights[used])
+
+
+def _origin(X: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What to measure columns from: their mean, and of a constant one exactly that constant."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    return np.where(low == high, low, _mean(X, weights))
 
 
 def _without_constants(X: Any) -> Any:

@@ -7,7 +7,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, TypedDict
 
@@ -211,3 +211,16 @@ class Options:
         """Names of the options that are set and that only some methods can honour."""
         names = ("rank", "cutoff", "memory_limit")
         return {name for name in names if getattr(self, name) is not None}
+
+
+KNOWN = ("method", *(field.name for field in fields(Options)))
+
+
+def split_options(function: str, options: Any, *others: str) -> tuple[Any, Options]:
+    """Method and options out of keyword arguments; a name that nobody knows raises TypeError.
+
+    `others` are arguments of the function that it has taken already.
+    """
+    refuse_unknown(function, options, (*KNOWN, *others))
+    method = options.pop("method", "auto")
+    return method, Options(**options)

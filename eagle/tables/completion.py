@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from eagle.api import _split
 from eagle.methods import as_method
-from eagle.problem.options import as_generator, check_count, check_flag, check_number
+from eagle.problem.options import as_generator, check_count, check_flag, check_number, split_options
 from eagle.problem.result import Result
 from eagle.tables import factorisation, frames
 from eagle.tables.blocks import Block
@@ -465,7 +464,7 @@ def check_wish(
     if scaling not in known:
         raise ValueError(f"scaling must be one of {', '.join(map(repr, known))}, got {scaling!r}")
     number = 0.0 if isinstance(ridge, str) else check_number("ridge", ridge)
-    name, settings = _split(names, {**options, "ridge": number})
+    name, settings = split_options(names, {**options, "ridge": number})
     method = as_method(name)
     if rank is not None and not chosen:
         rank = check_count("rank", rank)

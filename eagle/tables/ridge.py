@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse import issparse
 
-__all__ = ["LeftOut", "default_ridges", "leave_one_out", "left_factor"]
+__all__ = ["LeftOut", "default_ridges", "generalised", "leave_one_out", "left_factor"]
 
 PER_DECADE = 4  # neighbours differ little in error
 LARGEST = 10.0  # in units of ||A||^2
@@ -96,3 +96,38 @@ def leave_one_out(
     """Mean squared error of each row's prediction from all others, for each ridge."""
     rows = LeftOut(U, s, b, intercept)
     return np.array([(rows.errors(ridge)[0] ** 2).mean() for ridge in ridges])
+
+
+def generalised(
+    s: np.ndarray, inside: np.ndarray, outside: float, freedom: float, ridges: np.ndarray
+) -> np.ndarray:
+    """Generalised cross-validation error for each ridge: leverages are replaced by their mean.
+
+    ``|b - H b|^2 f / (f - trace H)^2``, Golub, Heath, Wahba (1979), equation 1.4, for f degrees of
+    freedom and ``H = U diag(s^2 / (s^2 + ridge)) U^T``. Infinite where H takes all of them.
+
+    Parameters
+    ----------
+    s : ndarray (p,)
+        Singular values of A.
+    inside : ndarray (p, k)
+        ``U^T b``.
+    outside : float
+        Squared norm of what b has outside the range of U.
+    freedom : float
+        Rows of A, less one for an intercept.
+    ridges : ndarray (q,)
+
+    Returns
+    -------
+    ndarray (q,)
+    """
+    errors = np.full(len(ridges), np.inf)
+    squares, energy = s**2, (np.abs(inside) ** 2).sum(axis=1)
+    known = s > max(len(s), 1) * np.finfo(s.dtype).eps * s.max(initial=0.0)
+    for i, ridge in enumerate(ridges):
+        explained = np.where(known, squares / np.where(known, squares + ridge, 1), 0)
+        left = freedom - explained.sum()
+        if left > HOPELESS * np.finfo(s.dtype).eps * freedom:
+            errors[i] = (outside + ((1 - explained) ** 2 * energy).sum()) * freedom / left**2
+    return errors / inside.shape[1]
