@@ -81,9 +81,9 @@ class LayerRule:
     Attributes
     ----------
     eta_step, gamma_step : float
-        As `eagle.update.update` takes them: divided by ``||A_l||^2``.
+        As `eagle.update.update` takes them: divided by ``norm^2``.
     norm : float
-        Largest ``||A_l||_2`` in a batch, median of batches.
+        Largest ``||A_l S_l||_2`` in a batch, median of batches; S_l is I without a sketch.
     sketch : ndarray (visible features, r) or None
         S, if compute-limited or if some directions of the visible block were dropped. Orthonormal
         in the paper; here columns have the sizes that the weights give them, the mean of their
@@ -103,12 +103,12 @@ class LayerRule:
 
     @property
     def eta(self) -> float:
-        """Step size of the conditioning, in units of ``||A_l||^-2``."""
+        """Step size of the conditioning, in units of ``||A_l S_l||^-2``."""
         return self.eta_step * self.norm**2
 
     @property
     def gamma(self) -> float:
-        """Step size of the contraction, in units of ``||A_l||^-2``."""
+        """Step size of the contraction, in units of ``||A_l S_l||^-2``."""
         return self.gamma_step * self.norm**2
 
 
@@ -149,12 +149,12 @@ class Rule:
 
     @property
     def eta(self) -> tuple[float, ...]:
-        """Per layer, in units of ``||A_l||^-2``; the last has no effect on D."""
+        """Per layer, in units of ``||A_l S_l||^-2``; the last has no effect on D."""
         return tuple(layer.eta for layer in self.layers)
 
     @property
     def gamma(self) -> tuple[float, ...]:
-        """Per layer, in units of ``||A_l||^-2``."""
+        """Per layer, in units of ``||A_l S_l||^-2``."""
         return tuple(layer.gamma for layer in self.layers)
 
     @property
@@ -217,7 +217,7 @@ class Rule:
         Parameters
         ----------
         eta, gamma : float
-            In units of ``||A_l||^-2``.
+            In units of ``||A_l S_l||^-2``, as in Algorithm 1.
         task : TaskConfig, optional
             On which norms are measured; the paper's with the model's sides by default.
         batches : int
@@ -233,10 +233,10 @@ class Rule:
         runs = [self._start(batch) for batch in reference(task, batches, seed)]
         layers = []
         for old in self.layers:
-            norm = float(np.median([_norm(machines) for machines in runs]))
             S = None
             if self.config.regime == "compute-limited" and old.sketch is not None:
                 S = np.linalg.qr(old.sketch)[0]
+            norm = float(np.median([_norm(machines, S) for machines in runs]))
             layer = LayerRule(eta / norm**2, gamma / norm**2, norm, S)
             runs = [self._step(machines, layer) for machines in runs]
             layers.append(layer)
@@ -333,11 +333,12 @@ class Rule:
             x, y = "At", "Bt"
         else:
             lift, x, y = f"{a}^T {a}", a, b
+        norm = "|At|" if S else "|A_l|"
         lines += [
-            f"{a} <- {a} - eta_l |A_l|^-2 {x} {lift}",
-            f"{b} <- {b} - eta_l |A_l|^-2 {y} {lift}",
-            f"{c} <- {c} - gamma_l |A_l|^-2 {x} {x}^T {c}",
-            f"{d} <- {d} + gamma_l |A_l|^-2 {y} {x}^T {c}",
+            f"{a} <- {a} - eta_l {norm}^-2 {x} {lift}",
+            f"{b} <- {b} - eta_l {norm}^-2 {y} {lift}",
+            f"{c} <- {c} - gamma_l {norm}^-2 {x} {x}^T {c}",
+            f"{d} <- {d} + gamma_l {norm}^-2 {y} {x}^T {c}",
         ]
         if not transposed:
             lines += ["then C and D are averaged over the machines"]
@@ -455,8 +456,13 @@ def _factors(W_VP: torch.Tensor, size: int, visible: int) -> tuple[torch.Tensor,
     return value, (value.mT @ W_VP).mT
 
 
-def _norm(machines: list[Blocks]) -> float:
-    return max(largest_norm(blocks.A) for blocks in machines)
+def _norm(machines: list[Blocks], sketch: np.ndarray | None) -> float:
+    return max(largest_norm(sketched(blocks.A, sketch)) for blocks in machines)
+
+
+def sketched(A: torch.Tensor, sketch: np.ndarray | None) -> torch.Tensor:
+    """A S, or A without a sketch."""
+    return A if sketch is None else A @ torch.from_numpy(sketch).to(A)
 
 
 def largest_norm(A: torch.Tensor) -> float:

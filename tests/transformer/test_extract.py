@@ -280,6 +280,35 @@ def test_universal_constants_use_norms_of_their_own():
     assert norms[1] <= norms[0] * 2 / 27**0.5 * 1.02
 
 
+def largest_sketched(rule: Rule, task: TaskConfig) -> list[float]:
+    """||A_l S_l|| of Algorithm 1 by numpy: batch maxima, median of two batches."""
+    generator = torch.Generator().manual_seed(0)
+    maxima = []
+    for _ in range(2):
+        batch = sample_batch(task, 1024, generator=generator)
+        *states, _ = rule.states(batch)
+        A = [Z[:, : rule.config.complete, : rule.config.d].double().numpy() for Z in states]
+        pairs = zip(A, rule.layers, strict=True)
+        maxima.append([np.linalg.norm(a @ each.sketch, 2, axis=(1, 2)).max() for a, each in pairs])
+    return np.median(maxima, axis=0).tolist()
+
+
+def test_step_sizes_are_in_units_of_the_norm_that_a_sketch_sees():
+    """Algorithm 1 divides by ||A S||^2, which is well below ||A||^2 with 5 columns of 18."""
+    wanted = ideal(ModelConfig("compute-limited"))
+    task = task_of(wanted.config)
+    rule = extract(wanted.model(), batches=2)
+    norms = largest_sketched(wanted, task)
+    assert [layer.norm for layer in rule.layers] == pytest.approx(norms, rel=1e-4)
+    steps = [layer.gamma_step for layer in wanted.layers]
+    assert rule.gamma == pytest.approx(
+        [step * norm**2 for step, norm in zip(steps, norms, strict=True)], rel=1e-3
+    )
+    universal = wanted.with_constants(1.0, 1.9, batches=2)
+    norms = largest_sketched(universal, task)
+    assert [layer.norm for layer in universal.layers] == pytest.approx(norms, rel=1e-4)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
 def test_fidelity_is_perfect_for_ideal_weights_and_for_nothing_else(config):
     rule = ideal(config)
