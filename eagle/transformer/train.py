@@ -168,7 +168,8 @@ def train(
     directory : path, optional
         Where checkpoint and log go. Nothing is written without one.
     resume : bool
-        Go on from the checkpoint in `directory`, if there is one.
+        Go on from the checkpoint in `directory`, if there is one. `steps` and `cooldown` may be
+        others than before: so a run at a constant rate gets a cooldown.
     device : str or torch.device
         Where to train.
     progress : bool
@@ -387,7 +388,8 @@ class Trainer:
         """The state that `write` wrote."""
         tensors, header = read_checkpoint(folder / CHECKPOINT)
         theirs = TrainConfig.from_dict(header["config"])
-        if dataclasses.replace(theirs, steps=self.config.steps) != self.config:
+        ours = self.config
+        if dataclasses.replace(theirs, steps=ours.steps, cooldown=ours.cooldown) != ours:
             raise ValueError(f"directory {str(folder)!r} holds a run of another configuration")
         _load_weights(self.model, tensors, folder / CHECKPOINT)
         try:
