@@ -41,7 +41,8 @@ def extract(
     model : LinearTransformer
         Trained, or not.
     task : TaskConfig, optional
-        On which norms and errors are measured; the paper's, noiseless, by default.
+        On which norms and errors are measured; by default what the model was trained on, but
+        without noise, and the paper's if that is not known.
     batches : int
         Of 1024 prompts each, for norms and errors.
     seed : int
@@ -69,13 +70,13 @@ def extract(
     >>> rule.learned
     False
     """
-    task = task or task_of(model.config)
+    task = task or task_of(model.config, model.task)
     model = _on_cpu(model)
     model, heads = prune(model, task, batches=batches)
     layers = [read_layer(model, index) for index in range(model.config.layers)]
     norms = _norms(model, layers, reference(task, batches, seed))
     layers = [replace(layer, norm=norm) for layer, norm in zip(layers, norms, strict=True)]
-    rule = Rule(model.config, tuple(layers), heads=heads)
+    rule = Rule(model.config, tuple(layers), heads=heads, task=task)
     tests = reference(task, batches, TEST_SEED)
     with torch.no_grad():
         predictions = [(model.predict(b), rule.predict(b), b.D) for b in tests]
@@ -137,7 +138,7 @@ def prune(
     config, kept = model.config, list(range(model.config.heads))
     if len(kept) == 1:
         return model, (0,)
-    task = task or task_of(config)
+    task = task or task_of(config, model.task)
     best = evaluate(model, task, batches=batches)
     while len(kept) > 1:
         trials = [[head for head in kept if head != out] for out in kept]

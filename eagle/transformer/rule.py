@@ -7,7 +7,7 @@ weights of a transformer, with nothing off the pattern.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,6 +131,8 @@ class Rule:
         Mean squared distance between the predictions of rule and model.
     heads : tuple of int
         Heads that were left after pruning.
+    task : TaskConfig or None
+        On which norms and errors were measured; None for a rule not read from a model.
     """
 
     config: ModelConfig
@@ -141,6 +143,7 @@ class Rule:
     quantised_error: float = np.nan
     distance: float = np.nan
     heads: tuple[int, ...] = (0,)
+    task: TaskConfig | None = None
 
     @property
     def learned(self) -> bool:
@@ -219,7 +222,8 @@ class Rule:
         eta, gamma : float
             In units of ``||A_l S_l||^-2``, as in Algorithm 1.
         task : TaskConfig, optional
-            On which norms are measured; the paper's with the model's sides by default.
+            On which norms are measured; by default that of the rule, or the paper's with the
+            model's sides.
         batches : int
             Of 1024 prompts each.
         seed : int
@@ -229,15 +233,58 @@ class Rule:
         -------
         Rule
         """
-        task = task or task_of(self.config)
+        return self._plain()._measured(
+            lambda _, norm: (eta / norm**2, gamma / norm**2), task, batches, seed
+        )
+
+    def literal(self, *, task: TaskConfig | None = None, batches: int = 16, seed: int = 0) -> Rule:
+        """Algorithm 1 to the letter: one orthonormal S a layer, in both places.
+
+        Of every sketch its range is kept, of every lift what it has of ``S S^T``; outside the
+        compute-limited regime S is I.
+
+        Parameters
+        ----------
+        task, batches, seed
+            As in `with_constants`.
+
+        Returns
+        -------
+        Rule
+            With step sizes of its own in every layer.
+        """
+        return self._plain()._measured(
+            lambda layer, _: (layer.eta_step, layer.gamma_step), task, batches, seed
+        )
+
+    def _plain(self) -> Rule:
+        """Sketches orthonormal and in both places."""
+        layers = []
+        for layer in self.layers:
+            Q = None if layer.sketch is None else np.linalg.qr(layer.sketch)[0]
+            share = 1.0
+            if Q is not None and layer.lift is not None:
+                share = float(np.trace(Q.T @ layer.lift @ Q)) / Q.shape[1]
+            S = Q if self.config.regime == "compute-limited" else None
+            eta_step = share * layer.eta_step
+            layers.append(LayerRule(eta_step, layer.gamma_step, layer.norm, S))
+        return replace(self, layers=tuple(layers))
+
+    def _measured(
+        self,
+        steps: Callable[[LayerRule, float], tuple[float, float]],
+        task: TaskConfig | None,
+        batches: int,
+        seed: int,
+    ) -> Rule:
+        """The rule with other step sizes and with the norms that its own states have then."""
+        task = task or self.task or task_of(self.config)
         runs = [self._start(batch) for batch in reference(task, batches, seed)]
         layers = []
-        for old in self.layers:
-            S = None
-            if self.config.regime == "compute-limited" and old.sketch is not None:
-                S = np.linalg.qr(old.sketch)[0]
-            norm = float(np.median([_norm(machines, S) for machines in runs]))
-            layer = LayerRule(eta / norm**2, gamma / norm**2, norm, S)
+        for layer in self.layers:
+            norm = float(np.median([_norm(machines, layer.sketch) for machines in runs]))
+            eta_step, gamma_step = steps(layer, norm)
+            layer = replace(layer, eta_step=eta_step, gamma_step=gamma_step, norm=norm)
             runs = [self._step(machines, layer) for machines in runs]
             layers.append(layer)
         return replace(self, layers=tuple(layers))
@@ -481,8 +528,10 @@ def reference(task: TaskConfig, batches: int, seed: int) -> list[Batch]:
     return [sample_batch(task, BATCH, generator=generator) for _ in range(batches)]
 
 
-def task_of(config: ModelConfig) -> TaskConfig:
-    """The paper's noiseless task with the sides of a model."""
+def task_of(config: ModelConfig, trained: TaskConfig | None = None) -> TaskConfig:
+    """What a model was trained on, or else the paper's task with its sides; without noise."""
+    if trained is not None:
+        return replace(trained, noise=0.0)
     rank = min(TaskConfig.rank, config.d, config.n)
     return TaskConfig(
         d=config.d, n=config.n, d_hidden=config.d_hidden, n_hidden=config.n_hidden, rank=rank

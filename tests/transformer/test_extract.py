@@ -15,6 +15,7 @@ from eagle.transformer import (
     ModelConfig,
     Rule,
     TaskConfig,
+    distances,
     extract,
     fidelity,
     load_pretrained,
@@ -22,6 +23,7 @@ from eagle.transformer import (
     pretrained,
     pretrained_path,
     sample_batch,
+    skeleton,
 )
 from eagle.transformer.config import REGIMES
 from eagle.transformer.extract import prune, quantised
@@ -322,6 +324,113 @@ def test_fidelity_is_perfect_for_ideal_weights_and_for_nothing_else(config):
     other = fidelity(model, replace(rule, layers=tuple(layers)), batches=2, size=64)
     assert other.fitted[1] < 1e-9
     assert (other.fitted[2:] > 1e-8).all()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_ideal_weights_have_nothing_but_their_skeleton(config):
+    model = ideal(config).model().requires_grad_(False)
+    found = skeleton(model, flat=False, batches=2)
+    assert found.faithful
+    assert found.dropped_QK == found.dropped_VP == (0,) * config.layers
+    batch = sample_batch(task_of(config), 4, seed=0, dtype=torch.float64)
+    for Z, Y in zip(model.states(model.prompt(batch)), found.states(batch), strict=True):
+        assert float((Z - Y).detach().norm()) <= tolerance(np.float64) * 20 * float(Z.norm())
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_a_skeleton_keeps_every_block_of_the_rule_and_no_other(config):
+    """Of random weights: zero outside the blocks, unchanged inside; the flat one as asked."""
+    model = random_model(config)
+    visible, hidden = config.machine_features
+    size = visible + hidden
+    for flat in (True, False):
+        left = skeleton(model, flat=flat, batches=1).model
+        W_QK, whole = left.W_QK.detach(), model.W_QK.detach()
+        assert torch.allclose(W_QK[..., :visible, :visible], whole[..., :visible, :visible])
+        assert not W_QK[..., visible:, :].any()
+        assert not W_QK[..., visible:].any()
+        for head in range(model.projection.shape[1]):
+            for machine, start in enumerate(range(0, config.features, size)):
+                own = config.transposed or machine == head
+                block = left.W_VP.detach()[:, head, :, start : start + size]
+                whole = model.W_VP.detach()[:, head, :, start : start + size]
+                assert torch.allclose(block[:, visible:, visible:], whole[:, visible:, visible:])
+                assert not block[:, :visible, visible:].any()
+                for rows, there in ((slice(visible), own), (slice(visible, size), own and flat)):
+                    wanted = whole[:, rows, :visible] * there
+                    assert torch.allclose(block[:, rows, :visible], wanted)
+
+
+def test_the_flat_block_changes_states_and_no_prediction():
+    """It multiplies [A; B] from the right by I + ..., which leaves B A^+ alone: one layer of it,
+    and then as many of the rule as make the error vanish."""
+    rule = ideal(ModelConfig(layers=40)).with_constants(0.3, 0.9, batches=1)
+    model = rule.model().requires_grad_(False)
+    with torch.no_grad():
+        model.projection[0, 0, :18, 18:] = 1e-3
+    batch = sample_batch(TaskConfig(rank=3), 50, seed=0, dtype=torch.float64)
+    Z = list(model.states(model.prompt(batch)))[1] - list(rule.states(batch))[1]
+    assert float(Z[..., :18].abs().max()) > 1e-3
+    assert float(Z[:, 18:, 18:].abs().max()) <= tolerance(np.float64)
+    D = batch.D.numpy()
+    for each in (rule, model):
+        assert relative_error(each.predict(batch).numpy(), D) < 1e-3
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_model_that_needs_its_cross_blocks_is_told_so(regime):
+    model = load_pretrained(regime)
+    assert skeleton(model, batches=4).faithful
+    visible, _ = model.config.machine_features
+    with torch.no_grad():  # complete tokens now ask by their hidden features, which are C and D
+        model.query[1, :, visible:] = 10 * model.query[1].abs().max()
+    found = skeleton(model, batches=4)
+    assert not found.faithful
+    assert any(reason.startswith("layer 1: ") for reason in found.reasons)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_algorithm_1_in_weights_is_read_out_to_the_letter(config):
+    wanted = ideal(config)
+    found = extract(wanted.model(), batches=4).literal(batches=4)
+    for each, layer in zip(found.layers[:-1], wanted.layers, strict=False):
+        assert each.eta_step == pytest.approx(layer.eta_step, rel=FLOAT)
+        assert each.gamma_step == pytest.approx(layer.gamma_step, rel=FLOAT)
+        assert each.lift is None
+        if layer.sketch is not None:
+            assert np.allclose(each.sketch.T @ each.sketch, np.eye(config.rank), atol=1e-12)
+    batch = sample_batch(task_of(config), 5, seed=0, dtype=torch.float64)
+    assert relative_error(found.predict(batch).numpy(), wanted.predict(batch).numpy()) < 10 * FLOAT
+
+
+def test_to_the_letter_is_not_what_scaled_sketches_and_other_lifts_do():
+    layers = [
+        replace(each, sketch=each.sketch * np.sqrt([1.6, 1.3, 1.0, 0.7, 0.4]))
+        for each in ideal(ModelConfig("compute-limited")).layers
+    ]
+    rule = Rule(ModelConfig("compute-limited"), tuple(layers))
+    batch = sample_batch(TaskConfig(), 50, seed=0)
+    moved = float((rule.predict(batch) - rule.literal(batches=1).predict(batch)).norm())
+    assert moved > 0.01 * float(rule.predict(batch).norm())
+
+
+def test_distances_are_of_states_predictions_and_errors():
+    model = ideal(ModelConfig()).model().float()
+    rule = ideal(ModelConfig())
+    other = replace(rule, layers=(replace(rule.layers[0], eta_step=0.0), *rule.layers[1:]))
+    task = TaskConfig()
+    error, found = distances(
+        model, {"same": rule, "other": other}, task=task, batches=1, size=64, seed=5
+    )
+    batch = sample_batch(task, 64, seed=5)
+    D, E = model.predict(batch).detach(), other.predict(batch)
+    assert error == pytest.approx(float((D - batch.D).square().mean()), rel=1e-6)
+    assert found["same"].predictions < 1e-9
+    assert found["other"].predictions == pytest.approx(float((D - E).square().mean()), rel=1e-6)
+    assert found["other"].error == pytest.approx(float((E - batch.D).square().mean()), rel=1e-6)
+    pairs = zip(model.states(model.prompt(batch)), other.states(batch), strict=True)
+    wanted = [float((Z - Y).detach().square().mean()) for Z, Y in pairs]
+    assert found["other"].states == pytest.approx(wanted, rel=1e-6)
 
 
 def test_pretrained_models_are_named_by_regime_and_seed():
