@@ -1,9 +1,11 @@
-"""Four questions beyond the paper: ``python -m benchmarks.studies [NAME ...] --runs FOLDER``.
+"""Questions beyond the paper: ``python -m benchmarks.studies [NAME ...] --runs FOLDER``.
 
 ``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
 for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
-the schedule tend to the minimax one? Runs that FOLDER does not hold yet are trained first, minutes
-each; pictures go to ``--output``.
+the schedule tend to the minimax one? ``bound``: what does training leave on the table in the
+compute-limited regime, and ``capacity``: does depth make up for columns there? Runs that FOLDER
+does not hold yet are trained first, minutes each; pictures go to ``--output``. The first four take
+the data as the paper's text has it, ``spectrum="variance"``.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.bounds import STRUCTURES, columns, optimise
 from benchmarks.common import Parser, Report, make_folder, new_file
 from benchmarks.transformer import Models
 from eagle.plotting import COLOURS, save
@@ -32,11 +35,12 @@ from eagle.transformer import (
     sample_batch,
     train,
 )
-from eagle.transformer.rule import task_of
+from eagle.transformer.config import SPECTRA
 from eagle.transformer.train import typical
 from eagle.update import Blocks, update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
+LITERAL = "variance"  # the reading of the data on which the first four were made
 DEPTHS = (2, 3, 4, 5, 6, 7, 8)
 
 
@@ -64,7 +68,7 @@ class Setting:
 def short(*, model: dict | None = None, task: dict | None = None, **changes: Any) -> TrainConfig:
     """The paper's recipe, fewer steps."""
     changes = {"steps": STEPS, "cooldown": COOLDOWN} | changes
-    config = TrainConfig.paper("unconstrained", **changes)
+    config = TrainConfig.paper("unconstrained", spectrum=LITERAL, **changes)
     return replace(
         config,
         model=replace(config.model, **(model or {})),
@@ -140,8 +144,8 @@ def error(rule: Rule, task: TaskConfig) -> float:
 
 def constants(setting: Setting) -> None:
     report, config = setting.report, ModelConfig()
-    task = task_of(config)
-    learned = Models().rules("unconstrained")
+    task = TaskConfig(spectrum=LITERAL)
+    learned = Models(spectrum=LITERAL).rules("unconstrained")
     optimum = best(config, task)
     lowers = (0.003, 0.01, 0.03, 0.1)
     schedules = {f"minimax, l = {lower:g}": minimax(config, task, lower) for lower in lowers}
@@ -172,10 +176,12 @@ def constants(setting: Setting) -> None:
 
 def lift(setting: Setting) -> None:
     report = setting.report
-    own = enumerate(Models().rules("compute-limited"))
+    own = enumerate(Models(spectrum=LITERAL).rules("compute-limited"))
     rules = {f"paper's lift, seed {seed}": rule for seed, rule in own}
     for seed in (0, 1):
-        config = TrainConfig.paper("compute-limited", seed=seed, steps=STEPS, cooldown=COOLDOWN)
+        config = TrainConfig.paper(
+            "compute-limited", seed=seed, spectrum=LITERAL, steps=STEPS, cooldown=COOLDOWN
+        )
         config = replace(config, model=replace(config.model, lift="full"))
         rules[f"room for the full, {seed}"] = extract(setting.trained(f"full-{seed}", config).model)
     report.section("what is lifted: energy of P in the range of S, and along the identity")
@@ -283,6 +289,60 @@ def depth(setting: Setting) -> None:
     setting.save(figure, "depth")
 
 
+def bound(setting: Setting) -> None:
+    """What training leaves on the table in the compute-limited regime."""
+    report, config = setting.report, ModelConfig("compute-limited")
+    report.section("compute-limited: the best rules that its weights can hold, two starts each")
+    for spectrum in SPECTRA:
+        task = TaskConfig(spectrum=spectrum)
+        untrained = Models(spectrum=spectrum).run("compute-limited", 0).untrained
+        answer = columns(task, config.rank)
+        row = {"data": f"{spectrum:9}", "structure": "least squares, 5 columns", "start": "-"}
+        report.row(**row, error=answer, times=untrained / answer)
+        for structure in STRUCTURES:
+            one = structure == "one sketch"
+            for start, seed in (
+                (("shared", 0), ("shared", 1)) if one else (("random", 0), ("shared", 0))
+            ):
+                found = optimise(config, task, structure, start=start, seed=seed)
+                row = {"data": f"{spectrum:9}", "structure": f"{structure:24}", "start": start}
+                report.row(**row, error=found.error, times=untrained / found.error)
+        for seed in Models(spectrum=spectrum).seeds("compute-limited"):
+            run = Models(spectrum=spectrum).run("compute-limited", seed)
+            row = {
+                "data": f"{spectrum:9}",
+                "structure": f"trained, {run.steps} steps",
+                "start": seed,
+            }
+            report.row(**row, error=run.test, times=untrained / run.test)
+
+
+def capacity(setting: Setting) -> None:
+    """Whether depth makes up for columns."""
+    report, task = setting.report, TaskConfig()
+    report.section("best rules by depth and rank, errors; r L / n: how often a column is looked at")
+    points = []
+    for rank in (5, 9, 18):
+        for layers in (4, 8, 12):
+            config = ModelConfig("compute-limited", rank=rank, layers=layers)
+            found = {
+                structure: optimise(config, task, structure, start=start).error
+                for structure, start in (("one sketch", "shared"), ("full lift", "random"))
+            }
+            looks = rank * layers / config.n
+            report.row(rank=rank, depth=layers, looks=looks, **found, columns=columns(task, rank))
+            points += [(structure, rank, looks, error) for structure, error in found.items()]
+    figure, (left, right) = _figure(2)
+    for axes, structure in ((left, "one sketch"), (right, "full lift")):
+        for colour, rank in zip(COLOURS, (5, 9, 18), strict=False):
+            x, y = zip(*[p[2:] for p in points if p[:2] == (structure, rank)], strict=True)
+            axes.plot(x, y, "o-", color=colour, label=f"r = {rank}")
+        axes.set(title=structure, xlabel="r L / n", yscale="log", xscale="log")
+    left.set(ylabel="mean square of an entry of D")
+    right.legend(frameon=False, fontsize=8)
+    setting.save(figure, "capacity")
+
+
 def _figure(columns: int) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
@@ -295,6 +355,8 @@ STUDIES: dict[str, Callable[[Setting], None]] = {
     "lift": lift,
     "families": families,
     "depth": depth,
+    "bound": bound,
+    "capacity": capacity,
 }
 
 

@@ -175,11 +175,12 @@ def weights() -> Figure:
 
 def constants() -> Figure:
     """The two constants of every layer against the norm of A there: the paper's law."""
-    from eagle.transformer import extract, load_pretrained
+    from eagle.transformer import extract, load_pretrained, pretrained
 
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     conditioning, contracting = figure.subplots(1, 2, sharey=True)
-    rules = [extract(load_pretrained("unconstrained", seed=seed)) for seed in range(3)]
+    models = [load_pretrained(*each) for each in pretrained() if each[0] == "unconstrained"]
+    rules = [extract(model) for model in models]
     layers = [layer for rule in rules for layer in rule.layers]
     norms = np.array([layer.norm for layer in layers])
     line = np.geomspace(norms.min(), norms.max(), 2)

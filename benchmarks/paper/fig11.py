@@ -59,7 +59,7 @@ def draw(setting: Setting) -> Drawing:
     left.set(xlabel="layer", ylabel="a1 a3 / (a1 a2)", xticks=range(3), title="grey: 1.92")
     for seed in setting.models.seeds("unconstrained"):
         ratios = [row["ratio"] for row in select(points, regime="unconstrained", seed=seed)]
-        errors = _tied(setting.models, seed)
+        errors = tied_errors(setting.models, seed)
         rows.append({"seed": seed, "least": min(ratios), "most": max(ratios)} | errors)
     bars = {"model": "transformer", "tied": "tied rule", "between": "between the two"}
     for k, (name, label) in enumerate(bars.items()):
@@ -84,11 +84,11 @@ def tied(rule: Rule, moved: float) -> Rule:
     return replace(rule, layers=(*changed, last))
 
 
-def _tied(models: Models, seed: int) -> dict[str, float]:
+def tied_errors(models: Models, seed: int) -> dict[str, float]:
     """Errors of the transformer and of the closest tied rule, and what is between them."""
     model, rule = models.run("unconstrained", seed).model, models.rule("unconstrained", seed)
     rules = {moved: tied(rule, moved) for moved in (0.0, 0.5, 1.0)}
-    task, generator = task_of(model.config), torch.Generator().manual_seed(seed)
+    task, generator = task_of(model.config, model.task), torch.Generator().manual_seed(seed)
     errors: dict[float, list[list[float]]] = {moved: [] for moved in rules}
     with torch.no_grad():
         for _ in range(BATCHES):

@@ -1,8 +1,10 @@
 """Table 1: distance between the states of the transformer and of the extracted rule.
 
 Mean squared difference per entry of the state after every layer, times 1e4, median over the seeds
-there are, with the constants fitted layer by layer; the paper has ten seeds and divides by the size
-of Z. The estimation regime is not in the paper's table.
+there are; the paper has ten seeds and divides by the size of Z. *Blocks*: cross blocks dropped, the
+others as learned, which is how the paper extracts the compute-limited rule. *Fitted*: one identity
+or one sketch in its blocks, one constant for each, which is how it extracts the others. The
+estimation regime is not in the paper's table.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.transformer import PAPER
 from eagle.plotting import COLOURS
 
 CLAIM = "The rule follows the transformer to a few 1e-4 per entry in every layer and regime."
+WHY = "what is dropped is small against the weights, not against the state it is added to"
 
 
 def draw(setting: Setting) -> Drawing:
@@ -33,6 +36,7 @@ def draw(setting: Setting) -> Drawing:
     for regime, ax in zip(REGIMES, axes, strict=True):
         tables = [models.fidelity(regime, seed) for seed in models.seeds(regime)]
         fitted = 1e4 * np.array([table.fitted for table in tables])
+        blocks = 1e4 * np.array([table.blocks for table in tables])
         universal = 1e4 * np.array([table.universal for table in tables])
         paper = PAPER.get(regime)
         rows += [
@@ -40,6 +44,7 @@ def draw(setting: Setting) -> Drawing:
                 "regime": regime,
                 "layer": layer,
                 "paper": paper[layer] if paper else None,
+                "blocks": float(np.median(blocks[:, layer])),
                 "fitted": float(np.median(fitted[:, layer])),
                 "least": float(fitted[:, layer].min()),
                 "most": float(fitted[:, layer].max()),
@@ -50,10 +55,13 @@ def draw(setting: Setting) -> Drawing:
         own = select(rows, regime=regime)[1:]
         places = np.arange(1, len(own) + 1)
         if paper:
-            ax.bar(places - 0.2, paper[1:], 0.38, color=COLOURS[0], label="paper, mean of 10 seeds")
+            ax.bar(
+                places - 0.27, paper[1:], 0.26, color=COLOURS[0], label="paper, mean of 10 seeds"
+            )
+        ax.bar(places, [row["blocks"] for row in own], 0.26, color=COLOURS[5], label="here, blocks")
         ax.bar(
-            places + 0.2 * bool(paper), [row["fitted"] for row in own], 0.38, color=COLOURS[2],
-            label="here, median and range",
+            places + 0.27, [row["fitted"] for row in own], 0.26, color=COLOURS[2],
+            label="here, fitted: median and range",
             yerr=np.abs([[row["fitted"] - row[e] for row in own] for e in ("least", "most")]),
             ecolor="0.3",
         )  # fmt: skip
@@ -63,17 +71,21 @@ def draw(setting: Setting) -> Drawing:
 
 
 def judge(rows: Rows) -> list[Check]:
-    """Layer by layer, within a factor of three or better."""
+    """Layer by layer: the paper's own extraction within its numbers, ours within a factor."""
     checks = []
     for regime in PAPER:
         own = [row for row in select(rows, regime=regime) if row["layer"] > 0]
-        pairs = ", ".join(f"{row['fitted']:.2g} ({row['paper']:g})" for row in own)
-        checks.append(
-            Check(
-                f"{regime}: distances as in the paper (within a factor of {FACTOR:g}, or smaller)",
-                f"{regime}: {pairs}",
-                all(row["fitted"] <= FACTOR * row["paper"] for row in own),
-                "these models lift the columns of later layers, which the rule read out follows",
+        for name, factor in (("blocks", 1.0), ("fitted", FACTOR)):
+            if name == "fitted" and regime == "compute-limited":  # not what the paper did there
+                continue
+            pairs = ", ".join(f"{row[name]:.2g} ({row['paper']:g})" for row in own)
+            bound = "at most" if factor == 1 else f"at most {factor:g} times"
+            checks.append(
+                Check(
+                    f"{regime}, {name}: {bound} the paper's distances",
+                    f"{regime}, {name}: {pairs}",
+                    all(row[name] <= factor * row["paper"] for row in own),
+                    WHY,
+                )
             )
-        )
     return checks

@@ -58,7 +58,7 @@ def draw(setting: Setting) -> Drawing:
     for offset, name, sign, colour in ((-0.1, "model", "s", 6), (0.1, "rule", "D", 4)):
         errors = [row[name] for row in firsts]
         right.plot(places + offset, errors, sign, color=COLOURS[colour], label=f"error, {name}")
-    right.set(yscale="log", ylabel="mean square of an entry of D", ylim=(8e-4, 3e-2))
+    right.set(yscale="log", ylabel="mean square of an entry of D")
     right.set_xticks(places, [regime.replace("-", "-\n") for regime in REGIMES], fontsize=8)
     return Drawing(finish(figure, [left, right], columns=3), rows)
 

@@ -35,18 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         check_output(arguments.output, (".json", ".py"))
     package = transformer()
-    from eagle.transformer.pretrained import FOLDER, KINDS
+    from eagle.transformer.pretrained import named
 
     path = Path(arguments.source)
     if not path.exists():
-        names = [
-            package.pretrained_path(regime, seed, **kind).stem
-            for kind in KINDS
-            for regime, seed in package.pretrained(**kind)
-        ]
-        if arguments.source not in names:
-            raise ValueError(f"RUN must be a folder, a checkpoint or one of {', '.join(names)}")
-        path = FOLDER / f"{arguments.source}.safetensors"
+        paths = named()
+        if arguments.source not in paths:
+            raise ValueError(f"RUN must be a folder, a checkpoint or one of {', '.join(paths)}")
+        path = paths[arguments.source]
     run = package.load_run(path)
     rule = package.extract(run.model, seed=arguments.seed)
     say(str(run), "", str(rule))

@@ -66,7 +66,7 @@ class TaskConfig:
     n_hidden: int = 2
     rank: int = 10
     decay: float = 0.7
-    spectrum: str = "variance"
+    spectrum: str = "deviation"
     noise: float = 0.0
     condition: float = 1e6
 

@@ -7,14 +7,14 @@ shows all of it. Names are REGIME[-variance][-noisy][-constant]-SEED.
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-from eagle.transformer.config import REGIMES, SPECTRA, TaskConfig
+from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.train import load_run
 
-__all__ = ["FOLDER", "KINDS", "load_pretrained", "pretrained", "pretrained_path"]
+__all__ = ["FOLDER", "load_pretrained", "named", "pretrained", "pretrained_path"]
 
 FOLDER = Path(__file__).parent / "checkpoints"
 NAME = re.compile(
@@ -22,19 +22,10 @@ NAME = re.compile(
     r"(?P<kind>(?:-variance)?(?:-noisy)?(?:-constant)?)-(?P<seed>\d+)"
 )
 
-# Every way in which a checkpoint of the package can have been trained, see `pretrained_path`.
-KINDS: tuple[dict[str, Any], ...] = tuple(
-    {"spectrum": spectrum, "noisy": noisy, "constant": constant}
-    for spectrum in SPECTRA
-    for constant in (False, True)
-    for noisy in (False, True)
-)
 
-
-def _kind(spectrum: str, noisy: bool, constant: bool) -> str:
+def _kind(noisy: bool, constant: bool, spectrum: str) -> str:
     """What of a name says how the model was trained."""
-    variance = "-variance" * (spectrum == "variance")
-    return variance + "-noisy" * noisy + "-constant" * constant
+    return "-variance" * (spectrum == "variance") + "-noisy" * noisy + "-constant" * constant
 
 
 def pretrained_path(
@@ -43,7 +34,7 @@ def pretrained_path(
     *,
     noisy: bool = False,
     constant: bool = False,
-    spectrum: str = TaskConfig.spectrum,
+    spectrum: str | None = None,
     folder: Path = FOLDER,
 ) -> Path:
     """Where a checkpoint is, for `eagle.transformer.load_run`.
@@ -58,8 +49,9 @@ def pretrained_path(
         Trained on X with noise of variance 0.01.
     constant : bool
         Trained at a constant rate, as in the paper, without the cooldown.
-    spectrum : {"deviation", "variance"}
-        Which reading of the paper's data it was trained on, see `TaskConfig`.
+    spectrum : {"deviation", "variance"}, optional
+        Which reading of the paper's data it was trained on, see `TaskConfig`; by default
+        ``"deviation"`` if there is such a checkpoint of the regime, of any seed, or else the other.
     folder : Path
         Of the checkpoints; the package's by default.
 
@@ -74,22 +66,22 @@ def pretrained_path(
     """
     if regime not in REGIMES:
         raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}")
-    there = pretrained(noisy=noisy, constant=constant, spectrum=spectrum, folder=folder)
-    kind = _kind(spectrum, noisy, constant)
-    if (regime, seed) not in there:
-        seeds = ", ".join(str(own) for name, own in there if name == regime) or "none"
-        raise ValueError(
-            f"seed must be one of {seeds} for the {regime} regime{kind.replace('-', ', ')}, "
-            f"got {seed!r}"
-        )
-    return folder / f"{regime}{kind}-{seed}.safetensors"
+    for own in SPECTRA if spectrum is None else (spectrum,):
+        there = pretrained(noisy=noisy, constant=constant, spectrum=own, folder=folder)
+        seeds = [known for name, known in there if name == regime]
+        if seed in seeds:
+            return folder / f"{regime}{_kind(noisy, constant, own)}-{seed}.safetensors"
+        if seeds:
+            listed = ", ".join(map(str, seeds))
+            raise ValueError(f"seed must be one of {listed} for the {regime} regime, got {seed!r}")
+    raise ValueError(f"regime must have checkpoints that were trained like this, got {regime!r}")
 
 
 def pretrained(
     *,
     noisy: bool = False,
     constant: bool = False,
-    spectrum: str = TaskConfig.spectrum,
+    spectrum: str | None = None,
     folder: Path = FOLDER,
 ) -> tuple[tuple[str, int], ...]:
     """Regimes and seeds of the checkpoints there are; files of other names are passed over.
@@ -105,12 +97,28 @@ def pretrained(
     -------
     tuple of (str, int)
     """
-    found, kind = [], _kind(spectrum, noisy, constant)
-    for path in folder.glob("*.safetensors"):
-        match = NAME.fullmatch(path.stem)
-        if match and match["kind"] == kind:
-            found.append((match["regime"], int(match["seed"])))
-    return tuple(sorted(found, key=lambda each: (REGIMES.index(each[0]), each[1])))
+    there = [match for path in folder.glob("*.safetensors") if (match := NAME.fullmatch(path.stem))]
+    found: list[tuple[str, int]] = []
+    for regime in REGIMES:
+        for own in SPECTRA if spectrum is None else (spectrum,):
+            kind = _kind(noisy, constant, own)
+            same = [match for match in there if match["regime"] == regime and match["kind"] == kind]
+            if same:
+                found += sorted((regime, int(match["seed"])) for match in same)
+                break
+    return tuple(found)
+
+
+def named() -> dict[str, Path]:
+    """Every checkpoint of the package by its name; without a reading in it, the default one."""
+    found = {}
+    for spectrum, constant, noisy in product((None, *SPECTRA), (False, True), (False, True)):
+        for regime, seed in pretrained(noisy=noisy, constant=constant, spectrum=spectrum):
+            kind = _kind(noisy, constant, spectrum or SPECTRA[0])
+            found[f"{regime}{kind}-{seed}"] = pretrained_path(
+                regime, seed, noisy=noisy, constant=constant, spectrum=spectrum
+            )
+    return found
 
 
 def load_pretrained(
@@ -119,7 +127,7 @@ def load_pretrained(
     *,
     noisy: bool = False,
     constant: bool = False,
-    spectrum: str = TaskConfig.spectrum,
+    spectrum: str | None = None,
 ) -> LinearTransformer:
     """A transformer trained with the paper's recipe, from the package.
 

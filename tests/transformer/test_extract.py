@@ -16,6 +16,7 @@ from eagle.transformer import (
     Rule,
     TaskConfig,
     distances,
+    evaluate,
     extract,
     fidelity,
     load_pretrained,
@@ -25,7 +26,7 @@ from eagle.transformer import (
     sample_batch,
     skeleton,
 )
-from eagle.transformer.config import REGIMES
+from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.extract import prune, quantised
 from eagle.transformer.rule import largest_norm, task_of
 from eagle.transformer.structure import cluster, sparsify
@@ -37,7 +38,16 @@ CONFIGS = [
     ModelConfig("compute-limited", lift="full"),
     ModelConfig("distributed", d=7, n=6, d_hidden=1, n_hidden=3, machines=2),
 ]
-SEEDS = pretrained()
+KINDS = [
+    {"spectrum": spectrum, "constant": constant}
+    for spectrum in SPECTRA
+    for constant in (False, True)
+]
+CHECKPOINTS = [
+    pytest.param(pretrained_path(*each, **kind), id=pretrained_path(*each, **kind).stem)
+    for kind in KINDS
+    for each in pretrained(**kind)
+]
 # In float32: the weights that `extract` reads.
 FLOAT = tolerance(np.float32, constant=20)
 
@@ -189,16 +199,28 @@ def test_ideal_weights_with_one_layer_reversed_are_found_out():
     assert any(reason.startswith("layer 1: eta") for reason in reasons)
 
 
-@pytest.mark.parametrize(("regime", "seed"), SEEDS)
-def test_every_pretrained_model_follows_the_rule(regime, seed):
-    run = load_run(pretrained_path(regime, seed))
-    assert run.config.model.regime == regime
-    assert run.config.seed == seed
-    assert run.steps == run.config.steps == 20_000
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_every_pretrained_model_follows_the_rule(path):
+    run = load_run(path)
+    assert path.stem.startswith(run.config.model.regime)
+    assert path.stem.endswith(f"-{run.config.seed}")
+    assert ("-variance-" in path.stem) == (run.config.task.spectrum == "variance")
+    assert ("-constant-" in path.stem) == (run.config.cooldown == 0)
+    assert run.steps == run.config.steps
+    error = evaluate(run.model, run.config.task, size=run.config.batch)
+    assert error == pytest.approx(run.test, rel=1e-6)
     rule = extract(run.model)
+    assert rule.task == run.config.task
     assert rule.learned, rule.reasons
-    assert rule.model_error == pytest.approx(run.test, rel=1e-6)
     assert rule.rule_error < 1.2 * rule.model_error
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_every_pretrained_model_does_without_its_cross_blocks(path):
+    found = skeleton(load_run(path).model)
+    assert found.faithful, found.reasons
+    assert found.distance < 0.05 * found.model_error
+    assert max(found.dropped_QK) < 0.05
 
 
 def test_the_paper_s_constants_are_found():
@@ -436,12 +458,37 @@ def test_distances_are_of_states_predictions_and_errors():
 def test_pretrained_models_are_named_by_regime_and_seed():
     with pytest.raises(ValueError, match="regime must be one of unconstrained"):
         load_pretrained("central")
-    with pytest.raises(ValueError, match=r"seed must be one of 0, 1.* for the distributed regime"):
+    with pytest.raises(ValueError, match=r"seed must be one of 0.* for the distributed regime"):
         load_pretrained("distributed", seed=99)
+    with pytest.raises(ValueError, match=r"regime must have checkpoints .* got 'estimation'"):
+        load_pretrained("estimation", noisy=True, constant=True, spectrum="variance")
     for noisy, least in ((False, 2), (True, 1)):
         for regime in REGIMES:
             wanted = 3 if regime == "unconstrained" and not noisy else least
-            assert sum(name == regime for name, _ in pretrained(noisy=noisy)) >= wanted
+            there = pretrained(noisy=noisy, spectrum="variance")
+            assert sum(name == regime for name, _ in there) >= wanted
+            assert load_pretrained(regime, noisy=noisy).config.regime == regime
+
+
+def test_one_reading_is_preferred_and_the_other_is_there(tmp_path):
+    for name in ("distributed-1", "distributed-variance-0", "estimation-variance-2"):
+        (tmp_path / f"{name}.safetensors").touch()
+    assert pretrained(folder=tmp_path) == (("distributed", 1), ("estimation", 2))
+    assert pretrained(folder=tmp_path, spectrum="deviation") == (("distributed", 1),)
+    assert pretrained(folder=tmp_path, spectrum="variance") == (
+        ("distributed", 0),
+        ("estimation", 2),
+    )
+    paths = [
+        pretrained_path("distributed", 1, folder=tmp_path),
+        pretrained_path("distributed", 0, folder=tmp_path, spectrum="variance"),
+        pretrained_path("estimation", 2, folder=tmp_path),
+    ]
+    assert [path.stem for path in paths] == [
+        "distributed-1", "distributed-variance-0", "estimation-variance-2",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="seed must be one of 1 for the distributed regime, got 0"):
+        pretrained_path("distributed", 0, folder=tmp_path)
 
 
 def test_files_that_are_no_checkpoints_are_passed_over(tmp_path):
