@@ -318,28 +318,29 @@ def bound(setting: Setting) -> None:
 
 
 def capacity(setting: Setting) -> None:
-    """Whether depth makes up for columns."""
+    """Whether depth makes up for columns: the full lift, from two starts."""
     report, task = setting.report, TaskConfig()
-    report.section("best rules by depth and rank, errors; r L / n: how often a column is looked at")
-    points = []
+    report.section(
+        "best rules by depth and rank, full lift; r L / n: looks at a column, on average"
+    )
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {"random": {}, "shared": {}}
     for rank in (5, 9, 18):
         for layers in (4, 8, 12):
             config = ModelConfig("compute-limited", rank=rank, layers=layers)
-            found = {
-                structure: optimise(config, task, structure, start=start).error
-                for structure, start in (("one sketch", "shared"), ("full lift", "random"))
-            }
-            looks = rank * layers / config.n
-            report.row(rank=rank, depth=layers, looks=looks, **found, columns=columns(task, rank))
-            points += [(structure, rank, looks, error) for structure, error in found.items()]
-    figure, (left, right) = _figure(2)
-    for axes, structure in ((left, "one sketch"), (right, "full lift")):
-        for colour, rank in zip(COLOURS, (5, 9, 18), strict=False):
-            x, y = zip(*[p[2:] for p in points if p[:2] == (structure, rank)], strict=True)
-            axes.plot(x, y, "o-", color=colour, label=f"r = {rank}")
-        axes.set(title=structure, xlabel="r L / n", yscale="log", xscale="log")
-    left.set(ylabel="mean square of an entry of D")
-    right.legend(frameon=False, fontsize=8)
+            looks, errors = rank * layers / config.n, {}
+            for start, curves in found.items():
+                error = optimise(config, task, "full lift", start=start, steps=600).error
+                curves.setdefault(rank, []).append((looks, error))
+                errors[start] = error
+            report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
+    figure, axes = _figure(2)
+    for ax, (start, curves) in zip(axes, found.items(), strict=True):
+        for colour, (rank, points) in zip(COLOURS, curves.items(), strict=False):
+            ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"r = {rank}")
+        ax.set(title=f"sketches at the start: {start}", xlabel="r L / n", xscale="log")
+        ax.set(yscale="log")
+    axes[0].set(ylabel="mean square of an entry of D")
+    axes[1].legend(frameon=False, fontsize=8)
     setting.save(figure, "capacity")
 
 
