@@ -140,6 +140,7 @@ def table1(report: Report, models: Models) -> None:
         for layer in range(5):
             tables = [models.fidelity(regime, seed) for seed in models.seeds(regime)]
             blocks = [1e4 * table.blocks[layer] for table in tables]
+            literal = [1e4 * table.literal[layer] for table in tables]
             fitted = [1e4 * table.fitted[layer] for table in tables]
             universal = [1e4 * table.universal[layer] for table in tables]
             report.row(
@@ -147,6 +148,7 @@ def table1(report: Report, models: Models) -> None:
                 layer=layer,
                 paper=PAPER[regime][layer] if regime in PAPER else float("nan"),
                 blocks=spread(blocks),
+                literal=spread(literal),
                 fitted=spread(fitted),
                 universal=spread(universal),
             )

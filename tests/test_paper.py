@@ -290,7 +290,7 @@ AGREEING: dict[str, list[dict[str, Any]]] = {
     + _scaled("gamma / eta scaled")
     + [{"what": name, "last": 1e-25} for name in NORMS],
     "table1": [
-        {"regime": regime, "layer": layer, "paper": 1.0, "blocks": 0.8, "fitted": 2.0}
+        {"regime": regime, "layer": layer, "paper": 1.0, "blocks": 0.8, "literal": 2.0}
         for regime in ("unconstrained", "distributed", "compute-limited")
         for layer in (0, 1)
     ],
@@ -335,7 +335,7 @@ DIFFERING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("fig22", {"what": "eta and gamma scaled", "factor": 0.2}, {"iterations": 100}),
     ("fig22", {"what": "gamma / eta scaled", "factor": 2.0}, {"iterations": None}),
     ("fig22", {"what": NORMS[1]}, {"last": 0.1}),
-    ("table1", {"regime": "distributed", "layer": 1}, {"fitted": 7.0}),
+    ("table1", {"regime": "distributed", "layer": 1}, {"literal": 7.0}),
     ("table1", {"regime": "compute-limited", "layer": 1}, {"blocks": 1.1}),
     ("table4", {}, {"rule": 2e-3}),
 ]

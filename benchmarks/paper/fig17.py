@@ -22,6 +22,7 @@ from benchmarks.paper.common import (
     style,
 )
 from benchmarks.paper.training import LAYERS
+from benchmarks.transformer import Models
 
 CLAIM = "No statement about the constants under noise is known to us."
 
@@ -31,8 +32,10 @@ def draw(setting: Setting) -> Drawing:
     figure, axes = panels(2, width=4.2, height=3.4)
     rows = []
     for index, regime in enumerate(("unconstrained", "distributed", "estimation")):
+        spectrum = setting.models.run(regime, 0, True).config.task.spectrum
+        models = Models(setting.models.folder, spectrum=spectrum)  # both of one reading of the data
         for noisy in (False, True):
-            rule = setting.models.rule(regime, 0, noisy)
+            rule = models.rule(regime, 0, noisy)
             look = style(f"{regime}{', noisy' * noisy}") | {
                 "color": style("", index)["color"],
                 "linestyle": "--" if noisy else "-",

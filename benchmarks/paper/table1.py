@@ -2,9 +2,9 @@
 
 Mean squared difference per entry of the state after every layer, times 1e4, median over the seeds
 there are; the paper has ten seeds and divides by the size of Z. *Blocks*: cross blocks dropped, the
-others as learned, which is how the paper extracts the compute-limited rule. *Fitted*: one identity
-or one sketch in its blocks, one constant for each, which is how it extracts the others. The
-estimation regime is not in the paper's table.
+others as learned, which is how the paper extracts the compute-limited rule. *Literal*: an identity
+and one constant in each block, which is how it extracts the others. *Fitted*: our rule, which keeps
+a sketch and a lift where directions were dropped. The estimation regime is not in its table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from benchmarks.transformer import PAPER
 from eagle.plotting import COLOURS
 
 CLAIM = "The rule follows the transformer to a few 1e-4 per entry in every layer and regime."
-WHY = "what is dropped is small against the weights, not against the state it is added to"
+WHY = {
+    "blocks": "what is dropped, under 0.3 % of the energy, is the noise of training",
+    "literal": "late layers drop visible directions, which one identity cannot express",
+}
 
 
 def draw(setting: Setting) -> Drawing:
@@ -37,6 +40,7 @@ def draw(setting: Setting) -> Drawing:
         tables = [models.fidelity(regime, seed) for seed in models.seeds(regime)]
         fitted = 1e4 * np.array([table.fitted for table in tables])
         blocks = 1e4 * np.array([table.blocks for table in tables])
+        literal = 1e4 * np.array([table.literal for table in tables])
         universal = 1e4 * np.array([table.universal for table in tables])
         paper = PAPER.get(regime)
         rows += [
@@ -45,6 +49,7 @@ def draw(setting: Setting) -> Drawing:
                 "layer": layer,
                 "paper": paper[layer] if paper else None,
                 "blocks": float(np.median(blocks[:, layer])),
+                "literal": float(np.median(literal[:, layer])),
                 "fitted": float(np.median(fitted[:, layer])),
                 "least": float(fitted[:, layer].min()),
                 "most": float(fitted[:, layer].max()),
@@ -71,12 +76,12 @@ def draw(setting: Setting) -> Drawing:
 
 
 def judge(rows: Rows) -> list[Check]:
-    """Layer by layer: the paper's own extraction within its numbers, ours within a factor."""
+    """Layer by layer: learned blocks within the paper's numbers, the paper's rule in a factor."""
     checks = []
     for regime in PAPER:
         own = [row for row in select(rows, regime=regime) if row["layer"] > 0]
-        for name, factor in (("blocks", 1.0), ("fitted", FACTOR)):
-            if name == "fitted" and regime == "compute-limited":  # not what the paper did there
+        for name, factor in (("blocks", 1.0), ("literal", FACTOR)):
+            if name == "literal" and regime == "compute-limited":  # not what the paper did there
                 continue
             pairs = ", ".join(f"{row[name]:.2g} ({row['paper']:g})" for row in own)
             bound = "at most" if factor == 1 else f"at most {factor:g} times"
@@ -85,7 +90,7 @@ def judge(rows: Rows) -> list[Check]:
                     f"{regime}, {name}: {bound} the paper's distances",
                     f"{regime}, {name}: {pairs}",
                     all(row[name] <= factor * row["paper"] for row in own),
-                    WHY,
+                    WHY[name],
                 )
             )
     return checks

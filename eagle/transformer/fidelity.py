@@ -50,18 +50,22 @@ class Fidelity:
         Mean squared difference per entry of the state between the transformer and the rule with
         its fitted constants, and the rule with eta = 1 and gamma = 1.9; before the first layer and
         after every one. Mean over a batch, median over batches.
+    literal : ndarray (layers + 1,)
+        The same for Algorithm 1 with step sizes of its own in every layer, see `Rule.literal`.
     blocks : ndarray (layers + 1,)
         The same for the transformer without its cross blocks, see `skeleton`.
-    model_error, fitted_error, universal_error, blocks_error : float
+    model_error, fitted_error, universal_error, literal_error, blocks_error : float
         Mean squared error per entry of D, likewise.
     """
 
     fitted: np.ndarray
     universal: np.ndarray
+    literal: np.ndarray
     blocks: np.ndarray
     model_error: float
     fitted_error: float
     universal_error: float
+    literal_error: float
     blocks_error: float
 
     def __str__(self) -> str:
@@ -185,16 +189,19 @@ def fidelity(
     followers: dict[str, Rule | Skeleton] = {
         "fitted": rule,
         "universal": rule.with_constants(*UNIVERSAL, task=task, batches=batches),
+        "literal": rule.literal(task=task, batches=batches),
         "blocks": skeleton(model, task=task, batches=batches),
     }
     error, found = distances(model, followers, task=task, batches=batches, size=size, seed=seed)
-    fitted, universal, blocks = found.values()
+    fitted, universal, literal, blocks = found.values()
     return Fidelity(
         fitted.states,
         universal.states,
+        literal.states,
         blocks.states,
         error,
         fitted.error,
         universal.error,
+        literal.error,
         blocks.error,
     )
