@@ -3,9 +3,10 @@
 ``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
 for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
 the schedule tend to the minimax one? ``bound``: what does training leave on the table in the
-compute-limited regime, and ``capacity``: does depth make up for columns there? Runs that FOLDER
-does not hold yet are trained first, minutes each; pictures go to ``--output``. The first four take
-the data as the paper's text has it, ``spectrum="variance"``.
+compute-limited regime, ``capacity``: does depth make up for columns there, and ``discovery``: what
+is looked at where columns may be chosen for every prompt? Runs that FOLDER does not hold yet are
+trained first, minutes each; pictures go to ``--output``. The first four take the data as the
+paper's text has it, ``spectrum="variance"``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import torch
 
 from benchmarks.bounds import STRUCTURES, columns, optimise
 from benchmarks.common import Parser, Report, make_folder, new_file
+from benchmarks.discovery import CHOICES, discover
 from benchmarks.transformer import Models
 from eagle.plotting import COLOURS, save
 from eagle.schedule import Minimax, largest
@@ -344,6 +347,43 @@ def capacity(setting: Setting) -> None:
     setting.save(figure, "capacity")
 
 
+def discovery(setting: Setting) -> None:
+    """What is looked at where columns may be chosen for every prompt."""
+    report = setting.report
+    report.section("columns chosen per prompt, rank 5, full lift: the rule with scores, optimised")
+    depths, found = (4, 8), {}
+    for spectrum in SPECTRA:
+        task = TaskConfig(spectrum=spectrum)
+        for layers in depths:
+            config = ModelConfig("compute-limited", layers=layers)
+            for choice in CHOICES:
+                each = discover(config, task, choice)
+                found[spectrum, layers, choice] = each
+                report.row(
+                    data=f"{spectrum:9}",
+                    depth=layers,
+                    choice=f"{choice:13}",
+                    error=each.error,
+                    again=" ".join(f"{value:.2f}" for value in each.again),
+                    largest=" ".join(f"{value:.2f}" for value in each.largest),
+                    size=" ".join(f"{value:.2f}" for value in each.size),
+                    picked=" ".join(f"{value:.2f}" for value in each.picked),
+                )
+    report.say("again: part of the picks that an earlier layer made; by chance 0.28 in layer 1")
+    report.say("largest: part that is among the five largest columns as they stand; by chance 0.28")
+    figure, axes = _figure(2)
+    for ax, name in zip(axes, ("again", "largest"), strict=True):
+        for index, (spectrum, layers) in enumerate(product(SPECTRA, depths)):
+            values = getattr(found[spectrum, layers, "by content"], name)
+            start = layers - len(values)
+            label = f"{spectrum}s, depth {layers}"
+            ax.plot(range(start, layers), values, "o-", color=COLOURS[index], label=label)
+        ax.axhline(config.rank / config.n, color="0.6", linewidth=1)
+        ax.set(title=f"picks: {name}", xlabel="layer", ylim=(-0.05, 1.05))
+    axes[0].legend(frameon=False, fontsize=8)
+    setting.save(figure, "discovery")
+
+
 def _figure(columns: int) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
@@ -358,6 +398,7 @@ STUDIES: dict[str, Callable[[Setting], None]] = {
     "depth": depth,
     "bound": bound,
     "capacity": capacity,
+    "discovery": discovery,
 }
 
 
