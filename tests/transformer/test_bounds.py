@@ -1,6 +1,8 @@
-"""The study of bounds: what is optimised is what is reported, and it gets better."""
+"""Studies of bounds and of chosen columns: what is optimised is what is reported."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ torch = pytest.importorskip("torch")
 
 from benchmarks import bounds
 from benchmarks.bounds import STRUCTURES, columns, optimise
-from eagle.transformer import ModelConfig, TaskConfig, sample_batch
+from benchmarks.discovery import CHOICES, Scored
+from eagle.transformer import LayerRule, ModelConfig, Rule, TaskConfig, sample_batch
 from eagle.transformer.rule import reference
 from eagle.transformer.train import TEST_SEED
 from tests.tolerances import relative_error
@@ -50,3 +53,28 @@ def test_optimisation_lowers_the_error(structure):
         optimise(CONFIG, TASK, structure, start="shared", steps=steps).error for steps in (1, 60)
     )
     assert later < 0.9 * first
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_layer_picks_as_many_columns_as_it_may(choice):
+    model = Scored(ModelConfig("compute-limited"), TASK, choice, 0)
+    _, picks, largest = model(sample_batch(TASK, 7, seed=1))
+    for each in (*picks, *largest):
+        assert ((each == 0) | (each == 1)).all()
+        assert (each.sum(-1) == 5).all()
+    if choice in ("same columns", "other columns"):
+        assert torch.equal(picks[0], picks[1]) == (choice == "same columns")
+    sizes = sample_batch(TASK, 7, seed=1).A.mT.square().sum(-2)  # the rule sees A transposed
+    assert torch.equal(largest[0].bool(), sizes >= sizes.topk(5).values[:, -1:])
+
+
+def test_chosen_columns_are_a_sketch_of_the_identity():
+    config = ModelConfig("compute-limited")
+    model = Scored(config, TASK, "same columns", 0)
+    S = np.eye(18)[:, :5]
+    steps = model.logarithms.detach().exp().double().numpy()
+    layers = tuple(LayerRule(eta, gamma, 1.0, S) for eta, gamma in steps)
+    rule = Rule(replace(config, lift="full"), layers)
+    batch = sample_batch(TASK, 20, seed=1)
+    found = model(batch)[0].detach().numpy()
+    assert relative_error(found, rule.predict(batch).numpy()) < 1e-5
