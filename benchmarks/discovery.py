@@ -96,7 +96,7 @@ def _best(score: torch.Tensor, rank: int) -> torch.Tensor:
 
 
 def discover(
-    config: ModelConfig, task: TaskConfig, choice: str, *, seed: int = 0, steps: int = 600
+    config: ModelConfig, task: TaskConfig, choice: str, *, seed: int = 0, steps: int = 400
 ) -> Discovery:
     """Train step sizes and scores; as in `benchmarks.bounds.optimise`."""
     model = Scored(config, task, choice, seed)

@@ -327,7 +327,7 @@ def capacity(setting: Setting) -> None:
         "best rules by depth and rank, full lift; r L / n: looks at a column, on average"
     )
     found: dict[str, dict[int, list[tuple[float, float]]]] = {"random": {}, "shared": {}}
-    for rank in (5, 9, 18):
+    for rank in (5, 9):
         for layers in (4, 8, 12):
             config = ModelConfig("compute-limited", rank=rank, layers=layers)
             looks, errors = rank * layers / config.n, {}
@@ -351,7 +351,7 @@ def discovery(setting: Setting) -> None:
     """What is looked at where columns may be chosen for every prompt."""
     report = setting.report
     report.section("columns chosen per prompt, rank 5, full lift: the rule with scores, optimised")
-    depths, found = (4, 8), {}
+    depths, found = (4,), {}
     for spectrum in SPECTRA:
         task = TaskConfig(spectrum=spectrum)
         for layers in depths:
