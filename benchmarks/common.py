@@ -118,7 +118,7 @@ class Suite:
         self.slow: set[str] = set()
         self._parser = command_line(name, description)
         self._parser.add_argument("--sections", nargs="+", choices=self.sections, metavar="NAME")
-        self.add_argument = self._parser.add_argument
+        self.add_argument, self.error = self._parser.add_argument, self._parser.error
 
     def section(self, function: Section) -> Section:
         """Register under its own name, with hyphens."""
