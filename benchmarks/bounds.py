@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from benchmarks.transformer import rule_error
+from benchmarks.transformer import mean_square
 from eagle.transformer import LayerRule, ModelConfig, Rule, TaskConfig, sample_batch
 from eagle.transformer.rule import reference
 from eagle.transformer.train import TEST_SEED, typical
@@ -136,4 +136,4 @@ def optimise(
         if torch.isfinite(norm):
             optimizer.step()
     rule = free.rule()
-    return Bound(rule, rule_error(rule, reference(task, 16, TEST_SEED)))
+    return Bound(rule, mean_square(rule, reference(task, 16, TEST_SEED)))
