@@ -5,7 +5,7 @@ whose error is within ten times ours, or below a floor or what rounding of the b
 answer (`Task.level`), both errors, and who is faster.
 Times are least times of calls that take turns in one process, ours with its certificate, with a
 pause between, as idle threads of numpy's, scipy's and torch's libraries spin for a while. A rival
-that takes twice as long as the fastest is not asked again. `later`, for small problems: the ratio of
+that takes twice as long as the fastest is not asked again. `later`, for small problems: ratio of
 medians of calls without that pause, each just after products by all three.
 Run with nothing else on the machine; ``python -m benchmarks.regret_table FILE`` makes tables of
 what ``--json FILE`` wrote.
