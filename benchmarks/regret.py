@@ -3,10 +3,10 @@
 One section for each class of problem. A row has the time of ours over that of the fastest rival
 whose error is within ten times ours, or below a floor or what rounding of the blocks makes of the
 answer (`Task.level`), both errors, and who is faster.
-Times are least times of calls that take turns in one process, ours with its certificate. A rival
-that takes three times as long as the fastest is not asked again. `later`, for small problems: the
-same with every call just after products by numpy, scipy and torch, whose idle threads may spin;
-there it is the ratio of medians.
+Times are least times of calls that take turns in one process, ours with its certificate, with a
+pause between, as idle threads of numpy's, scipy's and torch's libraries spin for a while. A rival
+that takes twice as long as the fastest is not asked again. `later`, for small problems: ratio of
+medians of calls without that pause, each just after products by all three.
 Run with nothing else on the machine; ``python -m benchmarks.regret_table FILE`` makes tables of
 what ``--json FILE`` wrote.
 """
@@ -30,9 +30,10 @@ from eagle.problems import low_rank
 Call = Callable[[], Any]
 FLOORS = {"float64": 1e-13, "float32": 5e-5}  # errors below are nobody's regret: 450 eps
 WITHIN = 10.0
-HOPELESS = 3.0  # times the fastest: a rival that is not asked again
-SECONDS = 0.6  # that the calls of one row may take together, after the first round
-ROUNDS = 3, 400  # at least and at most
+HOPELESS = 2.0  # times the fastest: a rival that is not asked again
+ROUNDS = 3
+PAUSE = 0.03  # seconds after which OpenBLAS's idle threads sleep
+TURN = 0.04, 100  # seconds of calls in one turn at most, and calls; but at least two
 SMALL = 1e-3  # seconds: problems that are timed after others have worked, too
 
 suite = Suite("regret", __doc__)
@@ -73,6 +74,17 @@ def once(call: Call) -> tuple[float, Any]:
     return time.perf_counter() - start, value
 
 
+def turn(call: Call) -> float:
+    """Least seconds of a few calls, after a pause; the first of several wakes threads."""
+    time.sleep(PAUSE)
+    times = [once(call)[0]]
+    while len(times) < 2 or (sum(times) < TURN[0] and len(times) < TURN[1]):
+        if times[0] > 1:
+            break
+        times.append(once(call)[0])
+    return min(times)
+
+
 def compare(report: Report, kind: str, tasks: Iterable[Task]) -> None:
     """One row for each."""
     report.section(kind, ("what", "dtype", "condition"))
@@ -89,29 +101,25 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
         errors[name] = np.inf if value is np.inf else task.error(value)
     floor = max(task.level, WITHIN * errors["eagle"])
     sound = {n: c for n, c in task.calls.items() if n == "eagle" or errors[n] <= floor}
-    seconds = {name: [once(call)[0]] for name, call in sound.items()}
-    fastest = min(
-        min(times) for name, times in seconds.items() if name != "eagle" or len(sound) < 2
-    )
-    asked = [n for n, times in seconds.items() if n == "eagle" or times[0] <= HOPELESS * fastest]
-    rounds = int(np.clip(SECONDS / sum(seconds[name][0] for name in asked), *ROUNDS))
-    for _ in range(rounds):
+    seconds = {name: turn(call) for name, call in sound.items()}
+    fastest = min(t for name, t in seconds.items() if name != "eagle" or len(sound) < 2)
+    asked = [name for name, t in seconds.items() if name == "eagle" or t <= HOPELESS * fastest]
+    for _ in range(ROUNDS - 1):
         for name in asked:
-            seconds[name].append(once(sound[name])[0])
-    least = {name: min(times) for name, times in seconds.items()}
-    rivals = {name: t for name, t in least.items() if name != "eagle"}
+            seconds[name] = min(seconds[name], turn(sound[name]))
+    rivals = {name: t for name, t in seconds.items() if name != "eagle"}
     best = min(rivals, key=rivals.__getitem__) if rivals else None
     theirs = rivals[best] if best else np.inf
     honest = min((e for n, e in errors.items() if n != "eagle"), default=np.inf)
-    torch = least.get("torch gelsy")
+    torch = seconds.get("torch gelsy")
     return {
         "kind": kind, "what": task.what, "dtype": task.dtype, "condition": task.condition,
-        "ms": 1e3 * least["eagle"], "best": best or "nobody", "their_ms": 1e3 * theirs,
-        "ratio": least["eagle"] / theirs, "more_us": 1e6 * (least["eagle"] - theirs),
-        "over_torch": least["eagle"] / torch if torch else np.nan,
+        "ms": 1e3 * seconds["eagle"], "best": best or "nobody", "their_ms": 1e3 * theirs,
+        "ratio": seconds["eagle"] / theirs, "more_us": 1e6 * (seconds["eagle"] - theirs),
+        "over_torch": seconds["eagle"] / torch if torch else np.nan,
         "later": _later(sound, best) if best and theirs < SMALL else np.nan,
         "error": errors["eagle"], "their_error": errors[best] if best else np.nan,
-        "wins": "eagle" if least["eagle"] <= theirs else best,
+        "wins": "eagle" if seconds["eagle"] <= theirs else best,
         "accurate": errors["eagle"] <= max(task.level, WITHIN * honest),
     }  # fmt: skip
 
@@ -123,7 +131,7 @@ def _later(calls: dict[str, Call], best: str) -> float:
     X = np.asfortranarray(np.random.default_rng(0).standard_normal((300, 300)))
     tensor, gemm = torch.from_numpy(X), scipy.linalg.blas.dgemm
     times: dict[str, list[float]] = {"eagle": [], best: []}
-    for _ in range(20):
+    for _ in range(9):
         for name, each in times.items():
             X @ X, gemm(1.0, X, X), tensor @ tensor
             each.append(once(calls[name])[0])
