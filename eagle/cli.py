@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 
 import eagle
-from eagle.commands import COMMANDS
+from eagle.commands import COMMANDS, shell
 from eagle.commands.common import complain, in_options
 from eagle.problem.result import ConvergenceWarning
 
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"eagle {eagle.__version__}")
+    shell.add(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         command = importlib.import_module(f"eagle.commands.{name}")

@@ -7,7 +7,7 @@ mapped dimension becomes a leading dimension of one batched call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -200,3 +200,41 @@ def _there(blocks: Blocks) -> tuple[bool, bool, bool]:
     """Which blocks there are."""
     A, B, C = (block is not None for block in blocks)
     return A, B, C
+
+
+# --- a result is a tree -------------------------------------------------------------------------
+
+NUMBERS = (
+    *("value", "iterations", "error_estimate", "inconsistency", "rank", "condition"),
+    *("singular_values", "seconds", "flops"),
+)
+
+
+class _Aside:
+    """What goes along with a result, and does not make two of them different programs."""
+
+    def __init__(self, known: dict[str, Any]):
+        self.known = known
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Aside)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _flatten(result: Result) -> Any:
+    numbers = tuple(getattr(result, name) for name in NUMBERS)
+    names = [each.name for each in fields(result) if each.name not in NUMBERS]
+    known = {name: getattr(result, name) for name in names if name != "status"}
+    return numbers, (result.status, _Aside(known))
+
+
+def _unflatten(aside: Any, numbers: Any) -> Result:
+    status, others = aside
+    result = object.__new__(Result)
+    result.__dict__.update(zip(NUMBERS, numbers, strict=True), status=status, **others.known)
+    return result
+
+
+jax.tree_util.register_pytree_node(Result, _flatten, _unflatten)

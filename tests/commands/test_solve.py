@@ -69,3 +69,17 @@ def test_info_names_the_libraries_of_arrays(capsys):
     assert main(["info"]) == 0
     names = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert {"jax", "cupy", "array-api-compat"} <= names
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_complete(shell, folder, capsys, monkeypatch):
+    pytest.importorskip("shtab")
+    assert main(["--print-completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert "complete" in text
+    assert "--time-limit" in text
+    for variable in ("XDG_DATA_HOME", "ZDOTDIR"):
+        monkeypatch.setenv(variable, str(folder))
+    assert main(["--install-completion", shell]) == 0
+    (written,) = (path for path in folder.rglob("*eagle") if path.is_file())
+    assert written.read_text(encoding="utf-8").strip() == text.strip()

@@ -187,3 +187,25 @@ def test_a_callback_sees_the_solve_but_not_the_gradient():
         ).sum()
     )(A)
     assert seen == list(range(1, len(seen) + 1))
+
+
+def test_a_result_leaves_jit_and_is_a_tree():
+    A, b = draw(6, 4), draw(6)
+    result = jax.jit(lambda A: eagle.lstsq(A, b, rng=0))(A)
+    assert isinstance(result, eagle.Result)
+    assert relative_error(result.x, jnp.linalg.pinv(A) @ b) <= tolerance(float, 100)
+    assert result.error_estimate <= tolerance(float, 1e3)
+    assert result.status is eagle.Status.TRACED
+    eager = eagle.lstsq(A, b, rng=0)
+    doubled = jax.tree.map(lambda number: 2 * number, eager)
+    assert relative_error(doubled.x, 2 * eager.x) == 0
+    assert (doubled.status, doubled.plan, doubled.history) == (
+        eager.status,
+        eager.plan,
+        eager.history,
+    )
+
+
+def test_forward_mode_is_refused():
+    with pytest.raises(TypeError, match=r"forward-mode autodiff \(jvp\) to a custom_vjp function"):
+        jax.jvp(lambda A: eagle.pinv(A, rng=0), (jnp.eye(2),), (jnp.eye(2),))
