@@ -1,7 +1,7 @@
 """A Dask cluster of two processes, one of which is killed: ``python -m tests.distributed.cluster``.
 
-In a process of its own with a time limit, as pytest turns warnings into errors, which the threads of a
-scheduler do not survive.
+In a process of its own with a time limit, as pytest turns warnings into errors, which the threads
+of a scheduler do not survive.
 """
 
 from __future__ import annotations
