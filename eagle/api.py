@@ -6,9 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Never, Unpack
 
+import numpy as np
+
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
-from eagle.problem.checks import as_block, as_matrix
+from eagle.problem.checks import as_block, as_matrix, is_chunked
 from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
 from eagle.problem.result import Result, complain
 from eagle.problem.weights import residual_norm, row_roots, scaled_rows
@@ -136,6 +138,8 @@ def solve(
         progress=progress,
         raise_on_failure=raise_on_failure,
     )
+    if is_chunked(A, B, C):
+        return _on_chunks((A, B, C), method, options)
     A, B, C = _received(A=A, B=B, C=C)
     return _solve(A, B, C, method, options)
 
@@ -178,6 +182,10 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
     (array([0., 1.]), 0.0)
     """
     method, settings = split_options("lstsq", options, "weights")
+    if is_chunked(A, b):
+        if weights is not None:
+            raise TypeError("weights cannot go with a Dask array: multiply A and b by their roots")
+        return _on_chunks((A, None, b), method, settings, ("A", "B", "b"))
     A, b = _received(vectors=True, A=A, b=b)
     if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
         raise ValueError(
@@ -218,6 +226,8 @@ def estimate(A: Any, B: Any, **options: Unpack[SolveOptions]) -> Result:
     array([[ 3., -1.]])
     """
     method, settings = split_options("estimate", options)
+    if is_chunked(A, B):
+        return _on_chunks((A, B, None), method, settings)
     A, B = _received(A=A, B=B)
     return _solve(A, B, None, method, settings)
 
@@ -254,6 +264,11 @@ def pinv(A: Any, **options: Unpack[SolveOptions]) -> Any:
            [0. , 0. , 0. ]])
     """
     method, settings = split_options("pinv", options)
+    if is_chunked(A):
+        raise TypeError(
+            "A is a Dask array, and its pseudo-inverse would be as large: use lstsq or estimate, "
+            "or A.compute()"
+        )
     (A,) = _received(A=A)
     return _solve(A, None, None, method, settings).value
 
@@ -298,9 +313,30 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptio
            [0.368, 1.   ]])
     """
     method, settings = split_options("nystrom", options)
+    if is_chunked(K_mm, K_nm, K_mq):
+        return _nystrom_on_chunks(K_mm, K_nm, K_mq, method, settings)
     given = {"K_mm": K_mm, "K_nm": K_nm}
     A, B, *rest = _received(**given if K_mq is None else {**given, "K_mq": K_mq})
     C = rest[0] if rest else adjoint_of(B)
+    _check_slices(A, B, C)
+    return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
+
+
+def _nystrom_on_chunks(K_mm: Any, K_nm: Any, K_mq: Any, method: Any, options: Options) -> Result:
+    """The kernel among the landmarks in one chunk, the others in theirs."""
+    K_mq = K_nm.conj().T if K_mq is None else K_mq
+    sides: tuple[dict[int, int], ...] = ({0: -1, 1: -1}, {1: -1}, {0: -1})
+    given = [
+        block.rechunk(side) if is_chunked(block) else block
+        for block, side in zip((K_mm, K_nm, K_mq), sides, strict=True)
+    ]
+    blocks = tuple(block if hasattr(block, "shape") else np.asarray(block) for block in given)
+    _check_slices(*blocks)
+    return _on_chunks(blocks, method, options, ("K_mm", "K_nm", "K_mq"))
+
+
+def _check_slices(A: Any, B: Any, C: Any) -> None:
+    """Raise ValueError unless slices of a kernel fit."""
     A_shape, B_shape, C_shape = (tuple(block.shape) for block in (A, B, C))
     if A_shape[-2] != A_shape[-1]:
         raise ValueError(f"K_mm must be square, got shape {A_shape}")
@@ -312,7 +348,19 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptio
         raise ValueError(
             f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
         )
-    return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
+
+
+def _on_chunks(
+    blocks: tuple[Any, ...],
+    method: Any,
+    options: Options,
+    names: tuple[str, str, str] = ("A", "B", "C"),
+) -> Result:
+    """Where a block is a Dask array."""
+    from eagle import chunks
+
+    stacklevel = 6 if names[0] == "K_mm" else 5
+    return chunks.solve(blocks, method, options, names, stacklevel=stacklevel)
 
 
 def _received(*, vectors: bool = False, **blocks: Any) -> list[Any]:

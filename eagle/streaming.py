@@ -17,7 +17,7 @@ from eagle.problem.result import Result as _Result
 from eagle.problem.result import Status, complain
 from eagle.run import flow
 
-__all__ = ["Result", "StreamingLstsq", "solve_factor"]
+__all__ = ["Result", "Sensitivity", "StreamingLstsq", "bounded", "probes", "solve_factor"]
 
 COUNT = 4  # columns whose answers are known
 
@@ -145,7 +145,7 @@ class StreamingLstsq:
             self._running = RunningFactor(n + k + COUNT, double, self.forget)
         self._running.widened(double)
         root = None if weights is None else np.sqrt(weights.astype(np.float64))[:, None]
-        w = _probes(n)
+        w = probes(n)
         step = max(1, 2**20 // (n + k + COUNT))  # a mapped file is read piece by piece
         for start in range(0, len(A), step):
             rows = np.empty((len(A[start : start + step]), n + k + COUNT), double)
@@ -239,7 +239,7 @@ class StreamingLstsq:
         assert self._running is not None
         assert self._shape is not None
         n, k = self._shape
-        R, w = self._running.R[skip:, skip:], _probes(n)[skip:]
+        R, w = self._running.R[skip:, skip:], probes(n)[skip:]
         result = solve_factor(R, w, k, method, options, self._dtype)
         value = result.value[:, 0] if self._vector else result.value
         return replace(result, value=value, rows=self.rows)
@@ -268,10 +268,86 @@ class StreamingLstsq:
         return A, b, weights
 
 
+@dataclass(frozen=True)
+class Sensitivity:
+    """How far relative perturbations of A and C move ``B A^+ C``, to first order.
+
+    With ``W = B A^+``, ``N = W A^(+H)``, ``x = A^+ C`` and ``r = C - A x``
+
+        d(B A^+ C) = -W dA x + N dA^H r + W dC + (B - W A) dA^H A^(+H) x.
+
+    Attributes
+    ----------
+    s : float
+        ``||A||_2``; what follows is about ``A / s``.
+    W, N : float
+        Spectral norms.
+    loose : float
+        That of the last factor's, times the condition number.
+    condition : float
+    factors : tuple of ndarray
+        ``U, f, V^H`` with ``x = V f U^H C``.
+    """
+
+    s: float
+    W: float
+    N: float
+    loose: float
+    condition: float
+    factors: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, A: np.ndarray, B: np.ndarray | None, options: Options) -> Sensitivity:
+        """For A (n, n), which is not 0, and the ridge, rank or cutoff that were asked for."""
+        import scipy.linalg
+
+        U, s, Vh = scipy.linalg.svd(A, check_finite=False)
+        top, n = float(s[0]), len(s)
+        t, root = s / top, math.sqrt(options.ridge) / top
+        chosen = options.rank is not None or options.cutoff is not None
+        least = n * float(np.finfo(s.dtype).eps) if options.cutoff is None else options.cutoff
+        kept = n if root else int(np.count_nonzero(t > least))
+        kept = kept if options.rank is None else min(kept, options.rank)
+        left = np.eye(n) if B is None else Vh @ B.conj().T
+        size = np.hypot(t[:kept], root)
+        gap = t[kept - 1] - (t[kept] if chosen and kept < n else 0.0)
+        stretch = t[kept - 1] / gap if gap > 0 else math.inf
+        f = t[:kept] / size**2
+        condition = stretch * float(1 / size[-1]) * math.hypot(1.0, root)
+        return cls(
+            s=top,
+            W=stretch * _spectral(left[:kept] * f[:, None]),
+            N=stretch * _spectral(left[:kept] / size[:, None] ** 2),
+            loose=_spectral(left[kept:]) * condition,
+            condition=condition,
+            factors=(U[:, :kept], f / top, Vh[:kept]),
+        )
+
+    def decomposition(self, C: np.ndarray) -> np.ndarray:
+        """The x of these factors."""
+        U, f, Vh = self.factors
+        return Vh.conj().T @ (f[:, None] * (U.conj().T @ C))
+
+    def error(self, backward: float, x: float, C: float, residual: float) -> float:
+        """Absolute, from relative backward errors of this size, and norms of x, C and r."""
+        moved = self.W * (x + C / self.s) + self.N * residual / self.s + self.loose * x
+        return backward * moved
+
+
+def _spectral(X: np.ndarray) -> float:
+    return float(np.linalg.norm(X, 2)) if X.size else 0.0
+
+
 def solve_factor(
-    R: np.ndarray, w: np.ndarray, k: int, method: Any, options: Options, dtype: Any
+    R: np.ndarray,
+    w: np.ndarray,
+    k: int,
+    method: Any,
+    options: Options,
+    dtype: Any,
+    B: np.ndarray | None = None,
 ) -> Result:
-    """``A^+ b`` from the factor of ``[A b Aw]``, with what the columns ``A w`` say about it.
+    """``B A^+ b`` from the factor of ``[A b Aw]``, with what the columns ``A w`` say about it.
 
     Parameters
     ----------
@@ -284,69 +360,68 @@ def solve_factor(
         Of the solve with the factor.
     dtype : dtype
         What the value comes back in.
+    B : ndarray (m, n), optional
+        The identity by default.
 
     Returns
     -------
     Result
-        ``result.value`` is (n, k). It does not complain.
+        ``result.value`` is (m, k). It does not complain.
     """
-    import scipy.linalg
-
     triangle, n = np.triu(R), len(w)
     A, b = triangle[:n, :n], triangle[:n, n : n + k]
-    inner = flow.solve((A, None, b), method, options, ("A", "B", "b"))
-    x = inner.value
-    residual = math.hypot(norm(A @ x - b), norm(triangle[n : n + k, n : n + k]))
+    inner = flow.solve((A, B, b), method, options, ("A", "B", "b"))
+    tail = norm(triangle[n : n + k, n : n + k])
     missed = np.vstack([A @ w - triangle[:n, n + k :], triangle[n:, n + k :]])
-    error, condition = inner.error_estimate, inner.condition
+    if not inner.value.size or not A.any():
+        return judged(inner, inner.value.astype(dtype, copy=False), inner.error_estimate, tail)
+    sensitivity = Sensitivity.of(A, B, options)
     eps = float(np.finfo(R.dtype).eps)
-    enough = True
-    s = scipy.linalg.svdvals(A) if n and k else np.zeros(0)
-    if len(s) and s[0] > 0:
-        backward = max(norm(missed) / math.sqrt(COUNT) / s[0], eps)
-        kappa, misfit = _condition(s, options), residual
-        if options.ridge:
-            misfit = math.hypot(residual, math.sqrt(options.ridge) * norm(x))
-        size, reach = norm(x), norm(triangle[: n + k, n : n + k]) / s[0]
-        absolute = backward * kappa * (2 * size + reach + kappa * misfit / s[0])
-        absolute = max(absolute, inner.error_estimate * size)
-        error = absolute / size if size else (math.inf if absolute else 0.0)
-        error = max(error, float(np.finfo(dtype).eps)) if error else error
-        # A value that is nothing beside what data of this size have is right to that size.
-        least = eps**0.25 * max(size, reach)
-        enough = error <= options.rtol if options.rtol is not None else absolute <= least
-        condition = float(kappa)
+    backward = max(norm(missed) / math.sqrt(COUNT) / sensitivity.s, eps)
+    x = inner.value if B is None else sensitivity.decomposition(b)
+    residual = math.hypot(norm(A @ x - b), tail)
+    whole = norm(triangle[: n + k, n : n + k])
+    return bounded(inner, dtype, options, sensitivity, backward, norm(x), whole, residual, B)
+
+
+def bounded(
+    inner: _Result,
+    dtype: Any,
+    options: Options,
+    sensitivity: Sensitivity,
+    backward: float,
+    x: float,
+    C: float,
+    residual: float,
+    B: np.ndarray | None,
+) -> Result:
+    """A result for these backward errors; see `Sensitivity`. Its own estimate counts as well."""
+    size = norm(inner.value)
+    misfit = math.hypot(residual, math.sqrt(options.ridge) * x)
+    absolute = max(sensitivity.error(backward, x, C, misfit), inner.error_estimate * size)
+    error = absolute / size if size else (math.inf if absolute else 0.0)
+    error = max(error, float(np.finfo(dtype).eps)) if error else error
+    # A value that is nothing beside what data of this size have is right to that size.
+    natural = (1.0 if B is None else norm(B)) * C / sensitivity.s
+    eps = float(np.finfo(np.result_type(dtype, np.float64)).eps)
+    enough = absolute <= eps**0.25 * max(size, natural)
+    if options.rtol is not None:
+        enough = error <= options.rtol
     status = inner.status
     if status in (Status.CONVERGED, Status.STAGNATED):
         status = Status.CONVERGED if enough else Status.STAGNATED
+    changed = replace(inner, status=status, condition=sensitivity.condition)
+    return judged(changed, inner.value.astype(dtype, copy=False), float(error), residual)
+
+
+def judged(inner: _Result, value: np.ndarray, error: float, residual: float) -> Result:
+    """The same with what the factor says."""
     known = {field.name: getattr(inner, field.name) for field in fields(inner)}
-    return Result(
-        **known
-        | {
-            "value": x.astype(dtype, copy=False),
-            "status": status,
-            "error_estimate": float(error),
-            "condition": condition,
-        },
-        residual_norm=residual,
-    )
+    known |= {"value": value, "error_estimate": error}
+    return Result(**known, residual_norm=residual)
 
 
-def _condition(s: np.ndarray, options: Options) -> float:
-    """What a relative perturbation of A is multiplied by, for singular values s of A."""
-    if options.ridge:
-        root = math.sqrt(options.ridge)
-        return math.hypot(s[0], root) / math.hypot(s[-1], root)
-    cutoff = len(s) * float(np.finfo(s.dtype).eps) if options.cutoff is None else options.cutoff
-    kept = int(np.count_nonzero(s > cutoff * s[0]))
-    kept = kept if options.rank is None else min(kept, options.rank)
-    chosen = options.rank is not None or options.cutoff is not None
-    below = s[kept] if chosen and kept < len(s) else 0.0
-    gap = float(s[kept - 1] - below)
-    return float(s[0]) / gap if gap > 0 else math.inf
-
-
-def _probes(n: int) -> np.ndarray:
+def probes(n: int) -> np.ndarray:
     """The same for all streams, or they could not be merged."""
     return np.random.default_rng(n).standard_normal((n, COUNT))
 

@@ -30,7 +30,7 @@ from eagle.tables.ridge import default_ridges, generalised
 
 __all__ = ["NystroemRidge", "NystroemRidgeClassifier"]
 
-BLOCK = 2**22  # entries of the kernel that are held at a time
+BLOCK = 2**21  # entries of the kernel that are held at a time
 PIECE = 2**18  # of which one thread computes so many at a time
 CLUSTERED = 50  # rows for each landmark that k-means looks at
 ENOUGH = 1e-4  # a relative error above it is worth a warning

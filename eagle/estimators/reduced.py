@@ -76,10 +76,14 @@ class Features:
 
     def rows(self, K: np.ndarray) -> np.ndarray:
         """P for rows of the kernel."""
+        h = self.head.shape[1]
         along = K @ self.head
-        if len(self.E) == len(along.T):
+        if len(self.E) == h:
             return along
-        return np.hstack([along, K - along @ self.head.T])
+        P = np.empty((len(K), h + K.shape[1]))
+        P[:, :h] = along
+        np.subtract(K, along @ self.head.T, out=P[:, h:])
+        return P
 
     @property
     def probes(self) -> np.ndarray:

@@ -9,9 +9,22 @@ import numpy as np
 
 from eagle.algebra.operand import Implicit, Mapped, Matrix, Operand, Sparse, mapping
 
-__all__ = ["as_block", "as_matrix", "check_finite", "check_sizes", "leading_shape"]
+__all__ = [
+    "as_block",
+    "as_matrix",
+    "check_finite",
+    "check_sizes",
+    "is_chunked",
+    "leading_shape",
+    "numeric",
+]
 
 _FOREIGN = {"torch", "jax", "jaxlib", "cupy", "cupyx", "tensorflow", "dask", "mlx", "sparse"}
+
+
+def is_chunked(*blocks: Any) -> bool:
+    """Whether any of them is a collection of Dask."""
+    return any(type(block).__module__.partition(".")[0] == "dask" for block in blocks)
 
 
 def as_block(
@@ -50,7 +63,7 @@ def _given(name: str, value: Any, vectors: bool, batches: bool) -> tuple[np.ndar
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
-    dtype = _numeric(name, array.dtype)
+    dtype = numeric(name, array.dtype)
     fits = array.ndim == 2 or (vectors and array.ndim == 1) or (batches and array.ndim > 2)
     if not fits:
         wanted = "1-D or 2-D" if vectors else "2-D"
@@ -122,12 +135,12 @@ def _sparse(name: str, value: Any) -> Operand:
     if value.ndim != 2:
         raise ValueError(f"{name} must be 2-D, got shape {value.shape}")
     rows = scipy.sparse.csr_array(value)
-    dtype = np.result_type(_numeric(name, rows.dtype), np.float32)
+    dtype = np.result_type(numeric(name, rows.dtype), np.float32)
     return Sparse(rows.shape, dtype, rows.astype(dtype, copy=False))
 
 
 def _implicit(name: str, value: Any) -> Operand:
-    dtype = np.dtype(np.float64) if value.dtype is None else _numeric(name, value.dtype)
+    dtype = np.dtype(np.float64) if value.dtype is None else numeric(name, value.dtype)
     operator = Implicit(tuple(value.shape), np.result_type(dtype, np.float32), value)
     try:
         operator.adjoint_times(np.ones((value.shape[0], 1), operator.dtype, order="F"))
@@ -136,7 +149,7 @@ def _implicit(name: str, value: Any) -> Operand:
     return operator
 
 
-def _numeric(name: str, dtype: np.dtype) -> np.dtype:
+def numeric(name: str, dtype: np.dtype) -> np.dtype:
     """What to compute in; TypeError for what is not numeric or too precise."""
     dtype = np.dtype(dtype)
     if dtype.kind in "biu":
