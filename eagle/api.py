@@ -359,8 +359,7 @@ def _on_chunks(
     """Where a block is a Dask array."""
     from eagle import chunks
 
-    stacklevel = 6 if names[0] == "K_mm" else 5
-    return chunks.solve(blocks, method, options, names, stacklevel=stacklevel)
+    return chunks.solve(blocks, method, options, names)
 
 
 def _received(*, vectors: bool = False, **blocks: Any) -> list[Any]:
@@ -390,5 +389,5 @@ def _solve(
             f"{tuple(A.shape)}, got {options.rank}"
         )
     result = flow.solve((A, B, C), method, options, names)
-    complain(result, options, stacklevel=5)
+    complain(result, options)
     return result

@@ -59,9 +59,7 @@ class Gram:
     """A sum of Gram matrices as the conditioner, and residuals from the chunks."""
 
 
-def solve(
-    blocks: tuple[Any, ...], method: Any, options: Options, names: Names, stacklevel: int = 4
-) -> Result:
+def solve(blocks: tuple[Any, ...], method: Any, options: Options, names: Names) -> Result:
     """``B A^+ C`` where A, B or C is a Dask array; None stands for an identity.
 
     Parameters
@@ -95,7 +93,7 @@ def solve(
         result = _solved(A, B, C, method, options, names)
     value = result.value[:, 0] if vector else result.value
     result = replace(result, value=value, seconds=time.perf_counter() - start)
-    complain(result, options, stacklevel=stacklevel)
+    complain(result, options)
     return result
 
 

@@ -248,7 +248,7 @@ class Solver:
             given_b = host["b"] if home is None else there["b"]
             result = replace(result, residual=partial(self._residual, given_b, value))
         result = replace(result, seconds=time.perf_counter() - start)
-        complain(result, self._options, stacklevel=5)
+        complain(result, self._options)
         return result
 
     def _residual(self, b: Any, x: Any) -> Any:

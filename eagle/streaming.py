@@ -223,7 +223,7 @@ class StreamingLstsq:
         if self._running is None or self._shape is None:
             raise ValueError("there was no chunk yet: call partial_fit(A, b) first")
         result = self._solved(method, settings)
-        complain(result, settings, stacklevel=3)
+        complain(result, settings)
         return result
 
     @property

@@ -25,7 +25,7 @@ from eagle.estimators.parallel import for_each
 from eagle.estimators.reduced import Block, Features, Sums, refined
 from eagle.estimators.validation import validated
 from eagle.problem.options import check_number
-from eagle.problem.result import ConvergenceWarning
+from eagle.problem.result import ConvergenceWarning, callers_level
 from eagle.tables.ridge import default_ridges, generalised
 
 __all__ = ["NystroemRidge", "NystroemRidgeClassifier"]
@@ -206,7 +206,7 @@ class _KernelMachine(BaseEstimator):
                 f"the coefficients are uncertain by {self.error_estimate_:.1e} of what they "
                 "predict: raise ridge, use fewer landmarks, or X in float64",
                 ConvergenceWarning,
-                stacklevel=6,  # past scikit-learn, to whoever calls fit
+                stacklevel=callers_level(),
             )
 
     def _predict(self, X: Any) -> np.ndarray:

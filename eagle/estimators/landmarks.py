@@ -11,6 +11,8 @@ import scipy.linalg
 from sklearn.cluster import KMeans
 from sklearn.utils import check_array, gen_batches
 
+from eagle.problem.result import callers_level
+
 __all__ = ["NAMES", "given", "kmeans", "leverage", "uniform"]
 
 NAMES = ("uniform", "kmeans", "leverage")
@@ -63,7 +65,7 @@ def count(wanted: int, rows: int) -> int:
             f"n_components={wanted} > n_samples={rows}. This is not possible: all {rows} rows of "
             "X become landmarks, which is the full kernel and saves nothing.",
             UserWarning,
-            stacklevel=6,  # past scikit-learn, to whoever calls fit
+            stacklevel=callers_level(),
         )
     return min(wanted, rows)
 

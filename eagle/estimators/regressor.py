@@ -265,7 +265,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             },
         )
         self.result_ = stream._solved(method, options, skip)
-        complain(self.result_, options, stacklevel=4)
+        complain(self.result_, options)
         self.rank_ = self.result_.rank
         coefficients = np.atleast_2d(self.result_.value.T)
         self.coef_ = coefficients[0] if single else coefficients

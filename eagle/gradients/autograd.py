@@ -84,7 +84,7 @@ class _Call:
         result = self.solver.solve(blocks, method, options)
         if not result.converged and method is not self.method:
             result = self.solver.solve(blocks, self.method, options)
-        complain(result, options, stacklevel=4)
+        complain(result, options)
         return result.value
 
     def solver_for(self, inside: float) -> Solve:

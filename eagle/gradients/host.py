@@ -60,7 +60,7 @@ class HostSolves:
                 break
         else:
             result = self._solve(blocks, self.method)
-        complain(result, self.options, stacklevel=5)
+        complain(result, self.options)
         return result.value
 
     def _cheaper(self, A: np.ndarray) -> list[Any]:

@@ -175,7 +175,7 @@ class _Call:
         """Solve, complain where that did not go well, and give the numbers jax expects."""
         options = replace(self.options, ridge=ridge, rng=np.random.default_rng(self.seed))
         result = self.solver.on_host(blocks, self.method, options)
-        complain(result, options, stacklevel=2)
+        complain(result, options)
         eps = float(np.finfo(result.value.dtype).eps)
         if watched:
             warn_if_steep(result.condition, eps)

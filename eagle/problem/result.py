@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import html
 import math
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "Result",
     "Results",
     "Status",
+    "callers_level",
     "complain",
     "with_value",
 ]
@@ -522,8 +524,8 @@ def _known(number: float, kind: type) -> Any:
     return None if math.isnan(number) else kind(number)
 
 
-def complain(result: Result, options: Options, stacklevel: int) -> None:
-    """Warn or raise if a result is not what was asked for."""
+def complain(result: Result, options: Options) -> None:
+    """Warn, at the line of the caller, or raise if a result is not what was asked for."""
     if result.converged:
         return
     each = [result] if result.results is None else list(result.results.flat)
@@ -539,7 +541,23 @@ def complain(result: Result, options: Options, stacklevel: int) -> None:
     )
     if options.raise_on_failure:
         raise ConvergenceError(message, result)
-    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
+    warnings.warn(message, ConvergenceWarning, stacklevel=callers_level())
+
+
+# What a warning looks past for the line of the caller.
+OURS = ("eagle", "torch", "sklearn", "jax")
+
+
+def callers_level() -> int:
+    """The `stacklevel` at which a warning names the first line outside this library.
+
+    The libraries that call back into this one (a module of torch, a fit of scikit-learn, the
+    tracing of jax) are passed over too: the line to name is the one the caller wrote.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in OURS:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def with_value(result: Result, value: Any) -> Result:
