@@ -118,16 +118,16 @@ class Suite:
         self.slow: set[str] = set()
         self._parser = command_line(name, description)
         self._parser.add_argument("--sections", nargs="+", choices=self.sections, metavar="NAME")
-        self.add_argument = self._parser.add_argument
+        self.add_argument, self.error = self._parser.add_argument, self._parser.error
 
     def section(self, function: Section) -> Section:
-        """Register under its own name."""
-        self.sections[function.__name__] = function
+        """Register under its own name, with hyphens."""
+        self.sections[function.__name__.replace("_", "-")] = function
         return function
 
     def not_quick(self, function: Section) -> Section:
         """Register what ``--quick`` leaves out."""
-        self.slow.add(function.__name__)
+        self.slow.add(function.__name__.replace("_", "-"))
         return self.section(function)
 
     def main(self, argv: list[str] | None = None) -> int:

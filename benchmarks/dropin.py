@@ -1,11 +1,13 @@
 """In the place of scikit-learn's, numpy's and torch's: features, imputers, batches, gradients.
 
 Sections: ``nystroem`` (fit + transform and the error of the kernel, beside scikit-learn's),
-``imputer`` (real tables, beside RidgeCV and the imputers of scikit-learn), ``batches`` (thousands
-of small problems, beside numpy's pinv and torch's lstsq; with ``--device cuda`` or ``cpu`` on
-tensors there), ``methods`` (what else a batch of numpy's can ask for, beside a loop over its
-problems), ``mixed`` (EAGLE with both precisions, with ``--device`` there), ``backward`` (time and
-memory of gradients). Run with nothing else on the machine.
+``kernel-ridge`` (kernel ridge on landmarks: time, memory and accuracy beside scikit-learn's
+Nystroem + Ridge and KernelRidge; ``--rows`` and ``--landmarks`` choose the size), ``imputer`` (real
+tables, beside RidgeCV and the imputers of scikit-learn), ``batches`` (thousands of small problems,
+beside numpy's pinv and torch's lstsq; with ``--device cuda`` or ``cpu`` on tensors there),
+``methods`` (what else a batch of numpy's can ask for, beside a loop over its problems), ``mixed``
+(EAGLE with both precisions, with ``--device`` there), ``backward`` (time and memory of gradients).
+Run with nothing else on the machine.
 The tables need ``pip install -c constraints.txt '.[bench]'``; see `benchmarks.datasets`.
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 
 import eagle
 from benchmarks.batches import flops, numpy_solvers, random_batch, torch_solvers
-from benchmarks.common import Report, Spread, Suite, in_child, measure
+from benchmarks.common import Report, Spread, Suite, in_child, measure, whole
 from benchmarks.datasets import TABLES, Split, split
 from eagle.problems import low_rank
 
@@ -41,6 +43,8 @@ suite.add_argument(
     "--device", type=torch_device,
     help="of torch, for 'batches' and 'mixed'; default: numpy and torch on the CPU",
 )  # fmt: skip
+suite.add_argument("--rows", type=whole(1), default=100_000, help="of 'kernel-ridge'")
+suite.add_argument("--landmarks", type=whole(1), default=500, help="of 'kernel-ridge'")
 main = suite.main
 
 
@@ -84,6 +88,27 @@ def nystroem(report: Report, options: argparse.Namespace) -> None:
                 data=name, dtype=np.dtype(dtype).name, gamma=gamma,
                 ms=seconds["ours"].scaled(1e3), their_ms=seconds["theirs"].scaled(1e3),
                 ratio=seconds["ours"].over(seconds["theirs"]), **errors,
+            )  # fmt: skip
+
+
+@suite.section
+def kernel_ridge(report: Report, options: argparse.Namespace) -> None:
+    """Each in a process of its own, in turn; of KernelRidge as many rows as its matrix has room."""
+    rows, m = (5_000, 100) if options.quick else (options.rows, options.landmarks)
+    report.section(f"kernel ridge, {rows:,} x 20, {m} landmarks", ("who", "dtype", "kind"))
+    cases = [(who, dtype) for dtype in ("float32", "float64") for who in ("ours", "features")]
+    repeats = 1 if options.quick or rows > 200_000 else 3
+    for kind in ("smooth", "rough"):
+        runs = {case: [] for case in (*cases, ("exact", "float64"))}
+        for _ in range(repeats):
+            for case, found in runs.items():
+                found.append(in_child("kernel_machine", *case, kind, rows, m, options.seed))
+        for (who, dtype), found in runs.items():
+            report.row(
+                who=who, dtype=dtype, kind=kind, rows=found[0]["rows"],
+                seconds=Spread(tuple(each["seconds"] for each in found)),
+                peak_MB=max(each["peak"] for each in found), error=found[0]["error"],
+                estimate=found[0]["estimate"],
             )  # fmt: skip
 
 

@@ -8,8 +8,8 @@ import importlib
 from types import ModuleType
 
 BENCHMARKS = (
-    "central", "limited", "crossovers", "distributed", "dropin", "transformer", "real", "limits",
-    "attention", "fuzz", "regret",
+    "central", "limited", "crossovers", "distributed", "dropin", "tables", "transformer", "real",
+    "limits", "attention", "fuzz", "regret",
 )  # fmt: skip
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 

@@ -58,7 +58,8 @@ def long(rows: Rows) -> str:
         ratio = f"**{ratio}**" if regretted(row) else ratio
         torch = row["over_torch"]
         lines.append(
-            f"| {described(row)} | {row['ms']:.3g} | {row['best']} | {row['their_ms']:.3g} | {ratio} "
+            f"| {described(row)} | {row['ms']:.3g} | {row['best']} | {row['their_ms']:.3g} "
+            f"| {ratio} "
             f"| {torch if isinstance(torch, str) else f'{torch:.2g}'} "
             f"| {row['error']:.0e}, {row['their_error']:.0e} |"
         )

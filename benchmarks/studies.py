@@ -1,21 +1,27 @@
-"""Four questions beyond the paper: ``python -m benchmarks.studies [NAME ...] --runs FOLDER``.
+"""Questions beyond the paper: ``python -m benchmarks.studies [NAME ...] --runs FOLDER``.
 
 ``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
 for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
-the schedule tend to the minimax one? Runs that FOLDER does not hold yet are trained first, minutes
-each; pictures go to ``--output``.
+the schedule tend to the minimax one? ``bound``: what does training leave on the table in the
+compute-limited regime, ``capacity``: does depth make up for columns there, and ``discovery``: what
+is looked at where columns may be chosen for every prompt? Runs that FOLDER does not hold yet are
+trained first, minutes each; pictures go to ``--output``. The first four take the data as the
+paper's text has it, ``spectrum="variance"``.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.bounds import STRUCTURES, columns, optimise
 from benchmarks.common import Parser, Report, make_folder, new_file, refuse_unknown
+from benchmarks.discovery import CHOICES, discover
 from benchmarks.looks import panels
 from benchmarks.paper.training import energies, energy_table, inside, picture
 from benchmarks.transformer import Models, mean_square
@@ -32,10 +38,11 @@ from eagle.transformer import (
     sample_batch,
     train,
 )
-from eagle.transformer.rule import task_of
+from eagle.transformer.config import SPECTRA
 from eagle.update import Blocks, update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
+LITERAL = "variance"  # the reading of the data on which the first four were made
 DEPTHS = (2, 3, 4, 5, 6, 7, 8)
 
 
@@ -62,7 +69,7 @@ class Setting:
 
 def short(*, model: dict | None = None, task: dict | None = None) -> TrainConfig:
     """The paper's recipe, fewer steps."""
-    config = TrainConfig.paper("unconstrained", steps=STEPS, cooldown=COOLDOWN)
+    config = TrainConfig.paper("unconstrained", spectrum=LITERAL, steps=STEPS, cooldown=COOLDOWN)
     parts = {"model": replace(config.model, **(model or {}))}
     return replace(config, **parts, task=replace(config.task, **(task or {})))
 
@@ -123,8 +130,8 @@ def error(rule: Rule, task: TaskConfig) -> float:
 
 def constants(setting: Setting) -> None:
     config = ModelConfig()
-    task = task_of(config)
-    learned = Models().rules("unconstrained").values()
+    task = TaskConfig(spectrum=LITERAL)
+    learned = Models(spectrum=LITERAL).rules("unconstrained").values()
     rules = {f"learned, seed {i}": rule for i, rule in enumerate(learned)}
     rules["best 8 scalars"] = best(config, task)
     for lower in (0.003, 0.01, 0.03, 0.1):
@@ -151,10 +158,12 @@ def constants(setting: Setting) -> None:
 
 def lift(setting: Setting) -> None:
     report = setting.report
-    learned = Models().rules("compute-limited").values()
+    learned = Models(spectrum=LITERAL).rules("compute-limited").values()
     rules = {f"paper's lift, seed {seed}": rule for seed, rule in enumerate(learned)}
     for seed in (0, 1):
-        config = TrainConfig.paper("compute-limited", seed=seed, steps=STEPS, cooldown=COOLDOWN)
+        config = TrainConfig.paper(
+            "compute-limited", seed=seed, spectrum=LITERAL, steps=STEPS, cooldown=COOLDOWN
+        )
         config = replace(config, model=replace(config.model, lift="full"))
         rules[f"room for the full, {seed}"] = extract(setting.trained(f"full-{seed}", config).model)
     report.section("what is lifted: energy of P in the range of S, and along the identity")
@@ -232,7 +241,102 @@ def depth(setting: Setting) -> None:
     setting.save(figure, "depth")
 
 
-STUDIES = {study.__name__: study for study in (constants, lift, families, depth)}
+def bound(setting: Setting) -> None:
+    """What training leaves on the table in the compute-limited regime."""
+    report, config = setting.report, ModelConfig("compute-limited")
+    report.section("compute-limited: the best rules that its weights can hold, two starts each")
+    for spectrum in SPECTRA:
+        task = TaskConfig(spectrum=spectrum)
+        untrained = Models(spectrum=spectrum).run("compute-limited", 0).untrained
+        answer = columns(task, config.rank)
+        row = {"data": f"{spectrum:9}", "structure": "least squares, 5 columns", "start": "-"}
+        report.row(**row, error=answer, times=untrained / answer)
+        for structure in STRUCTURES:
+            one = structure == "one sketch"
+            for start, seed in (
+                (("shared", 0), ("shared", 1)) if one else (("random", 0), ("shared", 0))
+            ):
+                found = optimise(config, task, structure, start=start, seed=seed)
+                row = {"data": f"{spectrum:9}", "structure": f"{structure:24}", "start": start}
+                report.row(**row, error=found.error, times=untrained / found.error)
+        for seed in Models(spectrum=spectrum).seeds("compute-limited"):
+            run = Models(spectrum=spectrum).run("compute-limited", seed)
+            row = {
+                "data": f"{spectrum:9}",
+                "structure": f"trained, {run.steps} steps",
+                "start": seed,
+            }
+            report.row(**row, error=run.test, times=untrained / run.test)
+
+
+def capacity(setting: Setting) -> None:
+    """Whether depth makes up for columns: the full lift, from two starts."""
+    report, task = setting.report, TaskConfig()
+    report.section(
+        "best rules by depth and rank, full lift; r L / n: looks at a column, on average"
+    )
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {"random": {}, "shared": {}}
+    for rank in (5, 9):
+        for layers in (4, 8, 12):
+            config = ModelConfig("compute-limited", rank=rank, layers=layers)
+            looks, errors = rank * layers / config.n, {}
+            for start, curves in found.items():
+                error = optimise(config, task, "full lift", start=start, steps=600).error
+                curves.setdefault(rank, []).append((looks, error))
+                errors[start] = error
+            report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
+    figure, axes = panels(2, width=3.2)
+    for ax, (start, curves) in zip(axes, found.items(), strict=True):
+        for colour, (rank, points) in zip(COLOURS, curves.items(), strict=False):
+            ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"r = {rank}")
+        ax.set(title=f"sketches at the start: {start}", xlabel="r L / n", xscale="log")
+        ax.set(yscale="log")
+    axes[0].set(ylabel="mean square of an entry of D")
+    axes[1].legend(frameon=False, fontsize=8)
+    setting.save(figure, "capacity")
+
+
+def discovery(setting: Setting) -> None:
+    """What is looked at where columns may be chosen for every prompt."""
+    report = setting.report
+    report.section("columns chosen per prompt, rank 5, full lift: the rule with scores, optimised")
+    depths, found = (4,), {}
+    for spectrum in SPECTRA:
+        task = TaskConfig(spectrum=spectrum)
+        for layers in depths:
+            config = ModelConfig("compute-limited", layers=layers)
+            for choice in CHOICES:
+                each = discover(config, task, choice)
+                found[spectrum, layers, choice] = each
+                report.row(
+                    data=f"{spectrum:9}",
+                    depth=layers,
+                    choice=f"{choice:13}",
+                    error=each.error,
+                    again=" ".join(f"{value:.2f}" for value in each.again),
+                    largest=" ".join(f"{value:.2f}" for value in each.largest),
+                    size=" ".join(f"{value:.2f}" for value in each.size),
+                    picked=" ".join(f"{value:.2f}" for value in each.picked),
+                )
+    report.say("again: part of the picks that an earlier layer made; by chance 0.28 in layer 1")
+    report.say("largest: part that is among the five largest columns as they stand; by chance 0.28")
+    figure, axes = panels(2, width=3.2)
+    for ax, name in zip(axes, ("again", "largest"), strict=True):
+        for index, (spectrum, layers) in enumerate(product(SPECTRA, depths)):
+            values = getattr(found[spectrum, layers, "by content"], name)
+            start = layers - len(values)
+            label = f"{spectrum}s, depth {layers}"
+            ax.plot(range(start, layers), values, "o-", color=COLOURS[index], label=label)
+        ax.axhline(config.rank / config.n, color="0.6", linewidth=1)
+        ax.set(title=f"picks: {name}", xlabel="layer", ylim=(-0.05, 1.05))
+    axes[0].legend(frameon=False, fontsize=8)
+    setting.save(figure, "discovery")
+
+
+STUDIES = {
+    study.__name__: study
+    for study in (constants, lift, families, depth, bound, capacity, discovery)
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -159,7 +159,7 @@ def weights() -> Figure:
     """What the weights of one model look like, layer by layer."""
     from eagle.transformer import load_pretrained
 
-    model = load_pretrained("unconstrained", seed=0)
+    model = load_pretrained("unconstrained", spectrum="variance")
     figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     rows = {"W_QK": model.W_QK, "W_VP": model.W_VP}
     for line, (name, matrices) in zip(figure.subplots(2, 4), rows.items(), strict=True):
@@ -175,11 +175,13 @@ def weights() -> Figure:
 
 def constants() -> Figure:
     """The two constants of every layer against the norm of A there: the paper's law."""
-    from eagle.transformer import extract, load_pretrained
+    from eagle.transformer import extract, load_pretrained, pretrained
 
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     conditioning, contracting = figure.subplots(1, 2, sharey=True)
-    rules = [extract(load_pretrained("unconstrained", seed=seed)) for seed in range(3)]
+    variance = {"spectrum": "variance"}
+    names = [each for each in pretrained(**variance) if each[0] == "unconstrained"]
+    rules = [extract(load_pretrained(*each, **variance)) for each in names]
     layers = [layer for rule in rules for layer in rule.layers]
     norms = np.array([layer.norm for layer in layers])
     line = np.geomspace(norms.min(), norms.max(), 2)

@@ -1,8 +1,10 @@
 """EAGLE: ``B A^+ C`` with a certificate, from matrix products alone."""
 
+import importlib
+from types import ModuleType
+
 from eagle import problems
 from eagle.api import estimate, lstsq, nystrom, pinv, solve
-from eagle.completion import Completion, complete
 from eagle.gradients.formula import GradientWarning
 from eagle.methods import (
     LSMR,
@@ -17,6 +19,9 @@ from eagle.methods import (
     StochasticGradientDescent,
 )
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
+from eagle.solver import Solver
+from eagle.streaming import StreamingLstsq
+from eagle.tables.completion import Completion, complete
 
 __version__ = "0.1.0"
 
@@ -36,8 +41,10 @@ __all__ = [
     "NewtonSchulz",
     "Result",
     "Sketched",
+    "Solver",
     "Status",
     "StochasticGradientDescent",
+    "StreamingLstsq",
     "complete",
     "estimate",
     "lstsq",
@@ -46,3 +53,16 @@ __all__ = [
     "problems",
     "solve",
 ]
+
+# Imported when somebody asks for them, as they need packages that `import eagle` does not.
+_LAZY = ("attention", "distributed", "estimators", "transformer")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import fields
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Never, Unpack
 
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
 from eagle.problem.checks import as_block, as_matrix
-from eagle.problem.options import Options
+from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
 from eagle.problem.result import Result, complain
+from eagle.problem.weights import residual_norm, row_roots, scaled_rows
 from eagle.run import flow
+from eagle.run.opaque import opaque
 
 __all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
 _block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
 
 
+@opaque
 def solve(
     A: Any,
     B: Any,
@@ -36,6 +38,7 @@ def solve(
     callback: Any = None,
     progress: bool = False,
     raise_on_failure: bool = False,
+    **unknown: Never,
 ) -> Result:
     """Compute ``B A^+ C``, the hidden block of ``[[A, C], [B, D]]``, with a certificate.
 
@@ -71,7 +74,7 @@ def solve(
     memory_limit : int, optional
         Bytes of working memory beyond the data, for the methods that can do with less than a copy
         of A: ``"compressed"``, and ``"sketched"`` without a ridge.
-    rng : int, numpy.random.Generator or None, optional
+    rng : int, numpy.random.Generator, numpy.random.RandomState or None, optional
         Source of the random probes. Equal seeds give equal results.
     callback : callable, optional
         Called as ``callback(state)`` after each iteration; ``state.iteration``, ``state.value``
@@ -119,6 +122,7 @@ def solve(
     >>> result.value.round(10), result.converged
     (array([[400.]]), True)
     """
+    refuse_unknown("solve", unknown, KNOWN)
     options = Options(
         rtol=rtol,
         maxiter=maxiter,
@@ -136,42 +140,57 @@ def solve(
     return _solve(A, B, C, method, options)
 
 
-def lstsq(A: Any, b: Any, **options: Any) -> Result:
+@opaque
+def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions]) -> Result:
     """Minimum-norm least-squares solution ``A^+ b``.
 
     Parameters
     ----------
     A : array_like (..., d, n)
     b : array_like (d,) or (..., d, k)
+    weights : array_like (d,) or (..., d), optional
+        What each row counts, at least 0 and not all of them: minimised is
+        ``sum(weights * |A x - b|^2)``, by ``(S A)^+ S b`` with ``S = diag(sqrt(weights))``, and
+        with a ridge that plus ``ridge |x|^2``. The certificate is about ``S A`` and ``S b``. There
+        is no gradient with respect to weights.
     **options
         As for `solve`.
 
     Returns
     -------
     Result
-        ``result.value`` is ``(n,)`` or ``(..., n, k)``.
+        ``result.value``, or ``result.x``, is ``(n,)`` or ``(..., n, k)``; ``result.residual_norm``
+        is the norm of ``A x - b``, for each column.
 
     Raises
     ------
     TypeError, ValueError
-        As for `solve`.
+        As for `solve`; also for weights that are negative, not finite, all zero, or not one for
+        each row.
 
     Examples
     --------
     >>> import eagle
-    >>> eagle.lstsq([[1, 1], [1, 1]], [2, 2], rng=0).value.round(12)
+    >>> eagle.lstsq([[1, 1], [1, 1]], [2, 2], rng=0).x.round(12)
     array([1., 1.])
+    >>> line = eagle.lstsq([[1, 0], [1, 1], [1, 2]], [0, 1, 9], weights=[1, 1, 0], rng=0)
+    >>> line.x.round(12) + 0.0, round(line.residual_norm, 12)
+    (array([0., 1.]), 0.0)
     """
-    method, settings = _split("lstsq", options)
+    method, settings = split_options("lstsq", options, "weights")
     A, b = _received(vectors=True, A=A, b=b)
     if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
         raise ValueError(
             f"b with shape {tuple(b.shape)} must have as many rows as A with shape {tuple(A.shape)}"
         )
-    return _solve(A, None, b, method, settings, ("A", "B", "b"))
+    roots = None if weights is None else row_roots(A, weights)
+    rows = (A, b) if roots is None else (scaled_rows(A, roots), scaled_rows(b, roots, b.ndim == 1))
+    result = _solve(rows[0], None, rows[1], method, settings, ("A", "B", "b"))
+    return replace(result, residual=partial(residual_norm, A, b, roots, result.value))
 
 
-def estimate(A: Any, B: Any, **options: Any) -> Result:
+@opaque
+def estimate(A: Any, B: Any, **options: Unpack[SolveOptions]) -> Result:
     """The linear map ``W = B A^+`` itself, so that ``W C`` is the hidden block for any C.
 
     Parameters
@@ -198,12 +217,13 @@ def estimate(A: Any, B: Any, **options: Any) -> Result:
     >>> eagle.estimate(A, np.array([[3.0, -1]]) @ A, rng=0).value.round(10)
     array([[ 3., -1.]])
     """
-    method, settings = _split("estimate", options)
+    method, settings = split_options("estimate", options)
     A, B = _received(A=A, B=B)
     return _solve(A, B, None, method, settings)
 
 
-def pinv(A: Any, **options: Any) -> Any:
+@opaque
+def pinv(A: Any, **options: Unpack[SolveOptions]) -> Any:
     """The Moore-Penrose pseudo-inverse ``A^+``, shape (n, d).
 
     Multiplying by it costs accuracy like ``eps * condition``: if what you want is ``B A^+ C`` or
@@ -233,12 +253,13 @@ def pinv(A: Any, **options: Any) -> Any:
     array([[0.5, 0. , 0. ],
            [0. , 0. , 0. ]])
     """
-    method, settings = _split("pinv", options)
+    method, settings = split_options("pinv", options)
     (A,) = _received(A=A)
     return _solve(A, None, None, method, settings).value
 
 
-def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
+@opaque
+def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptions]) -> Result:
     """Nyström slice of a kernel, ``K_nm K_mm^+ K_mq``.
 
     Parameters
@@ -276,7 +297,7 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
-    method, settings = _split("nystrom", options)
+    method, settings = split_options("nystrom", options)
     given = {"K_mm": K_mm, "K_nm": K_nm}
     A, B, *rest = _received(**given if K_mq is None else {**given, "K_mq": K_mq})
     C = rest[0] if rest else adjoint_of(B)
@@ -292,18 +313,6 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Any) -> Result:
             f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
         )
     return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
-
-
-def _split(function: str, options: dict[str, Any]) -> tuple[Any, Options]:
-    """Method and options out of keyword arguments; a name that nobody knows raises TypeError."""
-    method = options.pop("method", "auto")
-    known = [field.name for field in fields(Options)]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, [*known, "method"], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-    return method, Options(**options)
 
 
 def _received(*, vectors: bool = False, **blocks: Any) -> list[Any]:
@@ -333,5 +342,5 @@ def _solve(
             f"{tuple(A.shape)}, got {options.rank}"
         )
     result = flow.solve((A, B, C), method, options, names)
-    complain(result, options, stacklevel=4)
+    complain(result, options, stacklevel=5)
     return result

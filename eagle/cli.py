@@ -14,7 +14,7 @@ import numpy as np
 
 import eagle
 from eagle.commands import COMMANDS
-from eagle.commands.common import complain
+from eagle.commands.common import complain, in_options
 from eagle.problem.result import ConvergenceWarning
 
 __all__ = ["main"]
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["complete", "--rank", "some", "table.csv", "-o", "filled.csv"])
     2
     """
-    command = "eagle"
+    command, arguments = "eagle", argparse.Namespace()
     try:
         arguments = _parser().parse_args(argv)
         command = f"eagle {arguments.command}"
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return complain(f"{command}: error: not enough memory ({error})", 2)
     except (ValueError, TypeError, OSError, np.linalg.LinAlgError) as error:
-        return complain(f"{command}: error: {error}", 2)
+        return complain(f"{command}: error: {in_options(str(error), arguments)}", 2)
 
 
 class _Parser(argparse.ArgumentParser):

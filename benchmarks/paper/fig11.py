@@ -26,6 +26,7 @@ CLAIM = (
     "of 1e-3."
 )
 RATIO = 1.92
+COST = 3.5e-4
 BATCHES = 16
 
 
@@ -41,7 +42,7 @@ def draw(setting: Setting, sheet: Sheet) -> None:
     left.set(xlabel="layer", ylabel="a1 a3 / (a1 a2)", xticks=range(3), title="grey: 1.92")
     for seed, own in sheet.points.of(regime="unconstrained").by("seed"):
         ratios = own.column("ratio")
-        errors = _tied(setting.models, seed)
+        errors = tied_errors(setting.models, seed)
         sheet.row(seed=seed, least=min(ratios), most=max(ratios), **errors)
     bars = {"model": "transformer", "tied": "tied rule", "between": "between the two"}
     for k, (name, label) in enumerate(bars.items()):
@@ -62,11 +63,11 @@ def tied(rule: Rule, moved: float) -> Rule:
     return replace(rule, layers=(*changed, last))
 
 
-def _tied(models: Models, seed: int) -> dict[str, float]:
+def tied_errors(models: Models, seed: int) -> dict[str, float]:
     """Errors of the transformer and of the closest tied rule, and what is between them."""
     model, rule = models.run("unconstrained", seed).model, models.rule("unconstrained", seed)
     rules = {moved: tied(rule, moved) for moved in (0.0, 0.5, 1.0)}
-    task, generator = task_of(model.config), torch.Generator().manual_seed(seed)
+    task, generator = task_of(model.config, model.task), torch.Generator().manual_seed(seed)
     errors: dict[float, list[list[float]]] = {moved: [] for moved in rules}
     with torch.no_grad():
         for _ in range(BATCHES):
@@ -88,8 +89,13 @@ def judge(rows: Rows) -> Checks:
     own, between = (float(np.median(rows.column(name))) for name in ("model", "between"))
     least, most = min(rows.column("least")), max(rows.column("most"))
     yield Check(
+        f"imposing the ratio 1.92 moves the prediction by about {COST:g}",
+        f"it moves by {between:.2g}",
+        COST / 1.5 <= between <= COST * 1.5,
+    )
+    yield Check(
         "imposing the ratio 1.92 moves the prediction by less than the model's own error",
-        f"it moves by {between:.2g}, the model's error is {own:.2g}",
+        f"it moves by {between:.2g}, the model's own error is {own:.2g} (the paper's: 1e-3)",
         between < own,
         f"each layer has a ratio of its own, from {least:.2f} to {most:.2f}",
     )

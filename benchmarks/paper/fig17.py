@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.looks import marker, style
 from benchmarks.paper.common import Check, Checks, Rows, Setting, Sheet
 from benchmarks.paper.training import FULL_RANK, LAYERS
+from benchmarks.transformer import Models
 
 CLAIM = "No statement about the constants under noise is known to us."
 
@@ -18,8 +19,10 @@ CLAIM = "No statement about the constants under noise is known to us."
 def draw(setting: Setting, sheet: Sheet) -> None:
     axes = sheet.panels(2, width=4.2, height=3.4, legend=3)
     for index, regime in enumerate(FULL_RANK):
+        spectrum = setting.models.run(regime, 0, True).config.task.spectrum
+        models = Models(setting.models.folder, spectrum=spectrum)  # both of one reading of the data
         for noisy, dash in ((False, "-"), (True, "--")):
-            rule = setting.models.rule(regime, 0, noisy)
+            rule = models.rule(regime, 0, noisy)
             look = style(regime, index, linestyle=dash, marker=marker(index))
             look["label"] += ", noisy" * noisy
             axes[0].plot(rule.eta[:-1], **look)

@@ -10,11 +10,13 @@ from benchmarks.paper.training import on_pattern, weights
 
 CLAIM = "W_QK is about diag(a1 I, 0) and W_VP about diag(a2 I, a3 I)."
 SPREAD = 0.1
+WHY = "what is left of the initial weights, and up to three directions that late layers drop"
+
 draw = partial(weights, regime="unconstrained")
 
 
 def judge(rows: Rows) -> Checks:
-    yield on_pattern(rows, "the weights are diagonal")
+    yield on_pattern(rows, "the weights are diagonal", WHY)
     spread = max(rows.column("spread"))
     found = f"the diagonal of W_QK varies by at most {spread:.1%}"
-    yield Check("one value a1 on the diagonal", found, spread <= SPREAD)
+    yield Check("one value a1 on the diagonal", found, spread <= SPREAD, WHY)

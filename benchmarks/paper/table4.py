@@ -39,7 +39,7 @@ def draw(setting: Setting, sheet: Sheet) -> None:
     for offset, name, sign, colour in ((-0.1, "model", "s", 6), (0.1, "rule", "D", 4)):
         look = {"color": COLOURS[colour], "label": f"error, {name}"}
         right.plot(places + offset, firsts.column(name), sign, **look)
-    right.set(yscale="log", ylabel="mean square of an entry of D", ylim=(8e-4, 3e-2))
+    right.set(yscale="log", ylabel="mean square of an entry of D")
     right.set_xticks(places, [regime.replace("-", "-\n") for regime in REGIMES], fontsize=8)
 
 

@@ -190,7 +190,12 @@ class Torch(Home):
         return array.to(getattr(self.xp, dtype))
 
     def follows(self, blocks: Sequence[Any]) -> bool:
-        return self.xp.is_grad_enabled() and any(block.requires_grad for block in blocks)
+        if self.xp.is_grad_enabled() and any(block.requires_grad for block in blocks):
+            return True
+        if self.xp._C._functorch.maybe_current_level() is not None:  # within torch.func
+            return True
+        dual = self.xp.autograd.forward_ad.unpack_dual
+        return any(dual(block).tangent is not None for block in blocks)
 
 
 @dataclass(frozen=True)

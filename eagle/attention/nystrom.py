@@ -5,8 +5,9 @@ Needs PyTorch: ``pip install 'eagle-solver[torch]'``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 try:
     import torch
@@ -22,11 +23,14 @@ from eagle.attention.tokens import attend, means, sample, softmax
 from eagle.problem.options import check_count, check_number
 from eagle.problem.result import Result
 from eagle.run.batch import LONGEST, QR
+from eagle.run.opaque import opaque
 
 __all__ = ["AttentionResult", "NystromAttention", "fixed_step_pinv", "nystrom_attention"]
 
 # Rows of softmax sum to one, so that 1 <= ||A||_2 and a ridge needs no other unit.
 RIDGES = tuple(10.0**k for k in range(-10, 2))
+HIDDEN = -1e4  # of a mask that adds to logits: whatever is at or below it hides a key
+WEIGHTS = ("weight", "bias")
 SAMPLE = 128  # queries that choose the ridge, and two for each landmark if that is more
 
 
@@ -83,6 +87,7 @@ def nystrom_attention(
 ) -> tuple[Tensor, AttentionResult | None]: ...
 
 
+@opaque
 def nystrom_attention(
     query: Tensor,
     key: Tensor,
@@ -112,11 +117,15 @@ def nystrom_attention(
         Floating; the leading dimensions, usually (batch, heads), broadcast.
     key : Tensor (..., source_tokens, features)
     value : Tensor (..., source_tokens, value_features)
-    attn_mask : Tensor of bool (..., 1, source_tokens), optional
-        False for keys that are padding. If there are as many queries as keys, padding makes no
-        landmarks among the queries either. A mask that differs between queries cannot be honoured.
+    attn_mask : Tensor (..., 1 or tokens, source_tokens), optional
+        Boolean, False for keys that are padding, or floating and added to the logits: 0, and -inf
+        (or anything up to -10,000, which is as good) for padding. If there are as many queries as
+        keys, padding makes no landmarks among the queries either. A mask that differs between
+        queries cannot be honoured.
     dropout_p, is_causal
         Only as their defaults say: a product of three matrices has no weights to drop or to hide.
+        Causal attention in particular would need landmarks for every prefix of the tokens, as each
+        of them is a mean over later tokens too.
     scale : float, optional
         Of the logits; ``1 / sqrt(features)`` by default.
     landmarks : int, optional
@@ -145,10 +154,11 @@ def nystrom_attention(
     ------
     TypeError
         If query, key and value are not floating tensors of one dtype on one device, or the mask is
-        not boolean.
+        neither boolean nor floating.
     ValueError
-        For sizes that do not fit, NaN or infinity, a mask that differs between queries or leaves no
-        key, dropout, causal attention, and options out of range or that cannot be honoured.
+        For sizes that do not fit, NaN or infinity, a mask that differs between queries, leaves no
+        key or adds a bias, dropout, causal attention, and options out of range or that cannot be
+        honoured.
 
     Notes
     -----
@@ -345,29 +355,142 @@ class NystromAttention(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Attend.
 
         Parameters
         ----------
         x : Tensor (batch, tokens, features)
-        mask : Tensor of bool (batch, tokens), optional
-            False for padding.
+            What asks, and without `key` and `value` also what is asked.
+        key, value : Tensor (batch, source_tokens, features), optional
+            Both or neither; ``layer(x, x, x)`` is ``layer(x)``, as in torch.
+        mask : Tensor (batch, source_tokens), optional
+            False for padding, or a floating one that adds -inf to it; ``layer(x, mask)`` is
+            understood.
 
         Returns
         -------
         Tensor (batch, tokens, features)
+
+        Raises
+        ------
+        ValueError
+            If only one of key and value is given, or with a convolution, which adds values to the
+            tokens of the output, there are not as many of both; and as `nystrom_attention`.
         """
-        split = self.project_in(x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, width)
-        keep = None if mask is None else mask[:, None, None, :]
+        if key is not None and key.dtype == torch.bool and value is None and mask is None:
+            key, mask = None, key
+        if (key is None) != (value is None):
+            raise ValueError("give key and value both, or neither of them")
+        if key is None or value is None or (key is x and value is x):
+            parts = self.project_in(x).chunk(3, dim=-1)
+        else:
+            maps = self.project_in.weight.chunk(3), self.project_in.bias.chunk(3)
+            given = zip((x, key, value), *maps, strict=True)
+            parts = tuple(nn.functional.linear(*each) for each in given)
+        # each (batch, heads, tokens, width)
+        Q, K, V = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in parts)
+        if self.convolution is not None and V.shape[-2] != Q.shape[-2]:
+            raise ValueError(
+                f"value must have as many tokens as x for the convolution, got {V.shape[-2]} and "
+                f"{Q.shape[-2]}"
+            )
+        keep = None if mask is None else _check_mask(mask[:, None, None, :], K)
+        attn_mask = None if keep is None else keep[..., None, :]
         output = nystrom_attention(
-            query, key, value, attn_mask=keep, landmarks=self.landmarks, ridge=self.ridge
+            Q, K, V, attn_mask=attn_mask, landmarks=self.landmarks, ridge=self.ridge
         )
         if self.convolution is not None:
-            seen = value if keep is None else value * keep.mT
+            seen = V if keep is None else V * keep[..., None]
             output = output + self.convolution(seen)
         return self.project_out(output.transpose(1, 2).flatten(2))
+
+    @classmethod
+    def from_nystromformer(
+        cls,
+        state: Mapping[str, Tensor],
+        layer: int = 0,
+        *,
+        heads: int | None = None,
+        landmarks: int = 64,
+        ridge: float | str = "cv",
+    ) -> Self:
+        """The attention of one layer of a published Nyströmformer, with its weights.
+
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+            The model's ``state_dict()``, with the names of Hugging Face's `NystromformerModel`:
+            ``encoder.layer.0.attention.self.query.weight`` and so on, after any prefix. What else
+            it holds is not looked at.
+        layer : int, optional
+            Which layer of the encoder.
+        heads : int, optional
+            Read from the convolution if there is one.
+        landmarks, ridge
+            As for `nystrom_attention`; they are no part of the weights.
+
+        Returns
+        -------
+        NystromAttention
+            Of the same dtype. The model adds its input to what it gives, and normalises.
+
+        Raises
+        ------
+        ValueError
+            If weights of the layer are missing, or there is neither a convolution nor `heads`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from eagle.attention import NystromAttention
+        >>> names = ("self.query", "self.key", "self.value", "output.dense")
+        >>> state = {
+        ...     f"nystromformer.encoder.layer.0.attention.{name}.{part}": torch.randn(*shape)
+        ...     for name in names
+        ...     for part, shape in (("weight", (32, 32)), ("bias", (32,)))
+        ... }
+        >>> attention = NystromAttention.from_nystromformer(state, heads=4, landmarks=8)
+        >>> attention(torch.randn(2, 100, 32)).shape
+        torch.Size([2, 100, 32])
+        """
+        root = f"encoder.layer.{layer}.attention."
+        found = {
+            name.rpartition(root)[2]: weight
+            for name, weight in state.items()
+            if name.startswith(root) or f".{root}" in name
+        }
+        parts = [f"self.{name}" for name in ("query", "key", "value")]
+        wanted = [f"{name}.{what}" for name in (*parts, "output.dense") for what in WEIGHTS]
+        for name in wanted:
+            if name not in found:
+                raise ValueError(f"state has no {root}{name}: is it that of a Nyströmformer?")
+        kernel = found.get("self.conv.weight")
+        if heads is None and kernel is None:
+            raise ValueError("heads must be given: there is no convolution to read them from")
+        like = found[wanted[0]]
+        attention = cls(
+            like.shape[0],
+            len(kernel) if heads is None and kernel is not None else heads or 1,
+            landmarks=landmarks,
+            ridge=ridge,
+            convolution=0 if kernel is None else kernel.shape[2],
+        ).to(like)
+        weights = {
+            f"project_in.{what}": torch.cat([found[f"{name}.{what}"] for name in parts])
+            for what in WEIGHTS
+        }
+        weights |= {f"project_out.{what}": found[f"output.dense.{what}"] for what in WEIGHTS}
+        if kernel is not None:
+            weights["convolution.weight"] = kernel
+        attention.load_state_dict(weights)
+        return attention
 
 
 def _check(
@@ -430,17 +553,37 @@ def _check_landmarks(landmarks: int, ridge: float | str) -> None:
 
 
 def _check_mask(attn_mask: Any, key: Tensor) -> Tensor:
-    """The mask without the dimension of the queries."""
-    if not isinstance(attn_mask, Tensor) or attn_mask.dtype != torch.bool:
+    """Which keys count, without the dimension of the queries."""
+    if not isinstance(attn_mask, Tensor) or not (
+        attn_mask.dtype == torch.bool or attn_mask.is_floating_point()
+    ):
         kind = getattr(attn_mask, "dtype", type(attn_mask).__name__)
-        raise TypeError(f"attn_mask must be a boolean tensor, True for keys that count, got {kind}")
-    wrong = attn_mask.ndim < 1 or attn_mask.shape[-1] != key.shape[-2]
-    if wrong or (attn_mask.ndim > 1 and attn_mask.shape[-2] != 1):
-        raise ValueError(
-            f"attn_mask must be (..., 1, {key.shape[-2]}), padding that is the same for every "
-            f"query, got shape {tuple(attn_mask.shape)}"
+        raise TypeError(
+            "attn_mask must be a boolean tensor, True for keys that count, or a floating one that "
+            f"adds -inf to the others, got {kind}"
         )
-    keep = attn_mask if attn_mask.ndim == 1 else attn_mask.squeeze(-2)
+    if attn_mask.ndim < 1 or attn_mask.shape[-1] != key.shape[-2]:
+        raise ValueError(
+            f"attn_mask must be (..., 1, {key.shape[-2]}), with one entry for each key, got shape "
+            f"{tuple(attn_mask.shape)}"
+        )
+    keep = attn_mask
+    if attn_mask.ndim > 1:
+        keep = attn_mask[..., 0, :]
+        same = attn_mask.shape[-2] == 1 or attn_mask.stride(-2) == 0
+        if not same and not (attn_mask == attn_mask[..., :1, :]).all():
+            raise ValueError(
+                f"attn_mask with shape {tuple(attn_mask.shape)} must be the same for every query: "
+                "landmarks stand for many queries and keys at once, so padding can be left out, "
+                "and what differs between queries, as in causal attention, cannot"
+            )
+    if keep.dtype != torch.bool:
+        added, keep = keep, keep > HIDDEN
+        if not (added[keep] == 0).all():
+            raise ValueError(
+                "attn_mask must add 0 to logits or hide their keys by -inf: a bias that differs "
+                "between keys has no place in a product of three kernels"
+            )
     if not keep.any(dim=-1).all():
         raise ValueError("attn_mask leaves no key in one of the sequences")
     return keep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,30 @@ from typing import Any
 import eagle
 from eagle.problem.result import Result
 
-__all__ = ["add_options", "complain", "options_of", "say", "seed", "transformer", "verdict"]
+__all__ = [
+    "add_options",
+    "complain",
+    "in_options",
+    "options_of",
+    "say",
+    "seed",
+    "transformer",
+    "verdict",
+]
+
+
+# Arguments of `eagle.solve` that are options of a command.
+OPTIONS = (
+    "method",
+    "rtol",
+    "maxiter",
+    "time_limit",
+    "rank",
+    "cutoff",
+    "ridge",
+    "memory_limit",
+    "progress",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +54,16 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `add_options` declared, as keyword arguments."""
     names = ("method", "rtol", "maxiter", "time_limit", "cutoff", "ridge", "progress")
     return {name: getattr(arguments, name) for name in names} | {"rng": arguments.seed}
+
+
+def in_options(message: str, arguments: argparse.Namespace) -> str:
+    """What a function says in Python's words, ``rank=None``, in those of the command line."""
+    names = [name for name in OPTIONS if name in arguments]
+    any_name = "|".join(names) or "-"
+    message = re.sub(rf"\b({any_name})=None\b", r"--\1 none", message)
+    message = re.sub(rf"\b({any_name})=(['\"]?)([^\s,:;'\"]+)\2", r"--\1 \2\3\2", message)
+    message = re.sub(rf"\b(with|use|set) ({any_name})\b", r"\1 --\2", message)
+    return re.sub(r"--\w+", lambda found: found[0].replace("_", "-"), message)
 
 
 def seed(text: str) -> int:

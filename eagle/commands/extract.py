@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "source", metavar="RUN", help="a folder of eagle train, a checkpoint, or the name of a "
-        "pretrained model: unconstrained-0, distributed-noisy-0 and so on",
+        "pretrained model: unconstrained-0, distributed-noisy-0, estimation-variance-1 and so on",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="the rule, as .json or .py"
@@ -35,17 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         check_output(arguments.output, (".json", ".py"))
     package = transformer()
+    from eagle.transformer.pretrained import named
+
     path = Path(arguments.source)
     if not path.exists():
-        names = {
-            f"{regime}-{'noisy-' if noisy else ''}{seed}": (regime, seed, noisy)
-            for noisy in (False, True)
-            for regime, seed in package.pretrained(noisy=noisy)
-        }
-        if arguments.source not in names:
-            raise ValueError(f"RUN must be a folder, a checkpoint or one of {', '.join(names)}")
-        regime, seed, noisy = names[arguments.source]
-        path = package.pretrained_path(regime, seed, noisy=noisy)
+        paths = named()
+        if arguments.source not in paths:
+            raise ValueError(f"RUN must be a folder, a checkpoint or one of {', '.join(paths)}")
+        path = paths[arguments.source]
     run = package.load_run(path)
     rule = package.extract(run.model, seed=arguments.seed)
     say(str(run), "", str(rule))

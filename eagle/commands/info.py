@@ -24,6 +24,8 @@ OPTIONAL = {
     "matplotlib": "plot",
     "torch": "torch",
     "safetensors": "torch",
+    "jax": "jax",
+    "array-api-compat": "arrays",
     "mpi4py": "mpi",
     "pandas": "parquet",
     "pyarrow": "parquet",
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, extra in OPTIONAL.items():
         target = f"'eagle-solver[{extra}]'" if extra else name
         rows.append((name, _version(name) or f"not installed (pip install {target})"))
+    rows.append(("cupy", _cupy()))
     width = max(len(name) for name, _ in rows)
     say(*(f"{name:{width}}  {value}" for name, value in rows))
     return 0
@@ -60,6 +63,14 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _cupy() -> str:
+    """Its version, and the name of its distribution, which that of CUDA is part of."""
+    for found in importlib.metadata.distributions():
+        if found.name == "cupy" or found.name.startswith(("cupy-cuda", "cupy-rocm")):
+            return f"{found.version} ({found.name})"
+    return "not installed (pip install cupy-cuda12x, for CUDA 12)"
 
 
 def _cpus() -> int:

@@ -31,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="unconstrained, compute-limited, distributed or estimation (default unconstrained)",
     )  # fmt: skip
     add("--family", help="block, scalar, kernel, mixture, condition or asymmetric (default block)")
+    add("--spectrum", help="deviation or variance: what 0.7^i is of column i (default deviation)")
     add("--noise", type=float, help="variance of noise on X (default 0)")
     add("--condition", type=float, help="of A, family condition (default 1e6)")
     add("--layers", type=int, help="depth (default 4)")

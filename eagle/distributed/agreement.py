@@ -17,9 +17,15 @@ import numpy as np
 from eagle.algebra.blas import product
 from eagle.distributed.comm import Comm
 
-__all__ = ["Facts", "agree", "digest", "rounding"]
+__all__ = ["AXES", "Facts", "agree", "digest", "rounding"]
 
 SIZE = 2048  # bytes of a message
+# What the user calls A, B and C, and the sides of A and B that are equal everywhere. With rows of A
+# on the machines the problem is solved for the adjoint, whose columns they are.
+AXES = {
+    "columns": ("A_local", "B_local", "C", "rows"),
+    "rows": ("A_local", "C_local", "B", "columns"),
+}
 ERRORS = {"ValueError": ValueError, "TypeError": TypeError, "OSError": OSError}
 
 
@@ -41,6 +47,12 @@ class Facts:
         Of the random numbers; that of rank 0 counts.
     exponents : tuple of int
         Of two, just above the largest entries of A, B, C.
+    spread : tuple of int
+        Exponents of two of the smallest and the largest column of A that is not zero.
+    heard : bool
+        Whether this machine has a callback.
+    axis : str
+        Along which the data are spread, a key of `AXES`.
     rounding : str
         How this machine rounds. What all machines compute for themselves must be equal to the bit.
     error : tuple of str
@@ -55,6 +67,9 @@ class Facts:
     settings: str = ""
     seed: int = 0
     exponents: tuple[int, ...] = (0, 0, 0)
+    spread: tuple[int, int] | None = None
+    heard: bool = False
+    axis: str = "columns"
     rounding: str = ""
     error: tuple[str, str] | None = None
 
@@ -90,12 +105,14 @@ def agree(comm: Comm, facts: Facts) -> list[Facts]:
             where = "" if len(everybody) == 1 else f"rank {rank}: "
             raise _everywhere(ERRORS[kind](where + text))
     first = everybody[0]
+    a, b, c, side = AXES[facts.axis]
     rules: list[tuple[str, Any]] = [
-        ("C has shape {}", lambda each: each.C),
+        ("axis is {}", lambda each: each.axis),
+        (f"{c} has shape {{}}", lambda each: each.C),
         ("the data have dtype {}", lambda each: each.dtype),
-        ("A_local has {} rows", lambda each: each.A[0]),
-        ("B_local has {} rows", lambda each: each.B[0]),
-        ("C has the digest {}: C must be the same on every rank", lambda each: each.content),
+        (f"{a} has {{}} {side}", lambda each: each.A[0]),
+        (f"{b} has {{}} {side}", lambda each: each.B[0]),
+        (f"{c} has the digest {{}}: {c} must be the same on every rank", lambda each: each.content),
         ("the method and options are {}", lambda each: each.settings),
         ("products round like {}: use processors of one kind", lambda each: each.rounding),
     ]

@@ -33,7 +33,7 @@ import numpy as np
 
 from eagle.algebra.blas import norm, product
 
-__all__ = ["Evidence", "hidden", "unseen"]
+__all__ = ["Bounded", "Evidence", "hidden", "unseen"]
 
 USED_UP = 100.0  # in units of eps: an image that is rounding errors
 
@@ -128,6 +128,26 @@ class Evidence:
     @property
     def relative(self) -> float:
         """The same relative to the value."""
+        return relative(self.error, norm(self.value))
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A value whose method bounds the error by itself, without probes.
+
+    Attributes
+    ----------
+    value : ndarray (d', n')
+    error : float
+        Absolute.
+    """
+
+    value: np.ndarray
+    error: float
+
+    @property
+    def relative(self) -> float:
+        """The error relative to the value."""
         return relative(self.error, norm(self.value))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from eagle.algebra.blas import product
 from eagle.distributed.comm import Network
+from eagle.distributed.methods import METHODS
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 
@@ -17,7 +18,10 @@ __all__ = ["Job", "finisher", "plan"]
 
 GUESS = 0.01  # diversity, which nobody knows beforehand
 SIMILAR = 60  # iterations of the preconditioned finish, likewise
+LONG = 2  # columns of a shard for each row from which on Gram matrices are in the race
+CORRECTIONS = 3
 CALL = 3e-4  # seconds of Python in a round
+TOGETHER = "all blocks are so few numbers that they rode along"
 FULL = 4e9  # bytes of a triangular factor beyond which no machine is asked to hold three
 
 
@@ -70,7 +74,8 @@ class Job:
 
     def seconds(self) -> dict[str, float]:
         """Predicted time by method."""
-        return {"tsqr": self.tsqr(), "krylov": self.krylov(), "compressed": self.compressed()}
+        names = ("tsqr", "krylov", "compressed", "seminormal")
+        return {name: getattr(self, name)() for name in names}
 
     def tsqr(self) -> float:
         """One reduction of ``d (d + d')`` numbers; a QR factorisation wherever two factors meet."""
@@ -78,7 +83,7 @@ class Job:
         nbytes = self.word * (d + 1) * (d + self.rows + 1)
         if nbytes > FULL:
             return math.inf
-        work = 2 * max(self.shard - d, 0) * d**2 + levels * 8 * d**3 + 6 * d**3
+        work = 4 * max(self.shard - d, 0) * d**2 + levels * 8 * d**3 + 6 * d**3
         return self.network.allreduce(self.size, nbytes, divisible=False) + work / self.rate
 
     def krylov(self) -> float:
@@ -102,6 +107,16 @@ class Job:
         work = 4 * d * self.shard * s + 4 * d * s**2 + 14 * s**3 * math.log2(2 * self.size)
         return message + core + work / self.rate
 
+    def seminormal(self) -> float:
+        """A sum of Gram matrices and three of W; for long shards, as A is likely of full rank."""
+        d = self.d
+        if self.shard < LONG * d or self.word * d**2 > FULL:
+            return math.inf
+        first = self.network.allreduce(self.size, self.word * d * (d + self.rows))
+        more = self.network.allreduce(self.size, self.word * d * self.rows)
+        work = self.shard * d**2 + d**3 + CORRECTIONS * 4 * d * self.shard * self.rows
+        return first + CORRECTIONS * (more + CALL) + work / self.rate
+
     def pooled(self) -> float:
         """Two rounds an iteration, as many as it takes where machines have similar data."""
         d, k = self.d, self.columns + 4
@@ -114,15 +129,23 @@ def plan(
 ) -> tuple[str, str]:
     """The method that the model finds fastest, and why; `iterative` if it must be an iteration.
 
-    Gram matrices are never chosen: whether A is well-conditioned enough shows when it is too late,
-    and the message of ``tsqr`` is as small.
+    A Gram matrix alone is never chosen, as it loses digits; with corrections it is where shards are
+    long. If A turns out to be too ill-conditioned for it, ``tsqr`` finishes.
     """
+    ridge = bool(problem.spectral.ridge)
+    if iterative and ridge:
+        return "pooled", "auto: pooled, an iteration with few rounds that a ridge does not disturb"
     if iterative:
         return "krylov", "auto: krylov, the iteration with the fewest rounds"
     if session.comm.size == 1:
         return "tsqr", "auto: tsqr, as one machine has all"
     job = Job.measured(problem, session, rtol)
-    first, second, *_ = sorted(job.seconds().items(), key=lambda item: item[1])
+    seconds = job.seconds()
+    if ridge and not problem.spectral.truncates:
+        seconds["pooled"] = job.pooled()
+    given = set(problem.spectral.given())
+    seconds = {name: time for name, time in seconds.items() if given <= METHODS[name].supports}
+    first, second, *_ = sorted(seconds.items(), key=lambda item: item[1])
     return first[0], (
         f"auto: {first[0]} in about {first[1]:.1g} s, {second[0]} in {second[1]:.1g} s "
         f"({_described(job)})"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from eagle.algebra.blas import product
-from eagle.distributed.agreement import Facts, agree, digest, rounding
+from eagle.distributed.agreement import AXES, Facts, agree, digest, rounding
 from eagle.distributed.comm import Comm
+from eagle.distributed.shards import slices
+from eagle.methods import complete
 from eagle.problem.checks import as_block
 
-__all__ = ["Factors", "LocalProblem", "normals"]
+__all__ = ["Factors", "LocalProblem", "Spectral", "normals"]
+
+SMALL = 2**14  # numbers in A and B of all machines up to which every one may have them all
+FOUR_DIGITS = 1e-4  # are enough of what rounding of the data leaves, unless somebody says otherwise
+GRADED = 7  # binary orders of magnitude between columns from which on small ones may be lost
 
 NOTHING = 10_000  # minus this is the exponent of zero
 COMPLEX = 1_000_000  # streams of complex numbers start here
@@ -41,6 +48,30 @@ class Factors:
     V: np.ndarray
     W: np.ndarray
 
+    @property
+    def condition(self) -> float:
+        """Of ``A_mu`` on its range."""
+        return float(self.s[0] / self.s[-1]) if len(self.s) else 1.0
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """Options that say which problem is solved."""
+
+    rank: int | None = None
+    cutoff: float | None = None
+    ridge: float = 0.0
+
+    @property
+    def truncates(self) -> bool:
+        """Whether singular directions are left out."""
+        return self.rank is not None or self.cutoff is not None
+
+    def given(self) -> list[str]:
+        """Names of those that are set."""
+        names = ("ridge", "rank", "cutoff")
+        return [name for name in names if getattr(self, name) not in (None, 0.0)]
+
 
 @dataclass(frozen=True, eq=False)
 class LocalProblem:
@@ -49,6 +80,10 @@ class LocalProblem:
     Attributes
     ----------
     A, B, C : ndarray (d, n_mu), (d', n_mu), (d, n')
+    spectral : Spectral
+        With the ridge in the units of the scaled A.
+    place : tuple of int
+        Which machine this is, of how many.
     offset : int
         Columns on the machines before this one.
     columns : int
@@ -61,6 +96,16 @@ class LocalProblem:
         What the user gave and gets back.
     nothing, something : bool
         Whether A is zero on all machines, and whether B is not.
+    graded : bool
+        Whether columns of A, on whatever machines, are of quite different sizes.
+    heard : bool
+        Whether somebody has a callback.
+    enough : float
+        Relative error with which the answer of a decomposition of all of A is called converged.
+    appended : int
+        How many of the last columns here are those of a ridge.
+    explained : bool
+        Whether B may be a combination of rows of A; with a ridge it is not.
     fingerprint : str
         Differs if C, the sizes of the shards, the seed or the method does.
     """
@@ -68,6 +113,8 @@ class LocalProblem:
     A: np.ndarray
     B: np.ndarray
     C: np.ndarray
+    spectral: Spectral
+    place: tuple[int, int]
     offset: int
     columns: int
     seed: int
@@ -75,24 +122,43 @@ class LocalProblem:
     dtype: np.dtype
     nothing: bool
     something: bool
+    graded: bool
+    heard: bool
+    enough: float
     fingerprint: str
+    appended: int = 0
+    explained: bool = True
 
     @classmethod
     def agreed(
-        cls, comm: Comm, A: Any, B: Any, C: Any, seed: int, method: str, settings: str
+        cls,
+        comm: Comm,
+        A: Any,
+        B: Any,
+        C: Any,
+        seed: int,
+        method: str,
+        settings: str,
+        *,
+        axis: str = "columns",
+        spectral: Spectral = Spectral(),
+        rtol: float | None = None,
+        heard: bool = False,
     ) -> LocalProblem:
-        """Check what is here, compare it with what others have, scale alike."""
+        """Check what is here, compare it with what others have, scale alike.
+
+        With ``axis="rows"`` C is this machine's and B everybody's, and what comes out is the
+        adjoint problem, where it is the other way round.
+        """
         try:
-            A, B, C = (_block(name, x) for name, x in (("A_local", A), ("B_local", B), ("C", C)))
-            if A.shape[1] != B.shape[1]:
-                raise ValueError(
-                    f"B_local with shape {B.shape} must have as many columns as A_local with shape "
-                    f"{A.shape}"
-                )
-            if len(A) != len(C):
-                raise ValueError(
-                    f"C with shape {C.shape} must have as many rows as A_local with shape {A.shape}"
-                )
+            names = AXES[axis]
+            A = _block(names[0], A)
+            if axis == "rows":
+                B, C = C, np.eye(A.shape[1], dtype=A.dtype) if B is None else B
+            B, C = (_block(name, x) for name, x in zip(names[1:], (B, C), strict=False))
+            _check(names, axis, A, B, C)
+            if axis == "rows":
+                A, B, C = (block.conj().T for block in (A, B, C))
         except (ValueError, TypeError) as error:
             agree(comm, Facts(error=(type(error).__name__, str(error))))
             raise
@@ -105,6 +171,9 @@ class LocalProblem:
             settings=f"{method}, {settings}",
             seed=seed,
             rounding=rounding(),
+            axis=axis,
+            heard=heard,
+            spread=_spread(A),
             exponents=tuple(_exponent(block) for block in (A, B, C)),
         )
         everybody = agree(comm, facts)
@@ -115,11 +184,19 @@ class LocalProblem:
         far = np.finfo(work).maxexp // 10
         a, b, c = (top if far < abs(top) < NOTHING else 0 for top in tops)
         counts = [each.A[1] for each in everybody]
+        spreads = [each.spread for each in everybody if each.spread is not None]
+        low = min((least for least, _ in spreads), default=0)
+        high = max((most for _, most in spreads), default=0)
         known = [everybody[0].seed, counts, [each.exponents for each in everybody], facts.content]
         return cls(
             A=_scaled(A, -a, work),
             B=_scaled(B, -b, work),
             C=_scaled(C, -c, work),
+            spectral=replace(spectral, ridge=math.ldexp(spectral.ridge, -2 * a)),
+            place=(comm.rank, comm.size),
+            graded=high - low > GRADED,
+            heard=any(each.heard for each in everybody),
+            enough=FOUR_DIGITS if rtol is None else rtol,
             offset=sum(counts[: comm.rank]),
             columns=sum(counts),
             seed=everybody[0].seed,
@@ -139,6 +216,45 @@ class LocalProblem:
     def shape(self) -> tuple[int, int]:
         """Of the value."""
         return len(self.B), self.C.shape[1]
+
+    @property
+    def small(self) -> bool:
+        """Whether every machine may have all of A and B."""
+        return (len(self.A) + len(self.B)) * self.columns <= SMALL
+
+    def with_ridge(self) -> LocalProblem:
+        """``[A  sqrt(ridge) I]`` and ``[B  0]``, the new columns shared out; no ridge is left."""
+        if not self.spectral.ridge:
+            return self
+        d, (rank, size) = len(self.A), self.place
+        part = slices(d, size, rank)
+        more = np.zeros((d, part.stop - part.start), self.A.dtype)
+        more[part] = np.sqrt(self.spectral.ridge) * np.eye(part.stop - part.start)
+        blank = np.zeros((len(self.B), more.shape[1]), self.A.dtype)
+        return replace(
+            self,
+            A=np.asfortranarray(np.concatenate([self.A, more], axis=1)),
+            B=np.asfortranarray(np.concatenate([self.B, blank], axis=1)),
+            spectral=replace(self.spectral, ridge=0.0),
+            offset=self.offset + part.start,
+            columns=self.columns + d,
+            appended=more.shape[1],
+            explained=False,
+        )
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Powers of two, (n_mu,), by which columns of A get entries of about 1."""
+        tops = np.frexp(np.abs(self.A).max(axis=0, initial=0.0))[1]
+        return np.ldexp(np.ones(len(tops), self.A.real.dtype), -tops)
+
+    @cached_property
+    def dropped(self) -> bool:
+        """Whether `factors` leave out a direction that is only small for its units."""
+        r = len(self.factors.s)
+        if r in self.A.shape or not r:
+            return False
+        return complete.decompose(self.A, self.eps).rank > r
 
     @cached_property
     def factors(self) -> Factors:
@@ -204,6 +320,27 @@ def _block(name: str, value: Any) -> np.ndarray:
     if not isinstance(block, np.ndarray) or block.ndim != 2:
         raise TypeError(f"{name} must be a dense 2-D array, got {type(value).__name__}")
     return block
+
+
+def _check(names: tuple[str, ...], axis: str, A: Any, B: Any, C: Any) -> None:
+    """Raise ValueError unless the blocks of this machine fit, as the user gave them."""
+    a, b, c, _ = names
+    local, shared = ("columns", "rows") if axis == "columns" else ("rows", "columns")
+    side = 1 if axis == "columns" else 0
+    if A.shape[side] != B.shape[side]:
+        raise ValueError(
+            f"{b} with shape {B.shape} must have as many {local} as {a} with shape {A.shape}"
+        )
+    if A.shape[1 - side] != C.shape[1 - side]:
+        raise ValueError(
+            f"{c} with shape {C.shape} must have as many {shared} as {a} with shape {A.shape}"
+        )
+
+
+def _spread(A: np.ndarray) -> tuple[int, int] | None:
+    tops = np.abs(A).max(axis=0, initial=0.0)
+    tops = np.frexp(tops[tops > 0])[1]
+    return (int(tops.min()), int(tops.max())) if len(tops) else None
 
 
 def _exponent(array: np.ndarray) -> int:

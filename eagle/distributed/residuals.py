@@ -87,6 +87,11 @@ class MinimalResiduals:
         values = np.linalg.eigvalsh((inverse + inverse.conj().T) / 2)
         return np.sort(1 / values[values > 0])
 
+    @property
+    def smallest(self) -> float:
+        """The smallest of them, 1 if there are none."""
+        return float(self.ritz_values()[:1].min(initial=1.0))
+
 
 def basis(X: np.ndarray, tolerance: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal basis of the columns of X and T with ``basis = X T``.

@@ -12,7 +12,15 @@ except ImportError as error:
 del _sklearn
 
 from eagle.estimators.imputer import BlockImputer, Pattern
+from eagle.estimators.kernel_ridge import NystroemRidge, NystroemRidgeClassifier
 from eagle.estimators.nystroem import Nystroem
 from eagle.estimators.regressor import EagleRegressor
 
-__all__ = ["BlockImputer", "EagleRegressor", "Nystroem", "Pattern"]
+__all__ = [
+    "BlockImputer",
+    "EagleRegressor",
+    "Nystroem",
+    "NystroemRidge",
+    "NystroemRidgeClassifier",
+    "Pattern",
+]

@@ -1,4 +1,4 @@
-"""Tables whose missing entries come in blocks, filled from the rows that have none."""
+"""Tables with missing entries, filled as `eagle.complete` does, and then new rows."""
 
 from __future__ import annotations
 
@@ -10,25 +10,14 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from eagle.api import lstsq
-from eagle.completion import (
-    _check_options,
-    _check_rank,
-    _choose,
-    _cross_validate,
-    _listed,
-    _parse,
-    _patterns,
-    _relative,
-)
-from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
 from eagle.estimators.validation import validated
-from eagle.problem.options import check_number
 from eagle.problem.result import Result
+from eagle.tables import factorisation
+from eagle.tables.blocks import Block
+from eagle.tables.completion import check_factors, check_rank, check_wish, scattered
+from eagle.tables.holes import Names, check_connected, listed, parse, patterns
 
 __all__ = ["BlockImputer", "Pattern"]
-
-EXACT = 0.5  # of the error with a ridge: a truncation this good has found the rank of the table
 
 
 @dataclass(frozen=True)
@@ -42,38 +31,49 @@ class Pattern:
     rank : int or None
         Singular directions of the donors' observed columns that are used, if the method knows it.
     ridge : float
-        The ridge that is used.
+        The ridge that is used, for donors in the units of `scaling`.
+    scaling : str
+        How the donors are centred and scaled, as in `eagle.complete`.
     error_estimate : float
-        Expected relative Frobenius error of what is filled in, from cross-validation on the donors;
+        Expected relative Frobenius error of what is filled in, from donors that were left out;
         NaN if there are too few to tell.
     result : eagle.Result
-        The solve; ``result.value`` (n_observed, n_hidden) takes observed columns to hidden ones.
+        The solve; ``result.value`` (n_features_used, n_hidden) takes scaled observed columns to
+        hidden ones.
+    block : eagle.tables.blocks.Block
+        The whole of it.
     """
 
     hidden: np.ndarray = field(repr=False)
     rank: int | None
     ridge: float
+    scaling: str
     error_estimate: float
     result: Result = field(repr=False)
+    block: Block = field(repr=False)
 
 
 class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Missing entries from a linear map of the row's observed ones, learnt from complete rows.
+    """Missing entries from the row's observed ones, learnt from the other rows.
 
     With A and C the observed and the missing columns of the complete rows (the donors) and B the
-    observed columns of the rows that miss the same ones, these are filled with ``B A^+ C``, as by
-    `eagle.complete`. Donors are kept, so that `transform` fills new rows, whatever they miss.
+    observed columns of the rows that miss the same ones, these are filled with ``B A^+ C`` in the
+    scaling that does best; holes of any other pattern by a factorisation. All as by
+    `eagle.complete`, with the same defaults. What was learnt is kept, so that `transform` fills new
+    rows, whatever they miss.
 
     Parameters
     ----------
-    rank : "auto", "cv", int or None, default="auto"
-        Singular directions of A: all of them with the ridge that ``ridge="cv"`` finds, unless
-        ``"cv"`` promises less than half of its error, as it does for tables of exactly low rank;
-        as many as fill hidden columns of held-out donors best (``"cv"``); this many; or all above
-        rounding level.
-    ridge : float or "cv", default=0.0
+    rank : "cv", int or None, default="cv"
+        Singular directions of A: as validation finds best, with `ridge` and `scaling`; this many;
+        or all above rounding level.
+    ridge : float or "cv", default=None
         ``(A^H A + ridge I)^-1 A^H`` in place of ``A^+``; ``"cv"`` takes the ridge with the least
-        leave-one-out error on the donors. Needs ``rank=None``.
+        leave-one-out error on the donors. None: ``"cv"`` with ``rank="cv"``, else 0. Needs
+        ``rank=None`` otherwise.
+    scaling : str, default=None
+        As for `eagle.complete`: "none", "mean", "standard", "effects" or "cv". None: ``"cv"`` with
+        ``rank="cv"``, else ``"none"``.
     cutoff : float, default=None
         Use directions above ``cutoff`` times the largest singular value. Needs ``rank=None``.
     method : str or instance, default="auto"
@@ -88,7 +88,12 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     donors_ : ndarray (n_donors, n_features)
         The complete rows seen so far.
     patterns_ : tuple of Pattern
-        One for each set of missing columns seen so far, in the order in which they came.
+        One for each set of missing columns seen so far, in the order in which they came; none if
+        the holes are scattered.
+    factors_ : eagle.tables.factorisation.Factors or None
+        What fills scattered holes.
+    validation_ : eagle.tables.factorisation.Validation or None
+        How well it does, with each number of factors.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : ndarray of str (n_features,)
@@ -96,15 +101,7 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    eagle.complete : The same for a table that is all there is.
-
-    Notes
-    -----
-    A ridge damps the directions that a truncation keeps or drops. On real tables, whose spectra
-    fall without a gap, it is usually the better of the two by some per cent.
-
-    Columns are used as they are: standardise them first if their units differ, and subtract their
-    means unless zero means something (`sklearn.preprocessing.StandardScaler` passes NaN on).
+    eagle.complete : The same for a table that is all there is, with intervals.
 
     Examples
     --------
@@ -122,8 +119,9 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        rank: int | str | None = "auto",
-        ridge: float | str = 0.0,
+        rank: int | str | None = "cv",
+        ridge: float | str | None = None,
+        scaling: str | None = None,
         cutoff: float | None = None,
         method: Any = "auto",
         rtol: float | None = None,
@@ -132,6 +130,7 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ):
         self.rank = rank
         self.ridge = ridge
+        self.scaling = scaling
         self.cutoff = cutoff
         self.method = method
         self.rtol = rtol
@@ -139,12 +138,12 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from the complete rows how to fill the others.
+        """Learn from what is there how to fill what is not.
 
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-            NaN marks missing entries; at least one row is complete.
+            NaN marks missing entries.
         y : ignored
 
         Returns
@@ -154,18 +153,15 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         X, missing = self._read(X, reset=True)
-        _parse(X, None)  # refuses columns without an entry, and tables without a complete row
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.patterns_: tuple[Pattern, ...] = ()
-        return self._learn(X[~missing.any(axis=1)], missing)
+        return self._learn(X, missing)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from more rows: the complete ones join the donors.
+        """Learn from more rows: they join those that are known.
 
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-            No row need be complete, unless it is the first call.
         y : ignored
 
         Returns
@@ -176,8 +172,9 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if not hasattr(self, "donors_"):
             return self.fit(X)
         self._check_parameters()
-        X, missing = self._read(X, reset=False)
-        return self._learn(np.vstack([self.donors_, X[~missing.any(axis=1)]]), missing)
+        X, _ = self._read(X, reset=False)
+        X = np.vstack([self._table, X])
+        return self._learn(X, np.isnan(X))
 
     def transform(self, X: Any) -> np.ndarray:
         """A copy of X with its missing entries filled.
@@ -193,25 +190,25 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X, missing = self._read(X, reset=False)
-        known = {pattern.hidden.tobytes(): pattern for pattern in self.patterns_}
         filled = X.copy()
-        for rows, hidden in _patterns(missing):
+        if self.factors_ is not None:
+            rows = missing.any(axis=1)
+            if rows.any():
+                double = X[rows].astype(np.float64)
+                values, _ = self.factors_.fill(double, missing[rows])
+                filled[missing] = values[missing[rows]]
+            return filled
+        known = {pattern.hidden.tobytes(): pattern for pattern in self.patterns_}
+        for rows, hidden in patterns(missing):
             pattern = known.get(hidden.tobytes()) or self._solve(rows, hidden)
-            filled[np.ix_(rows, hidden)] = X[rows][:, ~hidden] @ pattern.result.value
+            B = X[rows][:, ~hidden].astype(np.float64)
+            filled[np.ix_(rows, hidden)] = pattern.block.apply(pattern.result, B)
         return filled
 
     def _check_parameters(self) -> None:
         """What would otherwise be found out only after work was done."""
-        by_validation = isinstance(self.ridge, str)
-        if by_validation and self.ridge != "cv":
-            raise ValueError(f"ridge must be a number or 'cv', got {self.ridge!r}")
-        if by_validation and self.cutoff is not None:
-            raise ValueError(
-                f"give cutoff=None with ridge='cv': both shape the spectrum, got {self.cutoff!r}"
-            )
-        ridge = 1.0 if isinstance(self.ridge, str) else check_number("ridge", self.ridge)
-        options = self._options() | {"ridge": ridge, "cutoff": self.cutoff}
-        _check_options(self.rank, options, words=("auto", "cv"))
+        options = self._options() | {"cutoff": self.cutoff}
+        self._wish = check_wish(self.rank, self.ridge, self.scaling, options)
 
     def _options(self) -> dict[str, Any]:
         return {"method": self.method, "rtol": self.rtol, "maxiter": self.maxiter}
@@ -228,59 +225,47 @@ class BlockImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         missing = np.isnan(X)
         empty = np.flatnonzero(missing.all(axis=1))
         if len(empty):
-            raise ValueError(f"no entry of {_listed('row', empty)} of X is observed")
+            raise ValueError(f"no entry of {listed('row', empty)} of X is observed")
         return X, missing
 
-    def _learn(self, donors: np.ndarray, missing: np.ndarray) -> Self:
-        """Keep the donors; solve for the patterns before and for new ones."""
-        self.donors_ = donors
-        none = np.empty(0, int)
-        hidden = {pattern.hidden.tobytes(): (none, pattern.hidden) for pattern in self.patterns_}
-        hidden |= {each.tobytes(): (rows, each) for rows, each in _patterns(missing)}
-        self.patterns_ = tuple(self._solve(rows, each) for rows, each in hidden.values())
+    def _learn(self, X: np.ndarray, missing: np.ndarray) -> Self:
+        """From all rows seen so far."""
+        parse(X)  # refuses columns without an entry
+        double = X.astype(np.float64)
+        self._table, self._complete = X, np.flatnonzero(~missing.any(axis=1))
+        self.donors_ = X[self._complete]
+        self.patterns_: tuple[Pattern, ...] = ()
+        self.factors_ = self.validation_ = None
+        if not scattered(missing):
+            found = (
+                self._solve(rows, hidden, self._complete) for rows, hidden in patterns(missing)
+            )
+            self.patterns_ = tuple(found)
+            return self
+        names = Names()
+        check_factors(self._wish, double, names)
+        check_connected(missing, names)
+        self.validation_, self.factors_ = factorisation.learn(
+            double, missing, self._wish, np.random.default_rng(self._seed)
+        )
         return self
 
-    def _solve(self, rows: np.ndarray, hidden: np.ndarray) -> Pattern:
-        """What fills `rows`, which miss the columns `hidden`."""
-        _check_rank(self.rank, len(self.donors_), rows, hidden)
-        A, C = self.donors_[:, ~hidden], self.donors_[:, hidden]
+    def _solve(
+        self, rows: np.ndarray, hidden: np.ndarray, complete: np.ndarray | None = None
+    ) -> Pattern:
+        """What fills `rows`, which miss the columns `hidden`; `complete` if of one table."""
+        check_rank(self._wish.rank, len(self.donors_), rows, hidden, Names())
         generator = np.random.default_rng(self._seed)
-        rank, ridge, estimate = self._spectrum(A, C, generator)
-        result = lstsq(
-            A, C, rank=rank, ridge=ridge, cutoff=self.cutoff, rng=generator, **self._options()
-        )
-        used = rank if result.rank is None else result.rank
-        return Pattern(hidden, used, ridge, estimate, result)
-
-    def _spectrum(
-        self, A: np.ndarray, C: np.ndarray, generator: np.random.Generator
-    ) -> tuple[int | None, float, float]:
-        """Rank and ridge, and the relative error to expect from them."""
-        if isinstance(self.ridge, str):
-            return None, *_choose_ridge(A, C)
-        auto, ridge = self.rank == "auto", float(self.ridge)
-        options = {"ridge": ridge, "cutoff": self.cutoff}
-        losses, size = _cross_validate(A, C, options, generator)
-        rank, loss = _choose(losses, "cv" if auto else self.rank, A.shape)
-        estimate = _relative(loss, size)
-        if auto and len(losses):
-            other, expected = _choose_ridge(A, C)
-            if estimate > EXACT * expected:
-                return None, other, expected
-        return rank, ridge, estimate
+        places = None if complete is None else (complete, rows)
+        block = Block.learn(self.donors_.astype(np.float64), hidden, self._wish, generator, places)
+        result = block.map({**self._options(), "rng": generator})
+        choice = block.choice
+        rank = choice.rank if result.rank is None else result.rank
+        error = choice.error_estimate
+        return Pattern(hidden, rank, choice.ridge, choice.scaling.name, error, result, block)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _choose_ridge(A: np.ndarray, C: np.ndarray) -> tuple[float, float]:
-    """The ridge with the least leave-one-out error, and that error relative to C."""
-    U, s = left_factor(A, np.zeros(A.shape[1], A.dtype), np.ones(len(A), A.dtype))
-    ridges = default_ridges(s)
-    errors = leave_one_out(U, s, C, ridges)
-    best = int(np.argmin(errors))
-    loss = float(errors[best]) if len(A) > 1 else np.nan
-    return float(ridges[best]), _relative(loss, float((C.astype(np.float64) ** 2).mean()))

@@ -169,8 +169,10 @@ class Nystroem(kernel_approximation.Nystroem):
             return self._fit(library.to_numpy(X))._move(library, X.dtype)
         return self._fit(X)
 
+    _library: Library | None = None
+
     def _fit(self, X: Any) -> Self:
-        self._library: Library | None = None
+        self._library = None
         self._get_kernel_params()
         precomputed = self._precomputed
         if precomputed and X.shape[0] != X.shape[1]:

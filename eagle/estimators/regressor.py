@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -11,11 +12,13 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from eagle.api import lstsq
-from eagle.estimators.ridge import default_ridges, leave_one_out, left_factor
+from eagle.api import lstsq, pinv
 from eagle.estimators.validation import validated
 from eagle.methods import as_method
-from eagle.problem.options import check_flag, check_number
+from eagle.problem.options import check_flag, check_number, split_options
+from eagle.problem.result import complain
+from eagle.streaming import StreamingLstsq
+from eagle.tables.ridge import default_ridges, generalised, leave_one_out, left_factor
 
 __all__ = ["EagleRegressor"]
 
@@ -40,6 +43,9 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Use only so many singular directions of the centred X (principal components regression).
     cutoff : float, default=None
         Use only those above ``cutoff`` times the largest singular value.
+    standard_errors : bool, default=False
+        Whether to compute standard errors of the coefficients. They need a dense X of full column
+        rank with more samples than coefficients, and neither ridge nor truncation.
     method : str or instance, default="auto"
         As for `eagle.solve`.
     rtol, maxiter : float and int, default=None
@@ -53,6 +59,11 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         W, transposed as everywhere in scikit-learn.
     intercept_ : float or ndarray (n_outputs,)
         c; 0.0 without intercept.
+    standard_errors_ : ndarray like coef_
+        With ``standard_errors=True``: ``sigma |row_j of A^+|`` with the weighted, centred samples A
+        and ``sigma^2`` the weighted residual sum of squares over the degrees of freedom.
+    intercept_standard_error_ : float or ndarray (n_outputs,)
+        Likewise of the intercept; only with one.
     ridge_ : float
         The ridge that was used.
     ridges_, cv_errors_ : ndarray (n_ridges,)
@@ -71,6 +82,9 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     A sparse X is never written out for the sake of its mean: the solver multiplies with
     ``X - 1 m^T``. With ``ridge="cv"`` a dense matrix (n_samples, min(n_samples, n_features)) is.
 
+    `partial_fit` keeps a triangular factor of the rows so far and not the rows, see
+    `eagle.StreamingLstsq`; in exact arithmetic it gives what `fit` gives for all of them.
+
     Examples
     --------
     >>> from eagle.estimators import EagleRegressor
@@ -88,6 +102,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         fit_intercept: bool = True,
         rank: int | None = None,
         cutoff: float | None = None,
+        standard_errors: bool = False,
         method: Any = "auto",
         rtol: float | None = None,
         maxiter: int | None = None,
@@ -98,6 +113,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.fit_intercept = fit_intercept
         self.rank = rank
         self.cutoff = cutoff
+        self.standard_errors = standard_errors
         self.method = method
         self.rtol = rtol
         self.maxiter = maxiter
@@ -129,6 +145,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             y_numeric=True,
         )
         self._check_sparse(X)
+        self._stream: StreamingLstsq | None = None
         single = y.ndim == 1
         y = np.asarray(y.reshape(len(y), -1), X.dtype)
         X, y, weights = _weighted(X, y, sample_weight)
@@ -157,6 +174,107 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.intercept_ = float(intercept[0]) if single else intercept
         if not self.fit_intercept:
             self.intercept_ = 0.0
+        if self.standard_errors:
+            self._estimate_errors(_centred(X, x_mean, root), b, x_mean, weights, single)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Take in more samples, and compute coefficients and intercept of all so far.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            A sparse chunk is written out.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+        sample_weight : float or array-like (n_samples,), default=None
+            Non-negative weights w; all 1 by default.
+
+        Returns
+        -------
+        EagleRegressor
+            Itself.
+
+        Notes
+        -----
+        After `fit`, which keeps no factor, it starts anew, with a warning.
+
+        With ``ridge="cv"`` the ridge has the least *generalised* cross-validation error [1]_,
+        which needs no single row; so have ``cv_errors_``.
+
+        References
+        ----------
+        .. [1] Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good
+           ridge parameter", Technometrics 21 (1979).
+        """
+        self._check_parameters()
+        first = getattr(self, "_stream", None) is None
+        if first and hasattr(self, "coef_"):
+            warnings.warn(
+                "partial_fit starts anew: fit, which came before, keeps no factor of its samples",
+                UserWarning,
+                stacklevel=2,
+            )
+        X, y = validated(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+            reset=first,
+        )
+        X, y, weights = _weighted(X, np.asarray(y, X.dtype), sample_weight)
+        X = X.toarray() if issparse(X) else X
+        if first:
+            self._origin, self._y_origin = _origin(X, weights), _origin(y, weights)
+            if not self.fit_intercept:
+                self._origin, self._y_origin = 0 * self._origin, 0 * self._y_origin
+        ones = np.ones((len(X), int(self.fit_intercept)), X.dtype)
+        stream = StreamingLstsq() if first else self._stream
+        assert stream is not None
+        stream.partial_fit(np.hstack([ones, X - self._origin]), y - self._y_origin, weights)
+        self._stream = stream
+        return self._solve_stream(stream, y.ndim == 1, X.dtype)
+
+    def _solve_stream(self, stream: StreamingLstsq, single: bool, dtype: Any) -> Self:
+        """Coefficients from the factor, whose first row holds the means if there is an intercept.
+
+        Its rows below are the factor of the deviations from them.
+        """
+        skip = int(self.fit_intercept)
+        R, n = stream.factor, self.n_features_in_ + skip
+        self.ridge_ = float(self.ridge) if not isinstance(self.ridge, str) else np.nan
+        if isinstance(self.ridge, str):
+            U, s, _ = np.linalg.svd(R[skip:n, skip:n])
+            self.ridges_ = default_ridges(s) if self.ridges is None else np.ravel(self.ridges)
+            outside = float(np.linalg.norm(R[n:, n:]) ** 2)
+            freedom = stream.rows - skip
+            self.cv_errors_ = generalised(s, U.T @ R[skip:n, n:], outside, freedom, self.ridges_)
+            self.ridge_ = float(self.ridges_[np.argmin(self.cv_errors_)])
+        method, options = split_options(
+            "partial_fit",
+            {
+                "method": self.method,
+                "ridge": self.ridge_,
+                "rank": self.rank,
+                "cutoff": self.cutoff,
+                "rtol": self.rtol,
+                "maxiter": self.maxiter,
+                "rng": check_random_state(self.random_state).randint(2**31 - 1),
+            },
+        )
+        self.result_ = stream._solved(method, options, skip)
+        complain(self.result_, options, stacklevel=4)
+        self.rank_ = self.result_.rank
+        coefficients = np.atleast_2d(self.result_.value.T)
+        self.coef_ = coefficients[0] if single else coefficients
+        self.intercept_ = 0.0
+        if self.fit_intercept:
+            x_mean = R[0, 1:n] / R[0, 0] + self._origin
+            y_mean = R[0, n:] / R[0, 0] + self._y_origin
+            intercept = (y_mean - coefficients @ x_mean).astype(dtype)
+            self.intercept_ = float(intercept[0]) if single else intercept
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -174,9 +292,45 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X = validated(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
+    def _estimate_errors(
+        self, A: Any, b: np.ndarray, mean: np.ndarray, weights: np.ndarray, single: bool
+    ) -> None:
+        """Of least squares with independent errors, whose variances are inverse to the weights."""
+        if not isinstance(A, np.ndarray):
+            raise ValueError("standard_errors needs a dense X")
+        n, p = A.shape
+        freedom = n - p - bool(self.fit_intercept)
+        if freedom < 1:
+            raise ValueError(
+                f"standard_errors needs more samples than coefficients, got {n} samples and "
+                f"{n - freedom} coefficients"
+            )
+        size = np.linalg.norm(A, axis=0)
+        rank = np.linalg.matrix_rank(A / np.where(size > 0, size, 1))
+        if rank < p:
+            raise ValueError(
+                f"standard_errors needs X of full column rank, got rank {rank} of {p} columns: "
+                "coefficients that collinear columns share have none"
+            )
+        inverse = pinv(A, rng=0)
+        residual = b - A @ self.result_.value
+        sigma = np.sqrt((residual**2).sum(axis=0) / freedom)
+        errors = np.outer(sigma, np.linalg.norm(inverse, axis=1))
+        self.standard_errors_ = errors[0] if single else errors
+        if self.fit_intercept:
+            middle = np.sqrt(1 / weights.sum() + np.linalg.norm(mean @ inverse) ** 2)
+            self.intercept_standard_error_ = float(sigma[0] * middle) if single else sigma * middle
+
     def _check_parameters(self) -> None:
         """What would otherwise be found out only after work was done."""
         check_flag("fit_intercept", self.fit_intercept)
+        shaped = self.ridge != 0 or self.rank is not None or self.cutoff is not None
+        if check_flag("standard_errors", self.standard_errors) and shaped:
+            raise ValueError(
+                "standard_errors are those of plain least squares: give ridge=0, rank=None and "
+                f"cutoff=None with them, got ridge={self.ridge!r}, rank={self.rank!r}, "
+                f"cutoff={self.cutoff!r}"
+            )
         if isinstance(self.ridge, str):
             if self.ridge != "cv":
                 raise ValueError(f"ridge must be a number or 'cv', got {self.ridge!r}")
@@ -224,6 +378,12 @@ def _weighted(X: Any, y: np.ndarray, weights: Any) -> tuple[Any, np.ndarray, np.
     if not used.any():
         raise ValueError("sample_weight must be positive for at least one sample")
     return (X, y, weights) if used.all() else (X[used], y[used], weights[used])
+
+
+def _origin(X: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What to measure columns from: their mean, and of a constant one exactly that constant."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    return np.where(low == high, low, _mean(X, weights))
 
 
 def _without_constants(X: Any) -> Any:

@@ -24,6 +24,13 @@ def validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
     TypeError
         For arrays of another library, if the estimator cannot use them.
     """
+    for name, data in (("X", X), *(("y", each) for each in y)):
+        if type(data).__module__.split(".")[0] == "dask":
+            raise TypeError(
+                f"{name} is a Dask collection, which {type(estimator).__name__} would compute all "
+                "at once: give partial_fit its chunks where there is such a method, use "
+                "eagle.lstsq or eagle.complete, or compute it yourself"
+            )
     _check_columns(X)
     library = Library.of(X)
     if library is not None and not get_tags(estimator).array_api_support:

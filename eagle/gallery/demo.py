@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from eagle.api import solve
-from eagle.completion import complete
 from eagle.gallery import plotting
 from eagle.gallery.plotting import Trace
 from eagle.methods import Eagle
 from eagle.problem.result import ConvergenceWarning, Result
 from eagle.tables import TableError, check_output
+from eagle.tables.completion import complete
 
 __all__ = ["Pixels", "kernel_blocks", "main", "pixels", "race", "reference"]
 
@@ -193,7 +193,7 @@ def pixels(images: np.ndarray, rng: np.random.Generator) -> Pixels:
     untruncated = complete(X, rank=None, rng=rng)
     ridge = RidgeCV(np.logspace(-3, 3, 25)).fit(donors[:, ~hidden], donors[:, hidden])
     found = {
-        f"eagle.complete, rank {validated.rank} by validation": validated.X[rest, hidden],
+        f"eagle.complete, {validated.groups[0].scaling} by validation": validated.X[rest, hidden],
         "eagle.complete, untruncated A^+": untruncated.X[rest, hidden],
         "RidgeCV (scikit-learn)": ridge.predict(truth[rest, ~hidden]),
         "mean of the complete images": np.tile(donors[:, hidden].mean(0), (len(X[rest]), 1)),

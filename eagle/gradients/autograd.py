@@ -1,4 +1,4 @@
-"""`eagle.solve` on torch tensors that require a gradient."""
+"""`eagle.solve` on torch tensors that somebody differentiates, backward or forward, or maps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
@@ -15,6 +16,7 @@ from eagle.gradients.formula import (
     Solve,
     Solver,
     pullback,
+    pushforward,
     refuse_truncation,
     warn_if_steep,
 )
@@ -85,6 +87,20 @@ class _Call:
         complain(result, options, stacklevel=4)
         return result.value
 
+    def solver_for(self, inside: float) -> Solve:
+        """`again` as formulas call it; `inside` is the part of the ridge that is in A already."""
+        ridge = self.options.ridge - inside
+
+        def solve(A: Any, B: Any, C: Any) -> Any:
+            # torch.autograd maps tangents and gradients in a way that knows no rule for solves.
+            if _is_mapped(C):
+                return self.again((A, B, None), ridge) @ C
+            if _is_mapped(B):
+                return B @ self.again((A, None, C), ridge)
+            return self.again((A, B, C), ridge)
+
+        return solve
+
     def on_host(self, inside: float) -> Solve:
         """The same for arrays of numpy; `inside` is the part of the ridge that is in A already."""
         same = not self.options.ridge  # A is what was solved for
@@ -106,30 +122,94 @@ class _Solve(torch.autograd.Function):
     """``B A^+ C`` of tensors of one dtype."""
 
     @staticmethod
-    def forward(ctx: Any, A: Any, B: Any, C: Any, call: _Call) -> Any:
-        value = call.forward((A, B, C))
-        ctx.call = call
-        ctx.save_for_backward(A, B, C, value)
-        return value
+    def forward(A: Any, B: Any, C: Any, call: _Call) -> Any:
+        return call.forward((A, B, C))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *blocks, ctx.call = inputs
+        ctx.save_for_backward(*blocks, output)
+        ctx.save_for_forward(*blocks, output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *given: Any) -> tuple[Any, int]:
+        """All at once: as more columns or rows of one problem, or as a batch."""
+        *blocks, call = given
+        a, b, c = (dim is not None for dim in in_dims[:3])
+        blocks = [
+            X if dim is None else X.movedim(dim, 0)
+            for X, dim in zip(blocks, in_dims[:3], strict=True)
+        ]
+        A, B, C = blocks
+        function: Any = _Solve.apply
+        if c and not a and not b:
+            size = C.shape[-1]
+            D = function(A, B, torch.cat(C.unbind(), -1), call)
+            return torch.stack(D.split(size, -1)) if size else D.expand(len(C), *D.shape), 0
+        if b and not a and not c:
+            size = B.shape[-2]
+            D = function(A, torch.cat(B.unbind(), -2), C, call)
+            return torch.stack(D.split(size, -2)) if size else D.expand(len(B), *D.shape), 0
+        mapped = (a, b, c)
+        depth = max(X.ndim - one for X, one in zip(blocks, mapped, strict=True) if X is not None)
+        # The mapped dimension stands before all others, those of a batch included.
+        aligned = (
+            X if not one else X[(slice(None), *[None] * (depth + 1 - X.ndim))]
+            for X, one in zip(blocks, mapped, strict=True)
+        )
+        return function(*aligned, call), 0
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        call = ctx.call
+        A, B, C, D = ctx.saved_tensors
+        inside = 0.0
+        if tangents[0] is not None:
+            refuse_truncation(call.options)
+            inside = call.options.ridge
+            if not inside:
+                warn_if_steep(call.condition, torch.finfo(A.dtype).eps)
+        # torch switches forward mode off in here, which would make the tangent's tangent zero; what
+        # was saved still has the tangents that this is about.
+        with forward_ad._set_fwd_grad_enabled(True):
+            A, B, C, D = (
+                None if X is None else forward_ad.unpack_dual(X).primal for X in (A, B, C, D)
+            )
+            return pushforward(
+                LIBRARY,
+                call.solver_for(inside),
+                (A, B, C),
+                D,
+                tangents[:3],
+                ridge=inside,
+                rank=call.rank,
+            )
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         call, needs = ctx.call, ctx.needs_input_grad[:3]
         (A, B, C, D), (G,) = ctx.saved_tensors, grads
+        if G is None:
+            return None, None, None, None
         # Where A is differentiated, the formulas put the ridge into A.
         inside = call.options.ridge if needs[0] else 0.0
         if needs[0] and not inside:
             warn_if_steep(call.condition, torch.finfo(A.dtype).eps)
         known: dict[str, Any] = {"ridge": inside, "rank": call.rank, "needs": needs}
-        if torch.is_grad_enabled() or not call.solver.home.on_cpu:
-            ridge = call.options.ridge - inside
-            bars = pullback(
-                LIBRARY, lambda *blocks: call.again(blocks, ridge), (A, B, C), D, G, **known
-            )
+        home, present = call.solver.home, [X for X in (A, B, C, D, G) if X is not None]
+        mapped = _is_mapped(G)
+        if torch.is_grad_enabled() or mapped or home.follows(present) or not home.on_cpu:
+            library = replace(LIBRARY, may_look=lambda: False) if mapped else LIBRARY
+            bars = pullback(library, call.solver_for(inside), (A, B, C), D, G, **known)
             return (*bars, None)
         # No product is left to torch: its idle threads would spin against those of our BLAS.
-        A, B, C, D, G = (None if X is None else call.solver.home.view(X) for X in (A, B, C, D, G))
+        A, B, C, D, G = (None if X is None else home.view(X) for X in (A, B, C, D, G))
         bars = pullback(NUMPY, call.on_host(inside), (A, B, C), D, G, **known)
         # Rows first, so that torch takes the gradient of a leaf as it is.
         rowwise = (None if bar is None else np.ascontiguousarray(bar) for bar in bars)
-        return (*(None if bar is None else call.solver.home.array(bar) for bar in rowwise), None)
+        return (*(None if bar is None else home.array(bar) for bar in rowwise), None)
+
+
+def _is_mapped(X: Any) -> bool:
+    return X is not None and torch._C._functorch.is_legacy_batchedtensor(X)

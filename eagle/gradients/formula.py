@@ -16,7 +16,8 @@ rank; the third if B is consistent, as it is if A has full column rank. Every qu
 columns as C and is a solve like the one for D, so that nothing depends on how D was computed or in
 how many iterations, and the gradient of the gradient is the same once more. With a ridge the same
 formulas hold for ``[A; sqrt(ridge) I]`` and ``[C; 0]``, of full column rank whatever the rank of A
-is, so that the gradient exists everywhere.
+is, so that the gradient exists everywhere. Forward mode has the same differential, see
+`pushforward`.
 
 Where the rank changes, ``A^+`` is not even continuous, and no formula can help.
 """
@@ -42,6 +43,7 @@ __all__ = [
     "Solve",
     "Solver",
     "pullback",
+    "pushforward",
     "refuse_truncation",
     "warn_if_steep",
 ]
@@ -190,19 +192,8 @@ def pullback(
     if not ridge:
         bars = formula.gradients(A, B, C, D, G, rank, needs)
     else:
-        eye, zeros, side = formula.eye, formula.zeros, ridge**0.5
-        if B is not None and (C is None or d <= n):  # B [A  mu I]^+ C with a zero block in B
-            wide = formula.join(A, side * eye(d, A), -1)
-            bars = formula.gradients(
-                wide, formula.join(B, zeros(B.shape[-2], d, A), -1), C, D, G, d, needs
-            )
-        else:
-            C = eye(d, A) if C is None else C
-            tall = formula.join(A, side * eye(n, A), -2)
-            bars = formula.gradients(
-                tall, B, formula.join(C, zeros(n, C.shape[-1], A), -2), D, G, n, needs
-            )
-        a, b, c = bars
+        A, B, C, rank = formula.ridged(A, B, C, ridge)
+        a, b, c = formula.gradients(A, B, C, D, G, rank, needs)
         bars = (
             None if a is None else a[..., :d, :n],
             None if b is None else b[..., :n],
@@ -212,6 +203,43 @@ def pullback(
         bar if bar is None or block is None else _summed(bar, tuple(block.shape))
         for bar, block in zip(bars, blocks, strict=True)
     )
+
+
+def pushforward(
+    library: Library,
+    solve: Solve,
+    blocks: tuple[Any, Any, Any],
+    D: Any,
+    tangents: tuple[Any, Any, Any],
+    *,
+    ridge: float = 0.0,
+    rank: int | None = None,
+) -> Any:
+    """The derivative of the value along tangents of A, B and C; None stands for zero.
+
+    With ``Q = A^+ C`` the same differential gives, linear in what is solved for::
+
+        dD = B A^+ (dC - dA Q + A^{+H} dA^H (C - A Q) - A T) + B T + dB Q,  T = dA^H A^{+H} Q
+
+    Parameters
+    ----------
+    library, solve, blocks, D, ridge, rank
+        As for `pullback`.
+    tangents : tuple of array or None
+        In the shapes of the blocks.
+
+    Returns
+    -------
+    array
+        In the shape of D.
+    """
+    formula, (A, B, C) = _Formula(library, solve), blocks
+    if all(tangent is None for tangent in tangents):
+        return library.xp.zeros_like(D)
+    if ridge and tangents[0] is not None:  # else it is in what solves
+        A, B, C, rank = formula.ridged(A, B, C, ridge)
+        tangents = formula.padded((A, B, C), tangents)
+    return formula.derivative((A, B, C), D, tangents, rank)
 
 
 class _Formula:
@@ -227,11 +255,67 @@ class _Formula:
     def zeros(self, rows: int, columns: int, like: Any) -> Any:
         return self.xp.zeros((rows, columns), **self.library.like(like))
 
+    def ridged(self, A: Any, B: Any, C: Any, ridge: float) -> tuple[Any, Any, Any, int]:
+        """Blocks with the same value but for the ridge, which is in A, and the rank of that A."""
+        (d, n), side = A.shape[-2:], ridge**0.5
+        if B is not None and (C is None or d <= n):  # B [A  mu I]^+ C with a zero block in B
+            wide = self.join(A, side * self.eye(d, A), -1)
+            return wide, self.join(B, self.zeros(B.shape[-2], d, A), -1), C, d
+        C = self.eye(d, A) if C is None else C
+        tall = self.join(A, side * self.eye(n, A), -2)
+        return tall, B, self.join(C, self.zeros(n, C.shape[-1], A), -2), n
+
+    def padded(self, blocks: Any, tangents: Any) -> Any:
+        """Tangents of blocks that a ridge has made larger, which stays as it is."""
+        padded = []
+        for block, tangent in zip(blocks, tangents, strict=True):
+            if tangent is not None:
+                (rows, columns), (below, beside) = tangent.shape[-2:], block.shape[-2:]
+                if beside > columns:
+                    tangent = self.join(tangent, self.zeros(rows, beside - columns, tangent), -1)
+                if below > rows:
+                    tangent = self.join(tangent, self.zeros(below - rows, beside, tangent), -2)
+            padded.append(tangent)
+        return tuple(padded)
+
+    def derivative(self, blocks: Any, D: Any, tangents: Any, rank: int | None) -> Any:
+        """Of the value along tangents of the blocks; None stands for zero."""
+        (A, B, C), (a, b, c) = blocks, tangents
+        (d, n), product = A.shape[-2:], self.product
+        if B is not None and (C is None or B.shape[-2] < C.shape[-1]):
+            # D^H = C^H (A^H)^+ B^H is the same problem with fewer columns.
+            flip = _Formula(self.library, _mirrored(self.solve))
+            A, C, B, D, a, c, b = (None if X is None else adjoint(X) for X in (A, C, B, D, a, c, b))
+            return adjoint(flip.derivative((A, C, B), D, (a, c, b), rank))
+        C = self.eye(d, A) if C is None else C
+        Q = D if B is None else None
+        if Q is None and (a is not None or b is not None):
+            Q = self.solve(A, None, C)
+        terms = [] if b is None else [product(b, Q)]
+        inside = [] if c is None else [c]
+        if a is not None:
+            inside.append(-product(a, Q))
+            if rank != d:
+                change = product(adjoint(a), C - product(A, Q))
+                inside.append(adjoint(self.solve(A, adjoint(change), None)))
+            if rank != n:
+                T = product(adjoint(a), adjoint(self.solve(A, adjoint(Q), None)))
+                inside.append(-product(A, T))
+                terms.append(T if B is None else product(B, T))
+        if inside:
+            terms.append(self.solve(A, B, sum(inside[1:], start=inside[0])))
+        return sum(terms[1:], start=terms[0])
+
     def join(self, X: Any, Y: Any, axis: int) -> Any:
         """Both side by side (-1) or one above the other (-2), leading dimensions broadcast."""
         leading = self.xp.broadcast_shapes(X.shape[:-2], Y.shape[:-2])
-        spread = [self.xp.broadcast_to(Z, (*leading, *Z.shape[-2:])) for Z in (X, Y)]
-        return self.xp.concatenate(spread, axis)
+        spread = [
+            Z if Z.shape[:-2] == leading else self.xp.broadcast_to(Z, (*leading, *Z.shape[-2:]))
+            for Z in (X, Y)
+        ]
+        # Of torch's names for it this is the one that torch.autograd.functional maps.
+        concat = getattr(self.xp, "cat", self.xp.concatenate)
+        return concat(spread, axis)
 
     def both(self, function: Callable[[Any], Any], X: Any, Y: Any) -> tuple[Any, Any]:
         """``function(X), function(Y)`` in one call, with columns of about equal size."""
@@ -328,6 +412,16 @@ class _Formula:
             terms = X, W
         b = product(G, adjoint(Q)) if needs[1] and B is not None else None
         return terms, b, Z if needs[2] else None
+
+
+def _mirrored(solve: Solve) -> Solve:
+    """The same in terms of adjoints, by solves with the same A."""
+
+    def solved(A: Any, B: Any, C: Any) -> Any:
+        blocks = (None if X is None else adjoint(X) for X in (A, C, B))
+        return adjoint(solve(*blocks))
+
+    return solved
 
 
 def _summed(bar: Any, shape: tuple[int, ...]) -> Any:

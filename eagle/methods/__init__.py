@@ -8,7 +8,7 @@ from typing import Any
 from eagle.methods.base import Method
 from eagle.methods.compressed.method import Compressed
 from eagle.methods.conjugate_gradient import ConjugateGradient
-from eagle.methods.direct import Direct
+from eagle.methods.direct import DRIVERS, Direct
 from eagle.methods.eagle.method import Eagle
 from eagle.methods.gradient_descent import GradientDescent
 from eagle.methods.lsmr import LSMR
@@ -49,6 +49,10 @@ def as_method(method: Any) -> Method | None:
         if method == "auto":
             return None
         if method not in METHODS:
+            if method in DRIVERS:
+                raise ValueError(
+                    f"method {method!r} is a driver of LAPACK: give eagle.Direct({method!r})"
+                )
             near = difflib.get_close_matches(method, [*METHODS, "auto"], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             names = ", ".join(map(repr, ["auto", *METHODS]))

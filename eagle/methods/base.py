@@ -63,6 +63,8 @@ class State:
         Every singular direction above rounding level has been dealt with.
     condition, rank : number or None
         Estimates for A; None or NaN: not known.
+    singular_values : ndarray or None
+        Of A, largest first, if the method has them.
     own : {"rows", "columns", None}
         The side on which every right-hand side is treated by itself.
     abrupt : bool
@@ -96,6 +98,7 @@ class State:
     resolved: Number = False
     condition: Any = None
     rank: Any = None
+    singular_values: Any = None
     own: str | None = None
     abrupt: bool = False
     remaining: Any = None

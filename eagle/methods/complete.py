@@ -31,7 +31,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -226,6 +226,7 @@ class Decomposition(Inverse):
     condition: float
     doubtful: bool
     turned: bool = False  # it is that of the adjoint of who asks
+    entrywise: bool = True  # entries are known to eps of their own size, not of their row's
 
     def times(self, X: np.ndarray) -> np.ndarray:
         """``A^+ X``."""
@@ -249,7 +250,15 @@ class Decomposition(Inverse):
         size = norm(C)
         return norm(C - self.left.projected(C)) / size if size else 0.0
 
-    def solve(self, B: np.ndarray | None, C: np.ndarray, eps: float) -> Answer:
+    def solve(
+        self,
+        B: np.ndarray | None,
+        C: np.ndarray,
+        eps: float,
+        *,
+        lost: float = 0.0,
+        left: float = 0.0,
+    ) -> Answer:
         """``D = B A^+ C``, and how far rounding of the blocks can move it.
 
         Parameters
@@ -259,6 +268,9 @@ class Decomposition(Inverse):
         C : ndarray (d, n')
         eps : float
             To which the blocks are known, relative by entries.
+        lost, left : float
+            Norms of what B had outside of the row space, and C outside of the range, before the
+            blocks came to be what they are.
         """
         A, k, (d, n) = self.A, self.rank, self.A.shape
         X = self._forward(C)
@@ -273,26 +285,32 @@ class Decomposition(Inverse):
             by_entries = size_Y * norm(C)
         total = size_Y * norm(_scaled(X, self.columns))
         gap = 0.0
-        if k < d:  # A X need not be C
-            misfit = norm(_scaled(C - product(A, X), self.rows))
-            if misfit > RESIDUAL * eps * norm(_scaled(C, self.rows)):
+        if k < d or left:  # A X need not be C
+            misfit = float(np.hypot(norm(_scaled(C - product(A, X), self.rows)), left))
+            if misfit > RESIDUAL * eps * np.hypot(norm(_scaled(C, self.rows)), left):
                 inside = self.left.times(Y) if explicit else outer
                 total += misfit * norm(_scaled(self.right.adjoint_times(inside), self.columns))
-        if k < n:
-            assert isinstance(self.right, Orthogonal)
-            if B is None:  # rows as long as those of the identity, and of what is left of it
-                rows, rest = np.ones((n, 1)), self.right.lost()
-            else:
-                rows = B.conj().T
-                rest = rows - self.right.projected(rows)
-            misfit, whole = norm(_scaled(rest, self.columns)), norm(_scaled(rows, self.columns))
-            gap = norm(rest) / norm(rows) if rows.any() else 0.0
+        own = n**0.5 if B is None else float(np.hypot(norm(B), lost))
+        if k < n or lost:
+            rows = np.ones((n, 1)) if B is None else B.conj().T
+            rest = np.zeros_like(rows)
+            if isinstance(self.right, Orthogonal):
+                # For an identity, rows as long as its own and as what is left of them.
+                rest = self.right.lost() if B is None else rows - self.right.projected(rows)
+            misfit, whole = (
+                float(np.hypot(norm(_scaled(X, self.columns)), lost)) for X in (rest, rows)
+            )
+            gap = float(np.hypot(norm(rest), lost)) / own if own else 0.0
             if misfit > RESIDUAL * eps * whole:
                 total += misfit * norm(_scaled(self._backward(X), self.rows))
         total *= self.size
-        total += by_entries + norm(X if B is None else np.abs(B) @ np.abs(X))
+        total += by_entries
+        if B is None:
+            total += norm(X)
+        else:
+            total += norm(np.abs(B) @ np.abs(X)) if self.entrywise else own * norm(X)
         whole = norm(A)
-        natural = (1.0 if B is None else norm(B)) * norm(C) / whole if whole else 0.0
+        natural = (1.0 if B is None else own) * norm(C) / whole if whole else 0.0
         return Answer(D, eps * total, eps * natural, gap)
 
 
@@ -300,34 +318,62 @@ def _scaled(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     return X if weights is None else weights * X
 
 
-def solve(A: np.ndarray, B: Any, C: Any, eps: float) -> tuple[Decomposition, Answer]:
+def solve(
+    A: np.ndarray,
+    B: Any,
+    C: Any,
+    eps: float,
+    *,
+    by_rows: bool | None = None,
+    by_columns: bool = True,
+    lost: float = 0.0,
+    left: float = 0.0,
+) -> tuple[Decomposition, Answer]:
     """``B A^+ C`` by whatever scaling and rank answers with the least error; None: an identity.
 
     Rows are scaled too if they are graded, which may hurt where C does not fit: then again without.
     Where the last direction that was dropped may have been one, the error is what it makes.
+    Of blocks that others were reduced to, columns mean nothing: `by_columns` is False, and `lost`
+    and `left` are what B and C have lost, see `Decomposition.solve`.
     """
-    found, answer = _solved_once(A, B, C, eps, None, None)
+    how = partial(_solved_once, A, B, C, eps, by_columns=by_columns, lost=lost, left=left)
+    found, answer = how(by_rows, None)
     size = norm(answer.value)
     if found.rows is not None and answer.error > POOR * size:
-        plain = _solved_once(A, B, C, eps, False, found.rank)
+        plain = how(False, found.rank)
         if plain[1].error < answer.error:
             found, answer = plain
     if found.doubtful:
-        _, other = _solved_once(A, B, C, eps, found.rows is not None, found.rank + 1)
+        _, other = how(found.rows is not None, found.rank + 1)
         error = max(answer.error, norm(other.value - answer.value))
         answer = replace(answer, error=error)
     return found, answer
 
 
 def _solved_once(
-    A: np.ndarray, B: Any, C: Any, eps: float, by_rows: bool | None, rank: int | None
+    A: np.ndarray,
+    B: Any,
+    C: Any,
+    eps: float,
+    by_rows: bool | None,
+    rank: int | None,
+    *,
+    by_columns: bool,
+    lost: float,
+    left: float,
 ) -> tuple[Decomposition, Answer]:
-    found = decompose(A, eps, by_rows=by_rows, rank=rank)
-    return found, found.solve(B, C, float(np.finfo(A.dtype).eps))
+    found = decompose(A, eps, by_rows=by_rows, by_columns=by_columns, rank=rank)
+    own = float(np.finfo(A.dtype).eps)
+    return found, found.solve(B, C, own, lost=lost, left=left)
 
 
 def decompose(
-    A: np.ndarray, eps: float, *, by_rows: bool | None = None, rank: int | None = None
+    A: np.ndarray,
+    eps: float,
+    *,
+    by_rows: bool | None = None,
+    by_columns: bool = True,
+    rank: int | None = None,
 ) -> Decomposition:
     """Factorise.
 
@@ -339,11 +385,13 @@ def decompose(
         To which entries of A were rounded; larger than that of its dtype if it was narrower.
     by_rows : bool, optional
         Whether to scale rows too; by default if they are graded and A is not large.
+    by_columns : bool
+        Whether to scale columns if they are graded.
     rank : int, optional
         Of A, if it is known.
     """
     d, n = A.shape
-    r, c = _scales(A, by_rows)
+    r, c = _scales(A, by_rows, by_columns)
     S = A if r is None else A / r
     S = S if c is None else S / c.T
     Q, T, pivots = _pivoted(S)
@@ -367,15 +415,17 @@ def decompose(
         R = np.zeros((n, k), A.dtype)
         R[pivots] = T[:k].conj().T
         right = Orthogonal.of(R if c is None else c * R)
-    found = Decomposition(A, left, right, r, c, size, k, condition, doubtful)
+    found = Decomposition(A, left, right, r, c, size, k, condition, doubtful, entrywise=by_columns)
     if k and not (r is None and c is None):
         found.condition = norm(A) * _norm_of_inverse(found)
     return found
 
 
-def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _scales(
+    A: np.ndarray, by_rows: bool | None, by_columns: bool
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Powers of two r, (d, 1), and c, (n, 1), by which largest entries become about 1."""
-    if not graded(A):
+    if not graded(A, (0, 1) if by_columns else (1,)):
         return None, None
     sizes = np.abs(A)
     d, n = A.shape
@@ -384,9 +434,11 @@ def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.
         by_rows = A.size < LARGE
     part = 0.5 if by_rows else 1.0
     for _ in range(SWEEPS if by_rows else 1):
-        top = sizes.max(axis=0, keepdims=True).T
-        step = _power(np.where(top > 0, top, 1.0) ** part)
-        c, sizes, done = c * step, sizes / step.T, (step == 1).all()
+        done = True
+        if by_columns:
+            top = sizes.max(axis=0, keepdims=True).T
+            step = _power(np.where(top > 0, top, 1.0) ** part)
+            c, sizes, done = c * step, sizes / step.T, (step == 1).all()
         if by_rows:
             top = sizes.max(axis=1, keepdims=True)
             step = _power(np.where(top > 0, top, 1.0) ** part)
@@ -397,10 +449,10 @@ def _scales(A: np.ndarray, by_rows: bool | None) -> tuple[np.ndarray | None, np.
     return rows, columns
 
 
-def graded(A: np.ndarray) -> bool:
-    """Whether rows or columns of A are of sizes that lie far apart."""
+def graded(A: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> bool:
+    """Whether columns (axis 0) or rows (axis 1) of A are of sizes that lie far apart."""
     sizes = np.abs(A)
-    return any(_graded(sizes.max(axis=axis)) for axis in (0, 1))
+    return any(_graded(sizes.max(axis=axis, initial=0.0)) for axis in axes)
 
 
 def _graded(sizes: np.ndarray) -> bool:

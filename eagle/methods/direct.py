@@ -31,6 +31,7 @@ class DirectState(State):
 
     value: Any = None
     lu: LU | None = None
+    qr: QR | None = None
     decomposition: complete.Decomposition | None = None
     rounding: float = 0.0  # what rounding of C alone may do to the value
 
@@ -59,6 +60,47 @@ class LU(Inverse):
         getrs = get_lapack_funcs("getrs", (self.factors,))
         solution, _ = getrs(self.factors, self.pivots, X, trans=2 if adjoint else 0)
         return solution
+
+
+@dataclass(frozen=True, eq=False)
+class QR(Inverse):
+    """Householder QR of A of full rank, or of ``A^H`` if that is `wide`.
+
+    With `turned` it is the adjoint of what it is asked to be the inverse of that was factorised.
+    """
+
+    Q: np.ndarray
+    R: np.ndarray
+    wide: bool
+    turned: bool
+    rank: int
+    condition: float
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``A^+ X``."""
+        return self._back(X) if self.wide != self.turned else self._forth(X)
+
+    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
+        """``(A^+)^H X``."""
+        return self._forth(X) if self.wide != self.turned else self._back(X)
+
+    def _forth(self, X: np.ndarray) -> np.ndarray:
+        """``R^-1 Q^H X``."""
+        return _triangular(self.R, product(self.Q, X, adjoint="X"), 0)
+
+    def _back(self, X: np.ndarray) -> np.ndarray:
+        """``Q R^-H X``."""
+        return product(self.Q, _triangular(self.R, X, 2))
+
+
+def _triangular(R: np.ndarray, X: np.ndarray, trans: int) -> np.ndarray:
+    """``R^-1 X``, or ``R^-H X`` for `trans` 2."""
+    from scipy.linalg import get_lapack_funcs
+
+    if not X.size:
+        return X
+    solution, _ = get_lapack_funcs("trtrs", (R, X))(R, X, trans=trans)
+    return solution
 
 
 @dataclass(frozen=True)
@@ -170,15 +212,10 @@ class Direct(Method):
         """By what bounds its own error."""
         problem, (d, n) = state.problem, state.problem.A.shape
         flipped = by_rows(problem)
-        work = problem.adjoint() if flipped else problem
-        C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
         # Always in double precision: a small unit in single precision looks like noise.
-        A, B, C = (
-            X if X is None else X.astype(np.result_type(X, np.float64), copy=False)
-            for X in (work.A, work.B, C)
-        )
-        assert A is not None
-        found, answer = complete.solve(A, B, C, problem.eps)
+        work = (problem.adjoint() if flipped else problem).doubled()
+        C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
+        found, answer = complete.solve(work.A, work.B, C, problem.eps)
         value = answer.value.conj().T if flipped else answer.value
         known = replace(found, turned=flipped)
         if problem.extent != (d, n):
@@ -194,7 +231,7 @@ class Direct(Method):
         state.certificate = Certificate(np.inf, np.nan, False)
         if np.isfinite(own):
             size = max(own, answer.rounding)
-            error = answer.error / size if size else 0.0
+            error = max(answer.error, answer.rounding) / size if size else 0.0
             if np.isnan(error):
                 error = np.inf
             negligible = answer.error <= 100 * answer.rounding
@@ -220,8 +257,8 @@ class Direct(Method):
         return kept
 
     def inverse(self, state: DirectState) -> Inverse | None:
-        """The factors of LU or of the complete orthogonal decomposition."""
-        return state.lu or state.decomposition
+        """The factors of LU, of QR or of the complete orthogonal decomposition."""
+        return state.lu or state.qr or state.decomposition
 
     def factorise(self, problem: Problem, options: Options) -> Factors:
         """Singular value decomposition."""
@@ -256,17 +293,18 @@ class Direct(Method):
         if self.driver == "lu":
             return self._by_lu(state, work, C)
         if self.driver == "qr":
-            return self._by_qr(state, A, C, cutoff)
+            return self._by_qr(state, work, C, cutoff)
         if self.driver == "svd":
             U, s, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
             state.rank = int(np.count_nonzero(s > cutoff * s[0]))
+            state.singular_values = s
             U, s, Vh = U[:, : state.rank], s[: state.rank], Vh[: state.rank]
             X = product(Vh, product(U, C, adjoint="X") / s[:, None], adjoint="X")
         else:
             X, _, rank, s = scipy.linalg.lstsq(
                 A, C, cond=cutoff, lapack_driver=self.driver, check_finite=False
             )
-            state.rank = int(rank)
+            state.rank, state.singular_values = int(rank), s
         if s is not None and state.rank:
             state.condition = float(s[0] / s[state.rank - 1])
         return X
@@ -300,11 +338,12 @@ class Direct(Method):
         state.lu = lu if work is state.problem else replace(lu, turned=True)
         return lu.times(C)
 
-    def _by_qr(self, state: DirectState, A: np.ndarray, C: np.ndarray, cutoff: float) -> np.ndarray:
+    def _by_qr(self, state: DirectState, work: Problem, C: np.ndarray, cutoff: float) -> np.ndarray:
         import scipy.linalg
 
-        tall = A.shape[0] >= A.shape[1]
-        Q, R = scipy.linalg.qr(A if tall else A.conj().T, mode="economic", check_finite=False)
+        A = work.A
+        wide = A.shape[0] < A.shape[1]
+        Q, R = scipy.linalg.qr(A.conj().T if wide else A, mode="economic", check_finite=False)
         # The diagonal alone may hide a small singular value; R is its own LU factorisation.
         gecon, lange = scipy.linalg.get_lapack_funcs(("gecon", "lange"), (R,))
         reciprocal, _ = gecon(R, lange("1", R))
@@ -313,10 +352,11 @@ class Direct(Method):
                 "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
             )
         state.rank, state.condition = len(R), float(1 / reciprocal)
-        if tall:
-            inside = product(Q, C, adjoint="X")
-            return scipy.linalg.solve_triangular(R, inside, check_finite=False)
-        return product(Q, scipy.linalg.solve_triangular(R, C, trans="C", check_finite=False))
+        R = np.asfortranarray(R)  # or each solve would copy it
+        state.qr = qr = QR(Q, R, wide, False, state.rank, state.condition)
+        if work is not state.problem:
+            state.qr = replace(qr, turned=True)
+        return qr.times(C)
 
 
 def _bias(problem: Problem, inverse: Inverse) -> float:

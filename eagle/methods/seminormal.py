@@ -29,6 +29,7 @@ from eagle.problem.options import Options
 
 __all__ = ["SemiNormal"]
 
+DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
 SPREAD = 3.0  # standard deviations of a sum of rounding errors
 POWERS = 4  # steps of the power iteration
@@ -72,6 +73,7 @@ class SemiNormal(Method):
         """Orient the blocks; C is copied, A is not."""
         flipped = by_rows(problem)
         work = problem.transposed() if flipped else problem
+        work = work.doubled() if work.A.size <= DOUBLE else work
         C = work.columns()
         X = np.zeros((work.A.shape[1], C.shape[1]), C.dtype, order="F")
         return SemiNormalState(problem=problem, work=work, flipped=flipped, X=X, C=C)

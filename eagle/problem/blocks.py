@@ -264,6 +264,17 @@ class Problem:
             return self
         return replace(self, A=self.A.dense())
 
+    def doubled(self) -> Problem:
+        """One problem in double precision, with an array for A."""
+        plain = self.in_memory()
+        work = np.result_type(self.algebra.dtype, np.float64)
+        if plain.algebra.dtype == work:
+            return plain
+        blocks: dict[str, Any] = {name: getattr(plain, name) for name in BLOCKS}
+        for name, X in blocks.items():
+            blocks[name] = None if X is None else X.astype(work)
+        return replace(plain, algebra=Dense.of(work), **blocks)
+
     def take(self, places: np.ndarray) -> Problem:
         """Some of many problems."""
 

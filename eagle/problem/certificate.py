@@ -30,6 +30,8 @@ the spectrum is resolved, both gaps at most GROSS      at least both ``e(range, 
 -- both gaps beyond GROSS, condition not known         ``e(range, range)``
 -- one's own side [1]_ is known                        the one with white probes of the other side
 -- condition known                                     at most ``10 eps condition |D|``
+-- full rank known                                     at most the one of the side it makes
+                                                       consistent: rows if it is the row rank
 not resolved                                           at least all four, and the smaller gap
                                                        times ``|D| / LUCK``
 -- right-hand sides by themselves, gaps beyond HARDLY  ``|D|``
@@ -219,6 +221,7 @@ def judge(
     condition: Number = np.nan,
     own: str | None = None,
     identities: tuple[bool, bool] = (False, False),
+    full: tuple[Number, Number] = (False, False),
     completed: Callable[[str, str], float] | None = None,
 ) -> Certificate:
     """The rules of this module.
@@ -239,6 +242,8 @@ def judge(
         The side on which every right-hand side is treated by itself.
     identities : tuple of bool
         Whether B is one, and C.
+    full : tuple of number
+        Whether the factorisation found A of full row rank, and of full column rank.
     completed : callable, optional
         Gives ``|columns corner^+ rows|`` for a kind of rows and one of columns.
     """
@@ -285,6 +290,9 @@ def judge(
     charged = num.minimum(suspected, 10 * eps * condition * hidden)
     unknown = where(least > GROSS, certain, suspected)
     suspected = where(resolved, where(known, charged, unknown), suspected)
+    # Of full rank, C or B is consistent whatever it is, and white probes on that side never lie.
+    for one, sure in zip(full, (by_rows, by_columns), strict=True):
+        suspected = where(one & resolved, num.minimum(suspected, sure), suspected)
 
     error = num.maximum(certain, suspected)
     # What ``|B| |C| / |A|`` is to these data: rounding alone makes errors of eps times that.

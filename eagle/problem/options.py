@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-__all__ = ["Options", "as_generator", "check_count", "check_flag", "check_number"]
+__all__ = [
+    "Options",
+    "SolveOptions",
+    "as_generator",
+    "check_count",
+    "check_flag",
+    "check_number",
+    "refuse_unknown",
+]
 
 LEAST = 1e-9  # seconds: a time limit that has passed
 
@@ -67,16 +76,78 @@ if hasattr(os, "register_at_fork"):  # a child must not draw what its parent dra
 
 
 def as_generator(rng: Any) -> np.random.Generator:
-    """A numpy Generator from an int seed, a Generator or None (that of the process)."""
+    """A numpy Generator from an int seed, a Generator, a RandomState or None: the process's own."""
     if rng is None:
         return _own_generator()
+    if isinstance(rng, np.random.RandomState):  # scikit-learn's users have one
+        return np.random.Generator(rng._bit_generator)
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, bool | np.bool_) or not isinstance(rng, numbers.Integral):
-        raise TypeError(f"rng must be an int, a numpy Generator or None, got {type(rng).__name__}")
+        raise TypeError(
+            "rng must be an int, a numpy Generator or RandomState, or None, got "
+            f"{type(rng).__name__}"
+        )
     if rng < 0:
         raise ValueError(f"rng must be a non-negative seed, got {rng}")
     return np.random.default_rng(int(rng))
+
+
+class SolveOptions(TypedDict, total=False):
+    """Keyword options of every solve, as `eagle.solve` explains them; for editors and checkers."""
+
+    method: Any
+    rtol: float | None
+    maxiter: int | None
+    time_limit: float | None
+    rank: int | None
+    cutoff: float | None
+    ridge: float
+    memory_limit: int | None
+    rng: Any
+    callback: Callable[[Any], Any] | None
+    progress: bool
+    raise_on_failure: bool
+
+
+# What other libraries call our options, or a sentence about what takes their place.
+ELSEWHERE = {
+    **dict.fromkeys(("rcond", "cond", "svd_tol"), "cutoff"),
+    **dict.fromkeys(("tol", "atol", "tolerance", "eps", "btol", "conlim"), "rtol"),
+    **dict.fromkeys(("seed", "random_state", "random_seed", "generator", "key"), "rng"),
+    **dict.fromkeys(("max_iter", "maxit", "n_iter", "iter_lim", "max_steps", "iters"), "maxiter"),
+    **dict.fromkeys(("alpha", "damp", "l2", "lam", "lambda_", "regularization"), "ridge"),
+    **dict.fromkeys(("n_components", "k"), "rank"),
+    **dict.fromkeys(("solver", "algorithm"), "method"),
+    **dict.fromkeys(("verbose", "disp", "show"), "progress"),
+    **dict.fromkeys(("timeout", "max_time"), "time_limit"),
+    **dict.fromkeys(("sample_weight", "w"), "weights"),
+    **dict.fromkeys(
+        ("lapack_driver", "driver"),
+        "give method=eagle.Direct('gelsd'), or another of its drivers",
+    ),
+    **dict.fromkeys(("overwrite_a", "overwrite_b"), "inputs are never overwritten"),
+    "check_finite": "entries are always checked",
+    "x0": "no method starts from a guess",
+    "hermitian": "nothing is gained by it here",
+    "return_rank": "ask estimate(A, numpy.eye(n)).rank",
+}
+
+
+def refuse_unknown(function: str, names: Any, known: Any) -> None:
+    """Raise TypeError for a keyword that is none of `known`, with the one that was meant."""
+    for name in names:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, list(known), n=1)
+        meant = ELSEWHERE.get(name) or (near[0] if near else "")
+        if " " in meant:
+            hint = f": {meant}"
+        elif meant in known:
+            hint = f"; did you mean {meant!r}?"
+        else:
+            hint = ""
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
 @dataclass(frozen=True)
@@ -140,3 +211,16 @@ class Options:
         """Names of the options that are set and that only some methods can honour."""
         names = ("rank", "cutoff", "memory_limit")
         return {name for name in names if getattr(self, name) is not None}
+
+
+KNOWN = ("method", *(field.name for field in fields(Options)))
+
+
+def split_options(function: str, options: Any, *others: str) -> tuple[Any, Options]:
+    """Method and options out of keyword arguments; a name that nobody knows raises TypeError.
+
+    `others` are arguments of the function that it has taken already.
+    """
+    refuse_unknown(function, options, (*KNOWN, *others))
+    method = options.pop("method", "auto")
+    return method, Options(**options)

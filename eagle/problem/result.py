@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import html
 import math
 import warnings
 from collections import Counter
@@ -118,7 +119,7 @@ class Iteration:
     condition: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The value of ``B A^+ C`` with its certificate.
 
@@ -151,17 +152,22 @@ class Result:
     flops : float
         Floating-point operations that the method's matrix products need (real operations; a
         complex product counts four times).
+    singular_values : ndarray or None
+        Of A, largest first, as far as the method has computed them: the drivers "gelsd" and "svd"
+        of `eagle.Direct`, and what truncates by them; None otherwise, and for a batch.
     inverse : Inverse or None
         What a factorisation left to apply ``A^+`` with, in the units of the scaled A.
     parts : callable or None
         For a batch: makes `results`. The other numbers are those of the worst of its problems,
         `status` is that of the first that failed.
+    residual : callable or None
+        Of `eagle.lstsq`: computes `residual_norm`.
     """
 
     value: np.ndarray
     status: Status
     iterations: int
-    history: tuple[Iteration, ...] = field(repr=False)
+    history: tuple[Iteration, ...]
     error_estimate: float
     inconsistency: float
     rank: int | None
@@ -170,8 +176,10 @@ class Result:
     plan: str
     seconds: float
     flops: float
-    inverse: Any = field(default=None, repr=False)
-    parts: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    singular_values: np.ndarray | None = None
+    inverse: Any = None
+    parts: Callable[[], np.ndarray] | None = None
+    residual: Callable[[], Any] | None = None
 
     @cached_property
     def results(self) -> np.ndarray | None:
@@ -186,14 +194,88 @@ class Result:
         """Whether the value is as accurate as was asked for."""
         return self.status is Status.CONVERGED
 
+    @property
+    def x(self) -> Any:
+        """The value, by the name that it has in ``A x = b``."""
+        return self.value
+
+    @cached_property
+    def residual_norm(self) -> Any:
+        """``||A x - b||`` of `eagle.lstsq`; None for anything else.
+
+        A float for one right-hand side; for columns the norm of each, ``(..., k)``, whose squares
+        are numpy's and scipy's ``residuals``. With weights, rows count as what is minimised has
+        them, ``sqrt(sum(w * |A x - b|^2))``. It is computed when somebody asks, by one product,
+        from A and b as they are then.
+        """
+        return None if self.residual is None else self.residual()
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the error estimates against the iterations; needs matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib: ``pip install 'eagle-solver[plot]'``.
+        ValueError
+            If there is no history, as for a batch; its `results` have one each.
+        """
+        if not self.history:
+            raise ValueError("there is no history to plot: a batch has it in each of its results")
+        try:
+            from matplotlib import pyplot
+        except ImportError as error:
+            raise ImportError("plot needs matplotlib: pip install 'eagle-solver[plot]'") from error
+        if ax is None:
+            ax = pyplot.subplots()[1]
+        steps = [record.iteration for record in self.history]
+        for name, style in (("error_estimate", "o-"), ("change", "s--")):
+            numbers = [getattr(record, name) for record in self.history]
+            if any(number > 0 for number in numbers):
+                ax.semilogy(steps, numbers, style, label=name.replace("_", " "))
+        ax.set(xlabel="iteration", ylabel="relative size", title=type(self.method).__name__)
+        if ax.lines:
+            ax.legend()
+        return ax
+
+    def __repr__(self) -> str:
+        if self.status is Status.TRACED:
+            return f"<{self._title}>"
+        return f"<{self._title}, error {self.error_estimate:.1e}, {type(self.method).__name__}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what `print` shows, as a table."""
+        title, advice, *rows = map(html.escape, str(self).splitlines())
+        cells = (row.strip().partition("  ") for row in rows)
+        body = "".join(
+            f"<tr><th style='text-align:left'>{name}</th>"
+            f"<td style='text-align:left'>{text.strip()}</td></tr>"
+            for name, _, text in cells
+        )
+        return f"<div><b>{title}</b><br>{advice.strip()}<table>{body}</table></div>"
+
+    @property
+    def _title(self) -> str:
+        shape = " x ".join(map(str, self.value.shape))
+        dtype = str(self.value.dtype).rpartition(".")[2]  # whatever library it is of
+        return f"eagle.Result: {shape} {dtype}, {self.status.name}"
+
     def __str__(self) -> str:
         def number(x: float | None) -> str:
             return "unknown" if x is None else f"{x:.2g}"
 
         advice = self.status.advice
-        shape = " x ".join(map(str, self.value.shape))
-        dtype = str(self.value.dtype).rpartition(".")[2]  # whatever library it is of
-        first = f"eagle.Result: {shape} {dtype}, {self.status.name}"
+        dtype = str(self.value.dtype).rpartition(".")[2]
+        first = self._title
         if self.status is Status.TRACED:
             return f"{first}\n  {advice}"
         double = dtype in ("float64", "complex128")
@@ -285,6 +367,7 @@ class Results:
     plan: str
     seconds: float
     history: tuple[Record, ...] = ()
+    singular_values: Any = None
     inverse: Any = None
     own: dict[int, Result] = field(default_factory=dict)
 
@@ -419,6 +502,7 @@ class Results:
             plan=self.plan,
             seconds=seconds,
             flops=flops,
+            singular_values=self.singular_values,
             inverse=self.inverse,
         )
 

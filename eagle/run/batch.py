@@ -170,8 +170,10 @@ def _by_kernel(
     trusted, count, (d, n) = ~problem.zero, math.prod(shape), problem.extent
     auto = limit is not None
     said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
-    value, ranks, sizes = _least_squares(problem, problem.ridged(options.ridge), options)
-    certificate = judge(Many, sizes, algebra.eps)
+    ridged = problem.ridged(options.ridge)
+    value, ranks, sizes = _least_squares(problem, ridged, options)
+    d_full, n_full = (ranks == side for side in ridged.A.shape[-2:])
+    certificate = judge(Many, sizes, algebra.eps, full=(d_full, n_full))
     finite = np.isfinite(sizes["hidden"])
     if dtype != work or problem.exponent.any() or options.ridge:
         finite = finite & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))

@@ -15,11 +15,11 @@ from eagle.algebra.numbers import Number, One, share
 from eagle.methods import Direct
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
-from eagle.problem.certificate import Certificate, Probes
+from eagle.problem.certificate import LUCK, Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
 
-__all__ = ["Snapshot", "is_cheap", "run"]
+__all__ = ["Snapshot", "is_cheap", "progress_bar", "run"]
 
 CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
@@ -72,7 +72,7 @@ def run(
             return _Loop(problem, method, options, start, given).at_once(plan)
     with (
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
-        _progress_bar(options.progress, method) as tick,
+        progress_bar(options.progress, type(method).__name__) as tick,
     ):
         loop = _Loop(problem, method, options, start, given)
         while loop.queue:
@@ -302,7 +302,9 @@ class _Loop:
         if num is One and state.floor > certificate.error_estimate:
             certificate = replace(certificate, error_estimate=state.floor)
         value = problem.restore(extended)
-        vague = num.invert(certificate.enough(num, eps, self.rtol)) & num.same(
+        # What was seen of the error on the way is right within an order of magnitude.
+        wanted = None if self.rtol is None else LUCK * self.rtol
+        vague = num.invert(certificate.enough(num, eps, wanted)) & num.same(
             status, Status.CONVERGED
         )
         status = num.where(vague, num.full(self._given_up(state), vague), status)
@@ -314,6 +316,9 @@ class _Loop:
         if num is One and not finite:  # in the user's units
             certificate = Certificate(np.inf, np.nan, False)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
+        if num is One:
+            last = replace(self.history[-1], error_estimate=certificate.error_estimate)
+            self.history[-1] = last
         return Results(
             value=value,
             leading=None if num is One else (len(problem.scale),),
@@ -325,8 +330,17 @@ class _Loop:
             plan=plan,
             seconds=time.perf_counter() - self.start,
             history=tuple(self.history),
+            singular_values=_in_units(state, problem) if num is One else None,
             inverse=self.method.inverse(state) if num is One else None,
         )
+
+
+def _in_units(state: State, problem: Problem) -> Any:
+    """Singular values of the user's own A; None if they are not known, or those of a ridge too."""
+    s = state.singular_values if problem.factors is None else problem.factors[1]
+    if s is None or (problem.factors is None and problem.extent != problem.A.shape[-2:]):
+        return None
+    return np.ldexp(s, problem.scale)
 
 
 def is_cheap(problem: Problem) -> bool:
@@ -396,14 +410,14 @@ def _nothing_to_do(problem: Problem, method: Method, plan: str) -> Results:
 
 
 @contextlib.contextmanager
-def _progress_bar(show: bool, method: Method) -> Iterator[Callable[[Iteration], None]]:
+def progress_bar(show: bool, name: str) -> Iterator[Callable[[Iteration], None]]:
     """A function to call after each iteration; draws a tqdm bar if `show`."""
     if not show:
         yield lambda record: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(desc=type(method).__name__, unit=" iterations") as bar:
+    with tqdm(desc=name, unit=" iterations") as bar:
 
         def tick(record: Iteration) -> None:
             bar.set_postfix(

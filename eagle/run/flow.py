@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,7 @@ from eagle.run.plan import FEW, Choice, choices
 __all__ = ["Solver", "solve"]
 
 LU = Direct("lu")
+LOG = logging.getLogger("eagle")
 
 
 def solve(blocks: Blocks, method: Any, options: Options, names: Names) -> Result:
@@ -99,7 +101,9 @@ def on_host(blocks: Blocks, method: Any, options: Options, names: Names) -> Resu
 
     given = (block.dtype for block in blocks if block is not None)
     eps = float(np.finfo(np.result_type(np.float32, *given)).eps)
-    return solve_batch(blocks, names, method, options, single, limit=QUICK * eps)
+    result = solve_batch(blocks, names, method, options, single, limit=QUICK * eps)
+    LOG.debug("a batch of A %s: %s", blocks[0].shape, result.plan)
+    return result
 
 
 def _single(
@@ -116,12 +120,19 @@ def _single(
     result: Result | None = None
     for choice in choices(method, problem, options):
         left = choice.options.left_after(time.perf_counter() - start)
+        LOG.debug("A %s x %s %s; %s", *problem.extent, problem.dtype, choice.reason)
         try:
             latest = _run(choice, left)
-        except np.linalg.LinAlgError:
+        except np.linalg.LinAlgError as error:
             if as_method(method) is not None:
                 raise
+            LOG.debug("%s: %s", type(choice.method).__name__, error)
             continue  # a factorisation for full rank only was the planner's guess
+        LOG.debug(
+            "%r: %s after %d iterations in %.3g s, error estimate %.1e",
+            *(latest.method, latest.status.name, latest.iterations, latest.seconds),
+            latest.error_estimate,
+        )
         result = latest if result is None else _better(result, latest)
         if not _disappoints(latest, problem, options.rtol or 0.0):
             break
@@ -179,6 +190,7 @@ def _on_device(
         problem = Problem.stack(algebra, blocks, names, leading, dtype)
         asked = as_method(method) is not None
         results = solve_stacked(problem, chosen, options, leading, asked=asked)
+    LOG.debug("A is %s: %s", home, results.plan)
     results = results.shaped(leading, algebra.xp.reshape)
     seconds = time.perf_counter() - start
     if leading:

@@ -15,14 +15,16 @@ del _safetensors, _torch
 from eagle.transformer.config import ModelConfig, TaskConfig, TrainConfig
 from eagle.transformer.data import Batch, sample_batch
 from eagle.transformer.extract import extract
-from eagle.transformer.fidelity import Fidelity, fidelity
+from eagle.transformer.fidelity import Distances, Fidelity, distances, fidelity
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.pretrained import load_pretrained, pretrained, pretrained_path
 from eagle.transformer.rule import LayerRule, Rule, Structure
+from eagle.transformer.skeleton import Skeleton, skeleton
 from eagle.transformer.train import Record, Run, RunStatus, evaluate, load_run, train
 
 __all__ = [
     "Batch",
+    "Distances",
     "Fidelity",
     "LayerRule",
     "LinearTransformer",
@@ -31,9 +33,11 @@ __all__ = [
     "Rule",
     "Run",
     "RunStatus",
+    "Skeleton",
     "Structure",
     "TaskConfig",
     "TrainConfig",
+    "distances",
     "evaluate",
     "extract",
     "fidelity",
@@ -42,5 +46,6 @@ __all__ = [
     "pretrained",
     "pretrained_path",
     "sample_batch",
+    "skeleton",
     "train",
 ]

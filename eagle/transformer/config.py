@@ -9,10 +9,11 @@ from typing import Any
 from eagle.problem.options import check_count, check_number
 from eagle.update import LIFTS
 
-__all__ = ["FAMILIES", "REGIMES", "ModelConfig", "TaskConfig", "TrainConfig"]
+__all__ = ["FAMILIES", "REGIMES", "SPECTRA", "ModelConfig", "TaskConfig", "TrainConfig"]
 
 REGIMES = ("unconstrained", "compute-limited", "distributed", "estimation")
 FAMILIES = ("block", "scalar", "kernel", "mixture", "condition", "asymmetric")
+SPECTRA = ("deviation", "variance")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -37,7 +38,10 @@ class TaskConfig:
     rank : int
         s, the rank of X.
     decay : float
-        alpha of ``Sigma_ii = alpha^i``, in (0, 1].
+        alpha, in (0, 1].
+    spectrum : {"variance", "deviation"}
+        What ``alpha^i`` is of the i-th column of R1 and of R2, i = 1..s. The paper writes the
+        first, ``Sigma_ii = alpha^i`` being variances; its numbers are those of the second.
     noise : float
         Variance of Gaussian noise on X; the paper's is 0 or 0.01.
     condition : float
@@ -62,11 +66,13 @@ class TaskConfig:
     n_hidden: int = 2
     rank: int = 10
     decay: float = 0.7
+    spectrum: str = "deviation"
     noise: float = 0.0
     condition: float = 1e6
 
     def __post_init__(self) -> None:
         _check_choice("family", self.family, FAMILIES)
+        _check_choice("spectrum", self.spectrum, SPECTRA)
         for name in ("d", "n", "d_hidden", "n_hidden", "rank"):
             check_count(name, getattr(self, name))
         if self.rank > min(self.d, self.n):
@@ -251,7 +257,13 @@ class TrainConfig:
 
     @classmethod
     def paper(
-        cls, regime: str = "unconstrained", *, seed: int = 0, noise: float = 0.0, **changes: Any
+        cls,
+        regime: str = "unconstrained",
+        *,
+        seed: int = 0,
+        noise: float = 0.0,
+        spectrum: str = TaskConfig.spectrum,
+        **changes: Any,
     ) -> TrainConfig:
         """The recipe of the paper, section 3, for one regime.
 
@@ -261,7 +273,7 @@ class TrainConfig:
             See `ModelConfig`.
         seed : int
             See `TrainConfig`.
-        noise : float
+        noise, spectrum : float, str
             See `TaskConfig`.
         **changes
             Other fields of `TrainConfig`.
@@ -272,7 +284,8 @@ class TrainConfig:
         """
         deviation = {"distributed": 0.1}.get(regime, 0.067)
         model = ModelConfig(regime, deviation=deviation)
-        return cls(model=model, task=TaskConfig(noise=noise), seed=seed, **changes)
+        task = TaskConfig(noise=noise, spectrum=spectrum)
+        return cls(model=model, task=task, seed=seed, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """As nested dictionaries of plain values, for JSON."""
@@ -298,7 +311,9 @@ class TrainConfig:
         """
         try:
             rest = dict(values)
-            model, task = ModelConfig(**rest.pop("model")), TaskConfig(**rest.pop("task"))
+            # Runs older than the choice were trained on variances.
+            task = TaskConfig(**({"spectrum": "variance"} | rest.pop("task")))
+            model = ModelConfig(**rest.pop("model"))
             return cls(model=model, task=task, **rest)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a training configuration: {error}") from error

@@ -105,8 +105,9 @@ class _Draw:
 
     @property
     def spectrum(self) -> torch.Tensor:
-        """Sigma_ii = alpha^i, i = 1..s; one factor of sqrt(Sigma) from each of R1 and R2."""
-        return self.task.decay ** self.arange(1, self.task.rank + 1)
+        """Sizes of the columns of R1 times those of R2: alpha^i if alpha^i are variances."""
+        power = {"variance": 1, "deviation": 2}[self.task.spectrum]
+        return self.task.decay ** (power * self.arange(1, self.task.rank + 1))
 
 
 def _block(draw: _Draw, size: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ model follows the rule that it found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from eagle.transformer.config import TaskConfig
 from eagle.transformer.data import Batch
 from eagle.transformer.model import LinearTransformer
-from eagle.transformer.rule import Rule, largest_norm, reference, task_of
+from eagle.transformer.rule import LayerRule, Rule, largest_norm, reference, sketched, task_of
 from eagle.transformer.structure import array, cluster, read_layer, relevant, sparsify
 from eagle.transformer.train import TEST_SEED, evaluate, typical
 
@@ -41,7 +41,8 @@ def extract(
     model : LinearTransformer
         Trained, or not.
     task : TaskConfig, optional
-        On which norms and errors are measured; the paper's, noiseless, by default.
+        On which norms and errors are measured; by default what the model was trained on, but
+        without noise, and the paper's if that is not known.
     batches : int
         Of 1024 prompts each, for norms and errors.
     seed : int
@@ -69,12 +70,13 @@ def extract(
     >>> rule.learned
     False
     """
-    task = task or task_of(model.config)
+    task = task or task_of(model.config, model.task)
     model = _on_cpu(model)
     model, heads = prune(model, task, batches=batches)
-    norms = _norms(model, reference(task, batches, seed))
-    layers = tuple(read_layer(model, index, norm) for index, norm in enumerate(norms))
-    rule = Rule(model.config, layers, heads=heads)
+    layers = [read_layer(model, index) for index in range(model.config.layers)]
+    norms = _norms(model, layers, reference(task, batches, seed))
+    layers = [replace(layer, norm=norm) for layer, norm in zip(layers, norms, strict=True)]
+    rule = Rule(model.config, tuple(layers), heads=heads, task=task)
     tests = reference(task, batches, TEST_SEED)
     with torch.no_grad():
         predictions = [(model.predict(b), rule.predict(b), b.D) for b in tests]
@@ -136,7 +138,7 @@ def prune(
     config, kept = model.config, list(range(model.config.heads))
     if len(kept) == 1:
         return model, (0,)
-    task = task or task_of(config)
+    task = task or task_of(config, model.task)
     best = evaluate(model, task, batches=batches)
     while len(kept) > 1:
         trials = [[head for head in kept if head != out] for out in kept]
@@ -164,8 +166,7 @@ def quantised(model: LinearTransformer) -> LinearTransformer:
     LinearTransformer
     """
     if model.config.regime == "compute-limited":
-        norms = [1.0] * model.config.layers
-        layers = tuple(read_layer(model, index, norm) for index, norm in enumerate(norms))
+        layers = tuple(read_layer(model, index) for index in range(model.config.layers))
         return Rule(model.config, layers).model().to(model.query.dtype)
     out = LinearTransformer(model.config).to(model.query.dtype)
     eye = torch.eye(model.query.shape[-2])
@@ -185,8 +186,10 @@ def quantised(model: LinearTransformer) -> LinearTransformer:
     return out
 
 
-def _norms(model: LinearTransformer, references: list[Batch]) -> list[float]:
-    """Batch maximum of ||A_l||_2 before every layer, median over batches."""
+def _norms(
+    model: LinearTransformer, layers: Sequence[LayerRule], references: list[Batch]
+) -> list[float]:
+    """Batch maximum of ||A_l S_l||_2 before every layer, median over batches."""
     visible, hidden = model.config.machine_features
     maxima = []
     with torch.no_grad():
@@ -194,7 +197,9 @@ def _norms(model: LinearTransformer, references: list[Batch]) -> list[float]:
             states = list(model.states(model.prompt(batch)))[:-1]
             complete = [Z[:, : model.config.complete] for Z in states]
             parts = [Z.unflatten(-1, (-1, visible + hidden))[..., :visible] for Z in complete]
-            maxima.append([largest_norm(part.transpose(1, 2)) for part in parts])
+            A = [part.transpose(1, 2) for part in parts]  # (batch, machines, tokens, visible)
+            pairs = zip(A, layers, strict=True)
+            maxima.append([largest_norm(sketched(own, layer.sketch)) for own, layer in pairs])
     return [float(norm) for norm in np.median(maxima, axis=0)]
 
 

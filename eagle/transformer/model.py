@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from eagle.transformer.config import ModelConfig
+from eagle.transformer.config import ModelConfig, TaskConfig
 from eagle.transformer.data import Batch
 
 __all__ = ["LinearTransformer"]
@@ -44,6 +44,8 @@ class LinearTransformer(nn.Module):
         ``W_P``.
     bias : Parameter (layers, incomplete tokens, r)
         Of the queries of incomplete tokens, estimation regime only.
+    task : TaskConfig or None
+        What it was trained on, where that is known.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class LinearTransformer(nn.Module):
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
+        self.task: TaskConfig | None = None
         visible, hidden = config.machine_features
         seen = visible + hidden  # features that one head sees
         limited = config.regime == "compute-limited"

@@ -7,7 +7,7 @@ weights of a transformer, with nothing off the pattern.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,9 +81,9 @@ class LayerRule:
     Attributes
     ----------
     eta_step, gamma_step : float
-        As `eagle.update.update` takes them: divided by ``||A_l||^2``.
+        As `eagle.update.update` takes them: divided by ``norm^2``.
     norm : float
-        Largest ``||A_l||_2`` in a batch, median of batches.
+        Largest ``||A_l S_l||_2`` in a batch, median of batches; S_l is I without a sketch.
     sketch : ndarray (visible features, r) or None
         S, if compute-limited or if some directions of the visible block were dropped. Orthonormal
         in the paper; here columns have the sizes that the weights give them, the mean of their
@@ -103,12 +103,12 @@ class LayerRule:
 
     @property
     def eta(self) -> float:
-        """Step size of the conditioning, in units of ``||A_l||^-2``."""
+        """Step size of the conditioning, in units of ``||A_l S_l||^-2``."""
         return self.eta_step * self.norm**2
 
     @property
     def gamma(self) -> float:
-        """Step size of the contraction, in units of ``||A_l||^-2``."""
+        """Step size of the contraction, in units of ``||A_l S_l||^-2``."""
         return self.gamma_step * self.norm**2
 
 
@@ -131,6 +131,8 @@ class Rule:
         Mean squared distance between the predictions of rule and model.
     heads : tuple of int
         Heads that were left after pruning.
+    task : TaskConfig or None
+        On which norms and errors were measured; None for a rule not read from a model.
     """
 
     config: ModelConfig
@@ -141,6 +143,7 @@ class Rule:
     quantised_error: float = np.nan
     distance: float = np.nan
     heads: tuple[int, ...] = (0,)
+    task: TaskConfig | None = None
 
     @property
     def learned(self) -> bool:
@@ -149,12 +152,12 @@ class Rule:
 
     @property
     def eta(self) -> tuple[float, ...]:
-        """Per layer, in units of ``||A_l||^-2``; the last has no effect on D."""
+        """Per layer, in units of ``||A_l S_l||^-2``; the last has no effect on D."""
         return tuple(layer.eta for layer in self.layers)
 
     @property
     def gamma(self) -> tuple[float, ...]:
-        """Per layer, in units of ``||A_l||^-2``."""
+        """Per layer, in units of ``||A_l S_l||^-2``."""
         return tuple(layer.gamma for layer in self.layers)
 
     @property
@@ -217,9 +220,10 @@ class Rule:
         Parameters
         ----------
         eta, gamma : float
-            In units of ``||A_l||^-2``.
+            In units of ``||A_l S_l||^-2``, as in Algorithm 1.
         task : TaskConfig, optional
-            On which norms are measured; the paper's with the model's sides by default.
+            On which norms are measured; by default that of the rule, or the paper's with the
+            model's sides.
         batches : int
             Of 1024 prompts each.
         seed : int
@@ -229,15 +233,58 @@ class Rule:
         -------
         Rule
         """
-        task = task or task_of(self.config)
+        return self._plain()._measured(
+            lambda _, norm: (eta / norm**2, gamma / norm**2), task, batches, seed
+        )
+
+    def literal(self, *, task: TaskConfig | None = None, batches: int = 16, seed: int = 0) -> Rule:
+        """Algorithm 1 to the letter: one orthonormal S a layer, in both places.
+
+        Of every sketch its range is kept, of every lift what it has of ``S S^T``; outside the
+        compute-limited regime S is I.
+
+        Parameters
+        ----------
+        task, batches, seed
+            As in `with_constants`.
+
+        Returns
+        -------
+        Rule
+            With step sizes of its own in every layer.
+        """
+        return self._plain()._measured(
+            lambda layer, _: (layer.eta_step, layer.gamma_step), task, batches, seed
+        )
+
+    def _plain(self) -> Rule:
+        """Sketches orthonormal and in both places."""
+        layers = []
+        for layer in self.layers:
+            Q = None if layer.sketch is None else np.linalg.qr(layer.sketch)[0]
+            share = 1.0
+            if Q is not None and layer.lift is not None:
+                share = float(np.trace(Q.T @ layer.lift @ Q)) / Q.shape[1]
+            S = Q if self.config.regime == "compute-limited" else None
+            eta_step = share * layer.eta_step
+            layers.append(LayerRule(eta_step, layer.gamma_step, layer.norm, S))
+        return replace(self, layers=tuple(layers))
+
+    def _measured(
+        self,
+        steps: Callable[[LayerRule, float], tuple[float, float]],
+        task: TaskConfig | None,
+        batches: int,
+        seed: int,
+    ) -> Rule:
+        """The rule with other step sizes and with the norms that its own states have then."""
+        task = task or self.task or task_of(self.config)
         runs = [self._start(batch) for batch in reference(task, batches, seed)]
         layers = []
-        for old in self.layers:
-            norm = float(np.median([_norm(machines) for machines in runs]))
-            S = None
-            if self.config.regime == "compute-limited" and old.sketch is not None:
-                S = np.linalg.qr(old.sketch)[0]
-            layer = LayerRule(eta / norm**2, gamma / norm**2, norm, S)
+        for layer in self.layers:
+            norm = float(np.median([_norm(machines, layer.sketch) for machines in runs]))
+            eta_step, gamma_step = steps(layer, norm)
+            layer = replace(layer, eta_step=eta_step, gamma_step=gamma_step, norm=norm)
             runs = [self._step(machines, layer) for machines in runs]
             layers.append(layer)
         return replace(self, layers=tuple(layers))
@@ -333,11 +380,12 @@ class Rule:
             x, y = "At", "Bt"
         else:
             lift, x, y = f"{a}^T {a}", a, b
+        norm = "|At|" if S else "|A_l|"
         lines += [
-            f"{a} <- {a} - eta_l |A_l|^-2 {x} {lift}",
-            f"{b} <- {b} - eta_l |A_l|^-2 {y} {lift}",
-            f"{c} <- {c} - gamma_l |A_l|^-2 {x} {x}^T {c}",
-            f"{d} <- {d} + gamma_l |A_l|^-2 {y} {x}^T {c}",
+            f"{a} <- {a} - eta_l {norm}^-2 {x} {lift}",
+            f"{b} <- {b} - eta_l {norm}^-2 {y} {lift}",
+            f"{c} <- {c} - gamma_l {norm}^-2 {x} {x}^T {c}",
+            f"{d} <- {d} + gamma_l {norm}^-2 {y} {x}^T {c}",
         ]
         if not transposed:
             lines += ["then C and D are averaged over the machines"]
@@ -455,8 +503,13 @@ def _factors(W_VP: torch.Tensor, size: int, visible: int) -> tuple[torch.Tensor,
     return value, (value.mT @ W_VP).mT
 
 
-def _norm(machines: list[Blocks]) -> float:
-    return max(largest_norm(blocks.A) for blocks in machines)
+def _norm(machines: list[Blocks], sketch: np.ndarray | None) -> float:
+    return max(largest_norm(sketched(blocks.A, sketch)) for blocks in machines)
+
+
+def sketched(A: torch.Tensor, sketch: np.ndarray | None) -> torch.Tensor:
+    """A S, or A without a sketch."""
+    return A if sketch is None else A @ torch.from_numpy(sketch).to(A)
 
 
 def largest_norm(A: torch.Tensor) -> float:
@@ -475,8 +528,10 @@ def reference(task: TaskConfig, batches: int, seed: int) -> list[Batch]:
     return [sample_batch(task, BATCH, generator=generator) for _ in range(batches)]
 
 
-def task_of(config: ModelConfig) -> TaskConfig:
-    """The paper's noiseless task with the sides of a model."""
+def task_of(config: ModelConfig, trained: TaskConfig | None = None) -> TaskConfig:
+    """What a model was trained on, or else the paper's task with its sides; without noise."""
+    if trained is not None:
+        return replace(trained, noise=0.0)
     rank = min(TaskConfig.rank, config.d, config.n)
     return TaskConfig(
         d=config.d, n=config.n, d_hidden=config.d_hidden, n_hidden=config.n_hidden, rank=rank

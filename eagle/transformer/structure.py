@@ -3,9 +3,9 @@
 With tokens as rows (see `eagle.transformer.model`) one layer of the rule is::
 
     W_QK = a1 diag(S S^T, 0),   W_VP = diag(a2 S S^T, a3 I),
-    eta = -a1 a2 ||A_l||^2,     gamma = -a1 a3 ||A_l||^2,
+    eta = -a1 a2 ||A_l S||^2,   gamma = -a1 a3 ||A_l S||^2,
 
-``S = I`` unless compute-limited, ``||A_l||`` the largest spectral norm in a batch. Only the
+``S = I`` unless compute-limited, ``||A_l S||`` the largest spectral norm in a batch. Only the
 products a1 a2 and a1 a3 mean anything: the sign of a1 is a convention, here positive. Attention
 adds one term to C and to D, and C has to shrink, so the products are negative and D tends to minus
 the hidden block. Between machines W_VP is ``diag(0, a3 I)``: only C and D travel.
@@ -28,8 +28,8 @@ __all__ = ["array", "cluster", "read_layer", "relevant", "sparsify"]
 THRESHOLD = 1.5  # times the mean absolute entry: what sparsification keeps [paper, section 4]
 
 
-def read_layer(model: LinearTransformer, index: int, norm: float) -> LayerRule:
-    """Constants and structure of one layer; heads that share a pattern add up."""
+def read_layer(model: LinearTransformer, index: int) -> LayerRule:
+    """Constants and structure of one layer, its norm still 1; heads that share a pattern add up."""
     config = model.config
     W_QK, W_VP = array(model.W_QK[index]), relevant(model, index)
     limited, last = config.regime == "compute-limited", index + 1 == config.layers
@@ -57,7 +57,7 @@ def read_layer(model: LinearTransformer, index: int, norm: float) -> LayerRule:
     return LayerRule(
         eta_step,
         gamma_step,
-        norm,
+        1.0,
         sketch,
         lift if lift is not None and not last else None,
         _structure(model, index, patterns, sketch, None if last else lift),

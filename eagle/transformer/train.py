@@ -168,7 +168,8 @@ def train(
     directory : path, optional
         Where checkpoint and log go. Nothing is written without one.
     resume : bool
-        Go on from the checkpoint in `directory`, if there is one.
+        Go on from the checkpoint in `directory`, if there is one. `steps` and `cooldown` may be
+        others than before: so a run at a constant rate gets a cooldown.
     device : str or torch.device
         Where to train.
     progress : bool
@@ -272,6 +273,7 @@ class Trainer:
         self.config, self.device = config, device
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.model = LinearTransformer(config.model, self.generator).to(device)
+        self.model.task = config.task
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.untrained = self._test()
         nothing = sample_batch(config.task, 1024, seed=TEST_SEED).D  # the error of predicting 0
@@ -364,6 +366,7 @@ class Trainer:
     def run(self) -> Run:
         """The result, with the last good weights."""
         model = LinearTransformer(self.config.model).to(self.device)
+        model.task = self.config.task
         model.load_state_dict(self.good)
         return Run(model, self.config, self.status, self.log, self.untrained)
 
@@ -387,7 +390,8 @@ class Trainer:
         """The state that `write` wrote."""
         tensors, header = read_checkpoint(folder / CHECKPOINT)
         theirs = TrainConfig.from_dict(header["config"])
-        if dataclasses.replace(theirs, steps=self.config.steps) != self.config:
+        ours = self.config
+        if dataclasses.replace(theirs, steps=ours.steps, cooldown=ours.cooldown) != ours:
             raise ValueError(f"directory {str(folder)!r} holds a run of another configuration")
         _load_weights(self.model, tensors, folder / CHECKPOINT)
         try:
@@ -452,6 +456,7 @@ def load_run(directory: str | os.PathLike[str]) -> Run:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a checkpoint of eagle train ({error})") from error
     model = LinearTransformer(config.model)
+    model.task = config.task
     _load_weights(model, tensors, path)
     return Run(model, config, status, log, untrained)
 

@@ -379,7 +379,8 @@ MASK = torch.ones(20, dtype=torch.bool)
         ((Q, K, V), {"rank": 3}, ValueError, "give ridge=0 with rank"),
         ((Q, K, V), {"cutoff": 0.1}, ValueError, "give ridge=0 with cutoff"),
         ((Q, K, V), {"steps": 6}, TypeError, "unexpected keyword argument 'steps'"),
-        ((Q, K, V), {"attn_mask": MASK.double()}, TypeError, "attn_mask must be a boolean"),
+        ((Q, K, V), {"attn_mask": MASK.long()}, TypeError, "attn_mask must be a boolean"),
+        ((Q, K, V), {"attn_mask": MASK.double()}, ValueError, "attn_mask must add 0 to logits or"),
         ((Q, K, V), {"attn_mask": MASK[:7]}, ValueError, r"attn_mask must be \(\.\.\., 1, 20\)"),
         ((Q, K, V), {"attn_mask": MASK.expand(20, 20).tril()}, ValueError, "same for every query"),
         ((Q, K, V), {"attn_mask": ~MASK}, ValueError, "attn_mask leaves no key"),
@@ -447,3 +448,114 @@ def test_every_parameter_of_the_layer_is_trained() -> None:
 def test_layers_that_cannot_be(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NystromAttention(8, **options)
+
+
+@pytest.mark.parametrize("hidden", [-torch.inf, torch.finfo(torch.float32).min, -1e4])
+@pytest.mark.parametrize("expanded", [False, True])
+def test_masks_as_other_libraries_have_them(hidden: float, expanded: bool) -> None:
+    query, key, value = (each.float() for each in smooth(60, 4))
+    keep = torch.arange(60)[None, None, None] < 47
+    truth = nystrom_attention(query, key, value, attn_mask=keep, landmarks=6)
+    added = torch.where(keep, 0.0, hidden)
+    for mask in (keep, added):
+        given = mask.expand(1, 1, 60, 60) if expanded else mask
+        for each in (given, given.clone()):
+            output = nystrom_attention(query, key, value, attn_mask=each, landmarks=6)
+            assert torch.equal(output, truth)
+
+
+def test_layer_is_called_as_the_one_of_torch() -> None:
+    torch.manual_seed(0)
+    layer = NystromAttention(12, heads=3, landmarks=8).double()
+    x, other, values = tensors(2, 40, 12)
+    assert torch.equal(layer(x, x, x), layer(x))
+    keep = (torch.arange(40) < 30).expand(2, 40)
+    added = torch.zeros(2, 40).double().masked_fill(~keep, -torch.inf)
+    assert torch.equal(layer(x, x, x, keep), layer(x, keep))
+    assert torch.equal(layer(x, x, x, mask=added), layer(x, mask=keep))
+    query, key, value = (
+        part(each).unflatten(-1, (3, 4)).transpose(1, 2)
+        for part, each in zip(
+            [lambda y, k=k: layer.project_in(y).chunk(3, dim=-1)[k] for k in range(3)],
+            (x, other[:, :33], values[:, :33]),
+            strict=True,
+        )
+    )
+    attended = nystrom_attention(query, key, value, landmarks=8)
+    truth = layer.project_out(attended.transpose(1, 2).flatten(2))
+    assert distance(layer(x, other[:, :33], values[:, :33]), truth) < tolerance(np.float64, 1e5)
+    with pytest.raises(ValueError, match="give key and value both, or neither"):
+        layer(x, other)
+    convolved = NystromAttention(12, heads=3, landmarks=8, convolution=3).double()
+    with pytest.raises(ValueError, match="value must have as many tokens as x for the convolution"):
+        convolved(x, other[:, :33], values[:, :33])
+
+
+@pytest.mark.parametrize("landmarks", [16, 64, 80])
+def test_a_fresh_layer_learns_without_a_warning(landmarks: int) -> None:
+    """Its kernels are nearly singular: warnings are errors here."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        layer = NystromAttention(32, heads=2, landmarks=landmarks)
+        layer(torch.randn(2, 256, 32)).square().mean().backward()
+        assert all(each.grad.isfinite().all() for each in layer.parameters())
+
+
+class Nystromformer(torch.nn.Module):
+    """The names and shapes of Hugging Face's NystromformerSelfAttention and its output."""
+
+    def __init__(self, features: int, heads: int, kernel: int | None):
+        super().__init__()
+        self.heads, linear = heads, torch.nn.Linear
+        attention = torch.nn.ModuleDict(
+            {
+                "self": torch.nn.ModuleDict(
+                    {name: linear(features, features) for name in ("query", "key", "value")}
+                ),
+                "output": torch.nn.ModuleDict({"dense": linear(features, features)}),
+            }
+        )
+        if kernel is not None:
+            attention["self"]["conv"] = torch.nn.Conv2d(
+                heads, heads, (kernel, 1), padding=(kernel // 2, 0), groups=heads, bias=False
+            )
+        layers = torch.nn.ModuleList([torch.nn.ModuleDict({"attention": attention})])
+        self.nystromformer = torch.nn.ModuleDict(
+            {"encoder": torch.nn.ModuleDict({"layer": layers})}
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """With softmax attention, which landmarks for all tokens are."""
+        attention = self.nystromformer["encoder"]["layer"][0]["attention"]
+        query, key, value = (
+            attention["self"][name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for name in ("query", "key", "value")
+        )
+        output = scaled_dot_product_attention(query, key, value)
+        if "conv" in attention["self"]:
+            output = output + attention["self"]["conv"](value)
+        return attention["output"]["dense"](output.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("kernel", [None, 5])
+def test_weights_of_a_nystromformer_load(kernel: int | None, tmp_path) -> None:
+    torch.manual_seed(0)
+    model = Nystromformer(12, 3, kernel).double()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    state = torch.load(tmp_path / "model.pt")
+    heads = {} if kernel else {"heads": 3}
+    layer = NystromAttention.from_nystromformer(state, landmarks=40, **heads)
+    x = tensors(2, 40, 12)[0]
+    assert distance(layer(x), model(x)) < tolerance(np.float64)
+    bare = {name.removeprefix("nystromformer."): each for name, each in state.items()}
+    assert (
+        distance(NystromAttention.from_nystromformer(bare, landmarks=40, heads=3)(x), layer(x)) == 0
+    )
+
+
+def test_weights_of_something_else_are_refused() -> None:
+    state = Nystromformer(12, 3, None).state_dict()
+    with pytest.raises(ValueError, match=r"state has no encoder\.layer\.1\.attention\.self\.query"):
+        NystromAttention.from_nystromformer(state, layer=1, heads=3)
+    with pytest.raises(ValueError, match="heads must be given: there is no convolution"):
+        NystromAttention.from_nystromformer(state)

@@ -246,7 +246,10 @@ def test_solve_refuses_in_one_line(case, capsys):
 
 
 BAD_OUTPUTS = {
-    "unknown extension": ("D.txt", "D.txt: the name must end in one of .csv, .npy, .npz, .parquet"),
+    "unknown extension": (
+        "D.txt",
+        "D.txt: the name must end in one of .csv, .tsv, .npy, .npz, .parquet, .xlsx",
+    ),
     "no folder": ("no/D.npy", "no/D.npy: the folder .* does not exist"),
     "folder is a file": ("A.npy/D.npy", "A.npy/D.npy: the folder .* does not exist"),
     "is a folder": ("folder.npy", "folder.npy: exists and is not a regular file"),

@@ -11,8 +11,9 @@ import eagle.distributed as many
 from tests.systems import System
 
 SIZES = (1, 2, 3, 7)
-ITERATIVE = ("eagle", "eagle-frozen", "krylov", "apc", "gd", "cg", "pooled")
+ITERATIVE = ("eagle", "eagle-frozen", "krylov", "apc", "gd", "cg", "pooled", "seminormal")
 PROJECTORS = ("eagle", "eagle-frozen", "krylov", "apc")
+SLOW = tuple(name for name in ITERATIVE if name != "seminormal")  # many iterations
 REDUCTIONS = ("gram", "tsqr", "compressed")
 
 

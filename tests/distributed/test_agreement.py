@@ -68,6 +68,13 @@ CASES = {
     "rng": (option(rng="x"), "TypeError: rank 2: rng must be an int"),
     "time limit": (option(time_limit=0), "rank 2: time_limit must be"),
     "checkpoint": (option(method="tsqr", checkpoint="x"), "rank 2: checkpoint: method"),
+    "axis": (option(axis="diagonal"), "rank 2: axis must be 'columns' or 'rows', got 'diagonal'"),
+    "another axis": (option(axis="rows"), "ranks disagree: axis is columns on rank 0 and rows on"),
+    "ridge": (option(ridge=-1), "rank 2: ridge must be finite"),
+    "another ridge": (option(ridge=1.0), "disagree: the method and options"),
+    "rank and cutoff": (option(rank=1, cutoff=0.1), "rank 2: rank and cutoff both truncate"),
+    "callback": (option(callback=3), "TypeError: rank 2: callback must be callable"),
+    "progress": (option(progress=1), "TypeError: rank 2: progress must be True or False"),
     "folder": (option(checkpoint=3), "TypeError: rank 2: checkpoint must be a path, got int"),
 }  # fmt: skip
 
@@ -94,8 +101,8 @@ def test_a_long_message_is_cut_and_not_lost():
 
 
 def test_unknown_options_are_refused():
-    with pytest.raises(TypeError, match="ridge"):
-        many.solve(*blocks(), comm=many.SerialComm(), ridge=1.0)
+    with pytest.raises(TypeError, match="memory_limit"):
+        many.solve(*blocks(), comm=many.SerialComm(), memory_limit=1)
     with pytest.raises(TypeError, match="makes its own"):
         many.simulate([blocks()[0]], [blocks()[1]], blocks()[2], comm=many.SerialComm())
 

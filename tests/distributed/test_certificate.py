@@ -15,6 +15,7 @@ FACTOR = 10
 SIZES = [(30, 30, None), (20, 40, None), (40, 20, None), (30, 50, 8)]
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("name", [*ITERATIVE, *REDUCTIONS])
 @pytest.mark.parametrize("kind", eagle.problems.SPECTRA)
 @pytest.mark.parametrize("condition", [1e2, 1e5, 1e9])
@@ -40,6 +41,7 @@ def test_it_holds_for_runs_that_were_cut_short(name, maxiter):
         assert shards.error(result.value) <= FACTOR * result.error_estimate + tolerance(float, 10)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("name", [*ITERATIVE, *REDUCTIONS])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nothing_wrong_is_claimed_where_most_of_C_is_outside_the_range(name, dtype):

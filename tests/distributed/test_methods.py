@@ -32,6 +32,7 @@ def test_there_is_a_test_for_every_method():
     assert set(METHODS) == set(many.METHODS)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_value_is_that_of_the_pooled_data(name, size):
@@ -59,6 +60,7 @@ def test_dtypes_are_kept(name, dtype):
     )
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("shape", "rank"), [((9, 30), None), ((9, 30), 5), ((20, 12), None)])
@@ -74,6 +76,7 @@ def test_inconsistent_blocks_and_rank_deficient_ones(name, kind, shape, rank):
     assert error <= 1e-7
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("name", METHODS)
 def test_equal_seeds_give_equal_results_and_machines_agree(name):
     case = system((13, 30), condition=10)

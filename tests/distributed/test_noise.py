@@ -27,6 +27,7 @@ def error(value: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("name", [*ITERATIVE, *REDUCTIONS, "auto"])
 @pytest.mark.parametrize("noise", NOISE)
 def test_the_value_is_that_of_the_pooled_data(name, noise):
@@ -55,6 +56,7 @@ def test_graded_rows_do_not_hide_that_data_are_inconsistent(name, seed):
     assert error(result.value, truth) <= max(10 * result.error_estimate, tolerance(float, 10 * d))
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("finish", ["tsqr", "pooled"])
 @pytest.mark.parametrize("name", PROJECTORS)
 def test_both_ways_to_finish_are_right_and_said(name, finish, monkeypatch):
@@ -66,6 +68,7 @@ def test_both_ways_to_finish_are_right_and_said(name, finish, monkeypatch):
     assert "not that of the pooled data" in result.plan
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("name", PROJECTORS)
 def test_without_a_finish_the_bias_is_there_and_is_not_called_converged(name, monkeypatch):
     """The problem is real: projectors give another value, 0.1 to 50 % off here."""

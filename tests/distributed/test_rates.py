@@ -8,7 +8,7 @@ import pytest
 import eagle.distributed as many
 from eagle import ConvergenceWarning
 from eagle.distributed.methods.apc import APC, parameters
-from tests.distributed.machines import ITERATIVE, simulate
+from tests.distributed.machines import SLOW, simulate
 
 RTOL = 1e-8
 
@@ -117,7 +117,7 @@ def test_the_diversity_is_estimated_from_above(alpha):
     assert 0.999 * alpha <= result.diversity <= 1.2 * alpha
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("name", SLOW)
 def test_an_iteration_sends_what_the_documentation_says(name):
     """Numbers in the messages of the fifth iteration, d = 30, d' = 3, n' = 2."""
     d, rows, columns = 30, 3, 2
@@ -140,6 +140,7 @@ def test_an_iteration_sends_what_the_documentation_says(name):
     assert five.rounds - four.rounds == (2 if name == "pooled" else 1)
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("name", ["gram", "tsqr"])
 def test_reductions_are_one_reduction(name):
     shards = many.shards_with_diversity(0.01, 5, d=30, rng=0)

@@ -16,7 +16,7 @@ import eagle.distributed as many
 from eagle.cli import main
 from eagle.distributed.shards import load_shard, slices
 from eagle.tables import TableError
-from tests.distributed.machines import ITERATIVE, simulate
+from tests.distributed.machines import SLOW, simulate
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,7 +156,7 @@ def test_bad_options_are_one_line_and_status_2(case, shards, tmp_path, capsys, m
 # --- checkpoints --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("name", SLOW)
 def test_a_restart_gives_the_same_answer(name, tmp_path):
     shards = many.shards_with_diversity(0.1, 3, d=24, condition=3, rng=0)
     arguments = (shards.A, shards.B, shards.C)

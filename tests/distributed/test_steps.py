@@ -198,6 +198,7 @@ def test_consistent_data_have_no_inconsistency(name):
     assert result.inconsistency <= 1e-6
 
 
+@pytest.mark.usefixtures("apart")
 def test_the_estimate_of_gram_is_the_rounding_of_its_sums_to_first_order():
     """``(dH - W dG) G^+ C`` from the norms of its factors; the condition is that of A."""
     case = system((9, 30), condition=10)
@@ -212,6 +213,7 @@ def test_the_estimate_of_gram_is_the_rounding_of_its_sums_to_first_order():
     assert result.condition == pytest.approx(10, rel=1e-6)
 
 
+@pytest.mark.usefixtures("apart")
 def test_gram_knows_how_much_it_lacks_without_a_direction_that_it_has_lost():
     """Below ``sqrt(eps)``; the probes miss it too, and one direction is found exactly."""
     rng = np.random.default_rng(0)

@@ -318,3 +318,131 @@ def test_a_method_for_dense_data_refuses_sparse_ones() -> None:
 def test_predict_needs_fit() -> None:
     with pytest.raises(NotFittedError):
         EagleRegressor().predict([[1.0]])
+
+
+# Standard errors
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_standard_errors_are_those_of_the_textbook(
+    rng: np.random.Generator, intercept: bool, weighted: bool
+) -> None:
+    X, y = rng.standard_normal((40, 3)) * [1, 10, 0.1] + 2, rng.standard_normal((40, 2))
+    weights = rng.uniform(0.5, 2, 40) if weighted else np.ones(40)
+    model = EagleRegressor(fit_intercept=intercept, standard_errors=True, random_state=0)
+    model.fit(X, y, sample_weight=weights if weighted else None)
+    design = np.column_stack([np.ones(40), X]) if intercept else X
+    covariance = np.linalg.inv(design.T @ (weights[:, None] * design))
+    residual = y - model.predict(X)
+    variance = (weights[:, None] * residual**2).sum(axis=0) / (40 - design.shape[1])
+    wanted = np.sqrt(np.outer(variance, np.diag(covariance)))
+    np.testing.assert_allclose(model.standard_errors_, wanted[:, intercept:], rtol=1e-9)
+    if intercept:
+        np.testing.assert_allclose(model.intercept_standard_error_, wanted[:, 0], rtol=1e-9)
+    single = EagleRegressor(fit_intercept=intercept, standard_errors=True, random_state=0)
+    single.fit(X, y[:, 1], sample_weight=weights if weighted else None)
+    np.testing.assert_allclose(single.standard_errors_, wanted[1, intercept:], rtol=1e-9)
+
+
+def test_standard_errors_are_refused_where_there_are_none(rng: np.random.Generator) -> None:
+    X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+    twice = np.column_stack([X, X[:, 0] + X[:, 1]])
+    model = EagleRegressor(standard_errors=True, random_state=0)
+    with pytest.raises(ValueError, match="needs X of full column rank, got rank 3 of 4 columns"):
+        model.fit(twice, y)
+    with pytest.raises(ValueError, match="more samples than coefficients, got 4 samples and 4"):
+        model.fit(X[:4], y[:4])
+    with pytest.raises(ValueError, match="those of plain least squares: give ridge=0"):
+        EagleRegressor(standard_errors=True, ridge=1.0).fit(X, y)
+    with pytest.raises(TypeError, match="standard_errors must be True or False"):
+        EagleRegressor(standard_errors="yes").fit(X, y)
+
+
+# One chunk after the other
+
+
+def in_chunks(model: EagleRegressor, X: Any, y: Any, weights: Any, size: int = 13) -> Any:
+    for start in range(0, X.shape[0], size):
+        some = None if weights is None else weights[start : start + size]
+        model.partial_fit(X[start : start + size], y[start : start + size], some)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("options", [{}, {"ridge": 2.0}, {"rank": 3}])
+@pytest.mark.parametrize("outputs", [None, 3])
+def test_chunks_give_what_all_samples_give(
+    rng: np.random.Generator,
+    dtype: Any,
+    weighted: bool,
+    sparse: bool,
+    fit_intercept: bool,
+    options: dict[str, Any],
+    outputs: int | None,
+) -> None:
+    X, y = data(rng, 60, 8, outputs, dtype)
+    weights = rng.integers(0, 4, 60) if weighted else None
+    settings = options | {"fit_intercept": fit_intercept, "random_state": 0}
+    whole = EagleRegressor(**settings).fit(X, y, weights)
+    given = scipy.sparse.csr_array(X) if sparse else X
+    model = in_chunks(EagleRegressor(**settings), given, y, weights)
+    values = np.linalg.svd(X, compute_uv=False)
+    gap = values[0] / (values[2] - values[3]) if "rank" in options else values[0] / values[-1]
+    limit = tolerance(dtype, gap**2)
+    assert model.coef_.shape == whole.coef_.shape
+    assert model.coef_.dtype == dtype
+    assert relative_error(model.coef_, whole.coef_) < limit
+    assert np.abs(model.intercept_ - whole.intercept_).max() < limit * np.abs(y).max()
+    assert model.result_.converged
+
+
+def test_means_that_are_large_cost_no_digits_in_chunks(rng: np.random.Generator) -> None:
+    X, y = data(rng, 60, 4)
+    X[:, 2] = 1e10 / 3
+    model = in_chunks(EagleRegressor(random_state=0), X + 1e6, y, None)
+    wanted = LinearRegression().fit(X, y).coef_
+    assert model.coef_[2] == 0
+    # The data themselves are rounded at 1e6.
+    assert relative_error(model.coef_, wanted) < tolerance(float, 1e6 * np.linalg.cond(X[:, :2]))
+
+
+def test_chunks_choose_the_ridge_by_generalised_cross_validation(rng: np.random.Generator) -> None:
+    X, y = data(rng, 60, 8, 2)
+    ridges = np.logspace(-3, 3, 13)
+    settings: dict[str, Any] = {"ridge": "cv", "ridges": ridges, "random_state": 0}
+    model = in_chunks(EagleRegressor(**settings), X, y, None)
+    centred, b = X - X.mean(axis=0), y - y.mean(axis=0)
+    wanted = []
+    for ridge in ridges:
+        H = centred @ np.linalg.solve(centred.T @ centred + ridge * np.eye(8), centred.T)
+        wanted.append(59 * ((b - H @ b) ** 2).sum() / 2 / (59 - np.trace(H)) ** 2)
+    assert relative_error(model.cv_errors_, wanted) < tolerance(float, np.linalg.cond(X) ** 2)
+    assert model.ridge_ == ridges[np.argmin(wanted)]
+    # A mean leverage for each one's own: on ordinary data neighbours on the grid.
+    by_rows = EagleRegressor(**settings).fit(X, y).ridge_
+    assert 0.1 <= model.ridge_ / by_rows <= 10
+
+
+def test_a_chunk_after_fit_starts_anew_and_says_so(rng: np.random.Generator) -> None:
+    X, y = data(rng, 60, 4)
+    model = EagleRegressor(random_state=0).fit(X[:30], y[:30])
+    with pytest.warns(UserWarning, match="partial_fit starts anew"):
+        model.partial_fit(X[30:], y[30:])
+    wanted = LinearRegression().fit(X[30:], y[30:]).coef_
+    assert relative_error(model.coef_, wanted) < tolerance(float, np.linalg.cond(X) ** 2)
+    copied = pickle.loads(pickle.dumps(model)).partial_fit(X[:30], y[:30])
+    wanted = LinearRegression().fit(X, y).coef_
+    assert relative_error(copied.coef_, wanted) < tolerance(float, np.linalg.cond(X) ** 2)
+
+
+def test_chunks_of_another_width_are_refused(rng: np.random.Generator) -> None:
+    X, y = data(rng, 20, 4)
+    model = EagleRegressor().partial_fit(X, y)
+    with pytest.raises(ValueError, match="X has 3 features, but EagleRegressor is expecting 4"):
+        model.partial_fit(X[:, :3], y)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        model.partial_fit(np.full((1, 4), np.nan), [1.0])

@@ -44,6 +44,16 @@ def test_eagle_is_right_and_gradient_descent_says_that_it_is_not(shown):
     assert rows["gradient descent"][-1] == "MAX_ITERATIONS"
 
 
+def test_the_filled_pixels_are_as_good_as_a_tuned_regressions(shown):
+    errors = {
+        line.split("error")[0].strip(): float(line.split("error")[1].split()[0])
+        for line in shown[0].splitlines()
+        if line.startswith("    ") and "  error " in line
+    }
+    own = next(error for name, error in errors.items() if "by validation" in name)
+    assert own <= errors["RidgeCV (scikit-learn)"]
+
+
 def test_the_picture_is_a_png_with_something_on_it(shown):
     from matplotlib.image import imread
 

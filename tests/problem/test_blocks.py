@@ -162,6 +162,21 @@ def test_a_ridge_below_the_range_of_the_dtype_is_none(method, shape, dtype, size
     np.testing.assert_array_equal(result.value, plain.value)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size", "ridge"), [(np.float64, 1e200, 1e-320), (np.float32, 1, 1e-60)]
+)
+def test_a_ridge_that_is_none_for_one_is_none_for_many(algebra, dtype, size, ridge):
+    """Its square root beside an A of order one is below ``tiny / eps^2``."""
+    given = system("tall", dtype=dtype, condition=3, rank=4)
+    given = dataclasses.replace(given, A=dtype(size) * given.A, B=dtype(size) * given.B)
+    problem = algebra.problem(given)
+    assert problem.ridged(ridge) is problem
+    for method in ("eagle", "direct"):
+        (result,) = algebra.solve([given], method, ridge=ridge)
+        (plain,) = algebra.solve([given], method)
+        np.testing.assert_array_equal(result.value, plain.value)
+
+
 def test_a_ridge_larger_than_the_matrix_shares_its_scale():
     given = system("tall")
     problem = create(given).ridged(2.0**40)

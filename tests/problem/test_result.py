@@ -12,6 +12,7 @@ import pytest
 import eagle
 from eagle import ConvergenceError, ConvergenceWarning, Result, Status
 from tests.systems import solve, system
+from tests.tolerances import relative_error, tolerance
 
 
 @pytest.fixture
@@ -66,9 +67,64 @@ def test_printing_shows_everything_on_one_screen(result, failure):
     assert "unknown" in str(failure)
 
 
-def test_repr_leaves_the_history_out(result):
-    assert "history" not in repr(result)
-    assert "status=<Status.CONVERGED" in repr(result)
+def test_repr_is_one_short_line(result):
+    assert repr(result).startswith("<eagle.Result: 3 x 2 float64, CONVERGED, error ")
+    assert len(repr(result)) < 100
+
+
+def test_notebooks_get_a_table(result):
+    shown = result._repr_html_()
+    assert shown.count("<tr>") == shown.count("</tr>") == 6
+    assert "CONVERGED" in shown
+    assert "<eagle" not in shown.replace("<b>eagle", "")  # texts are escaped
+
+
+def test_the_history_is_drawn(result):
+    pytest.importorskip("matplotlib").use("agg")
+    axes = result.plot()
+    assert axes.lines[0].get_label() == "error estimate"
+    assert list(axes.lines[0].get_xdata()) == [record.iteration for record in result.history]
+    assert result.plot(axes) is axes
+    stack = eagle.pinv(np.ones((3, 2, 2)), rng=0)
+    batch = eagle.estimate(np.ones((3, 2, 2)), np.eye(2), rng=0)
+    assert stack.shape == (3, 2, 2)
+    with pytest.raises(ValueError, match="no history to plot: a batch has it in each"):
+        batch.plot()
+
+
+def test_the_value_is_x_too(result):
+    assert result.x is result.value
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e200])
+@pytest.mark.parametrize("options", [{}, {"rank": 3}, {"ridge": 0.1, "rank": 3}, {"cutoff": 1e-3}])
+@pytest.mark.parametrize("driver", ["gelsd", "svd"])
+def test_singular_values_are_those_of_a(driver, options, scale):
+    given = system("tall", condition=100)
+    result = eagle.lstsq(scale * given.A, given.C, method=eagle.Direct(driver), rng=0, **options)
+    truth = scale * np.linalg.svd(given.A, compute_uv=False)
+    found = result.singular_values
+    assert len(found) == (3 if "rank" in options else len(truth))
+    assert relative_error(found, truth[: len(found)]) <= tolerance(float)
+
+
+def test_who_has_no_singular_values_says_none(result):
+    given = system("tall", condition=100)
+    assert result.singular_values is None
+    ridged = eagle.lstsq(given.A, given.C, method="direct", ridge=0.1, rng=0)
+    assert ridged.singular_values is None  # LAPACK saw those of [A; mu I]
+
+
+def test_the_log_tells_the_plan(caplog):
+    given = system("square", condition=3)
+    with caplog.at_level("DEBUG", "eagle"):
+        result = eagle.solve(given.A, given.B, given.C, rng=0)
+    assert result.plan in caplog.text
+    assert "CONVERGED after 1 iterations" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "eagle"):
+        eagle.solve(given.A, given.B, given.C, rng=0)
+    assert caplog.text == ""
 
 
 def test_inconsistent_data_are_told():

@@ -48,6 +48,7 @@ def test_a_diverged_run_has_exit_status_1(folder, capsys):
 
 def test_every_option_reaches_the_configuration(folder):
     options = "--regime compute-limited --rank 3 --lift full --layers 1 --family condition"
+    options += " --spectrum variance"
     numbers = "--condition 100 --noise 0.01 --deviation 0.05 --learning-rate 0.002 --cooldown 0.5"
     assert main(["train", "run", *SHORT, *options.split(), *numbers.split(), "--clip", "1"]) == 0
     config = load_run(folder / "run").config
@@ -62,7 +63,7 @@ def test_every_option_reaches_the_configuration(folder):
         0.01,
     )
     assert (config.learning_rate, config.cooldown, config.clip) == (0.002, 0.5, 1.0)
-    assert config.task.rank == 10
+    assert (config.task.rank, config.task.spectrum) == (10, "variance")
 
 
 def test_the_progress_bar_shows_loss_and_time(folder, capsys):

@@ -50,12 +50,33 @@ def test_condition_is_what_was_asked_for():
     assert (s[:, 10:] < 1e-12 * s[:, :1]).all()
 
 
-def test_sizes_are_those_of_the_paper():
-    # E x^2 = sum of alpha^2i / s over i = 1..s
-    wanted = sum(0.7 ** (2 * i) for i in range(1, 11)) / 10
-    X = draw(TaskConfig(), 4000)
+@pytest.mark.parametrize(("spectrum", "power"), [("variance", 2), ("deviation", 4)])
+def test_sizes_are_those_of_the_reading(spectrum, power):
+    # E x^2 = sum of (size of a column of R1)^2 (of R2)^2 / s: alpha^2i of variances, else alpha^4i
+    wanted = sum(0.7 ** (power * i) for i in range(1, 11)) / 10
+    X = draw(TaskConfig(spectrum=spectrum), 4000)
     for block in X:
         assert float(block.square().mean()) == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["block", "scalar", "asymmetric"])
+def test_deviations_of_alpha_are_variances_of_alpha_squared(family):
+    deviation, variance = (
+        draw(TaskConfig(family, decay=decay, spectrum=spectrum))
+        for decay, spectrum in ((0.7, "deviation"), (0.49, "variance"))
+    )
+    for X, Y in zip(deviation, variance, strict=True):
+        assert torch.allclose(X, Y, rtol=1e-12, atol=1e-14)
+
+
+def test_singular_values_fall_twice_as_fast_by_deviation():
+    """In logarithms: those of A follow the sizes of the columns, alpha^i or alpha^2i."""
+    slopes = []
+    for spectrum in ("variance", "deviation"):
+        s = np.linalg.svd(draw(TaskConfig(spectrum=spectrum), 400).A.numpy(), compute_uv=False)
+        slopes.append(np.polyfit(range(10), np.log(s[:, :10]).mean(0), 1)[0])
+    # What the random factors add to the slope is the same in both.
+    assert slopes[1] - slopes[0] == pytest.approx(np.log(0.7), rel=0.2)
 
 
 def test_noise_has_the_variance_that_was_asked_for():
@@ -111,6 +132,7 @@ def test_exactly_one_source_of_randomness(both):
         ({"d": 0}, "d must be at least 1"),
         ({"n_hidden": 1.5}, "n_hidden must be an integer"),
         ({"rank": 19}, r"rank must be at most min\(d, n\) = 18"),
+        ({"spectrum": "power"}, "spectrum must be one of deviation, variance, got 'power'"),
         ({"decay": 0.0}, "decay must be in"),
         ({"decay": 1.5}, "decay must be in"),
         ({"noise": -1.0}, "noise must be finite, at least 0"),

@@ -15,6 +15,8 @@ from eagle.transformer import (
     ModelConfig,
     Rule,
     TaskConfig,
+    distances,
+    evaluate,
     extract,
     fidelity,
     load_pretrained,
@@ -22,8 +24,9 @@ from eagle.transformer import (
     pretrained,
     pretrained_path,
     sample_batch,
+    skeleton,
 )
-from eagle.transformer.config import REGIMES
+from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.extract import prune, quantised
 from eagle.transformer.rule import largest_norm, task_of
 from eagle.transformer.structure import cluster, sparsify
@@ -35,7 +38,16 @@ CONFIGS = [
     ModelConfig("compute-limited", lift="full"),
     ModelConfig("distributed", d=7, n=6, d_hidden=1, n_hidden=3, machines=2),
 ]
-SEEDS = pretrained()
+KINDS = [
+    {"spectrum": spectrum, "constant": constant}
+    for spectrum in SPECTRA
+    for constant in (False, True)
+]
+CHECKPOINTS = [
+    pytest.param(pretrained_path(*each, **kind), id=pretrained_path(*each, **kind).stem)
+    for kind in KINDS
+    for each in pretrained(**kind)
+]
 # In float32: the weights that `extract` reads.
 FLOAT = tolerance(np.float32, constant=20)
 
@@ -187,16 +199,28 @@ def test_ideal_weights_with_one_layer_reversed_are_found_out():
     assert any(reason.startswith("layer 1: eta") for reason in reasons)
 
 
-@pytest.mark.parametrize(("regime", "seed"), SEEDS)
-def test_every_pretrained_model_follows_the_rule(regime, seed):
-    run = load_run(pretrained_path(regime, seed))
-    assert run.config.model.regime == regime
-    assert run.config.seed == seed
-    assert run.steps == run.config.steps == 20_000
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_every_pretrained_model_follows_the_rule(path):
+    run = load_run(path)
+    assert path.stem.startswith(run.config.model.regime)
+    assert path.stem.endswith(f"-{run.config.seed}")
+    assert ("-variance-" in path.stem) == (run.config.task.spectrum == "variance")
+    assert ("-constant-" in path.stem) == (run.config.cooldown == 0)
+    assert run.steps == run.config.steps
+    error = evaluate(run.model, run.config.task, size=run.config.batch)
+    assert error == pytest.approx(run.test, rel=1e-6)
     rule = extract(run.model)
+    assert rule.task == run.config.task
     assert rule.learned, rule.reasons
-    assert rule.model_error == pytest.approx(run.test, rel=1e-6)
     assert rule.rule_error < 1.2 * rule.model_error
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_every_pretrained_model_does_without_its_cross_blocks(path):
+    found = skeleton(load_run(path).model)
+    assert found.faithful, found.reasons
+    assert found.distance < 0.05 * found.model_error
+    assert max(found.dropped_QK) < 0.05
 
 
 def test_the_paper_s_constants_are_found():
@@ -280,6 +304,35 @@ def test_universal_constants_use_norms_of_their_own():
     assert norms[1] <= norms[0] * 2 / 27**0.5 * 1.02
 
 
+def largest_sketched(rule: Rule, task: TaskConfig) -> list[float]:
+    """||A_l S_l|| of Algorithm 1 by numpy: batch maxima, median of two batches."""
+    generator = torch.Generator().manual_seed(0)
+    maxima = []
+    for _ in range(2):
+        batch = sample_batch(task, 1024, generator=generator)
+        *states, _ = rule.states(batch)
+        A = [Z[:, : rule.config.complete, : rule.config.d].double().numpy() for Z in states]
+        pairs = zip(A, rule.layers, strict=True)
+        maxima.append([np.linalg.norm(a @ each.sketch, 2, axis=(1, 2)).max() for a, each in pairs])
+    return np.median(maxima, axis=0).tolist()
+
+
+def test_step_sizes_are_in_units_of_the_norm_that_a_sketch_sees():
+    """Algorithm 1 divides by ||A S||^2, which is well below ||A||^2 with 5 columns of 18."""
+    wanted = ideal(ModelConfig("compute-limited"))
+    task = task_of(wanted.config)
+    rule = extract(wanted.model(), batches=2)
+    norms = largest_sketched(wanted, task)
+    assert [layer.norm for layer in rule.layers] == pytest.approx(norms, rel=1e-4)
+    steps = [layer.gamma_step for layer in wanted.layers]
+    assert rule.gamma == pytest.approx(
+        [step * norm**2 for step, norm in zip(steps, norms, strict=True)], rel=1e-3
+    )
+    universal = wanted.with_constants(1.0, 1.9, batches=2)
+    norms = largest_sketched(universal, task)
+    assert [layer.norm for layer in universal.layers] == pytest.approx(norms, rel=1e-4)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
 def test_fidelity_is_perfect_for_ideal_weights_and_for_nothing_else(config):
     rule = ideal(config)
@@ -295,15 +348,147 @@ def test_fidelity_is_perfect_for_ideal_weights_and_for_nothing_else(config):
     assert (other.fitted[2:] > 1e-8).all()
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_ideal_weights_have_nothing_but_their_skeleton(config):
+    model = ideal(config).model().requires_grad_(False)
+    found = skeleton(model, flat=False, batches=2)
+    assert found.faithful
+    assert found.dropped_QK == found.dropped_VP == (0,) * config.layers
+    batch = sample_batch(task_of(config), 4, seed=0, dtype=torch.float64)
+    for Z, Y in zip(model.states(model.prompt(batch)), found.states(batch), strict=True):
+        assert float((Z - Y).detach().norm()) <= tolerance(np.float64) * 20 * float(Z.norm())
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_a_skeleton_keeps_every_block_of_the_rule_and_no_other(config):
+    """Of random weights: zero outside the blocks, unchanged inside; the flat one as asked."""
+    model = random_model(config)
+    visible, hidden = config.machine_features
+    size = visible + hidden
+    for flat in (True, False):
+        left = skeleton(model, flat=flat, batches=1).model
+        W_QK, whole = left.W_QK.detach(), model.W_QK.detach()
+        assert torch.allclose(W_QK[..., :visible, :visible], whole[..., :visible, :visible])
+        assert not W_QK[..., visible:, :].any()
+        assert not W_QK[..., visible:].any()
+        for head in range(model.projection.shape[1]):
+            for machine, start in enumerate(range(0, config.features, size)):
+                own = config.transposed or machine == head
+                block = left.W_VP.detach()[:, head, :, start : start + size]
+                whole = model.W_VP.detach()[:, head, :, start : start + size]
+                assert torch.allclose(block[:, visible:, visible:], whole[:, visible:, visible:])
+                assert not block[:, :visible, visible:].any()
+                for rows, there in ((slice(visible), own), (slice(visible, size), own and flat)):
+                    wanted = whole[:, rows, :visible] * there
+                    assert torch.allclose(block[:, rows, :visible], wanted)
+
+
+def test_the_flat_block_changes_states_and_no_prediction():
+    """It multiplies [A; B] from the right by I + ..., which leaves B A^+ alone: one layer of it,
+    and then as many of the rule as make the error vanish."""
+    rule = ideal(ModelConfig(layers=40)).with_constants(0.3, 0.9, batches=1)
+    model = rule.model().requires_grad_(False)
+    with torch.no_grad():
+        model.projection[0, 0, :18, 18:] = 1e-3
+    batch = sample_batch(TaskConfig(rank=3), 50, seed=0, dtype=torch.float64)
+    Z = list(model.states(model.prompt(batch)))[1] - list(rule.states(batch))[1]
+    assert float(Z[..., :18].abs().max()) > 1e-3
+    assert float(Z[:, 18:, 18:].abs().max()) <= tolerance(np.float64)
+    D = batch.D.numpy()
+    for each in (rule, model):
+        assert relative_error(each.predict(batch).numpy(), D) < 1e-3
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_model_that_needs_its_cross_blocks_is_told_so(regime):
+    model = load_pretrained(regime)
+    assert skeleton(model, batches=4).faithful
+    visible, _ = model.config.machine_features
+    with torch.no_grad():  # complete tokens now ask by their hidden features, which are C and D
+        model.query[1, :, visible:] = 10 * model.query[1].abs().max()
+    found = skeleton(model, batches=4)
+    assert not found.faithful
+    assert any(reason.startswith("layer 1: ") for reason in found.reasons)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.regime}-{c.d}-{c.lift}")
+def test_algorithm_1_in_weights_is_read_out_to_the_letter(config):
+    wanted = ideal(config)
+    found = extract(wanted.model(), batches=4).literal(batches=4)
+    for each, layer in zip(found.layers[:-1], wanted.layers, strict=False):
+        assert each.eta_step == pytest.approx(layer.eta_step, rel=FLOAT)
+        assert each.gamma_step == pytest.approx(layer.gamma_step, rel=FLOAT)
+        assert each.lift is None
+        if layer.sketch is not None:
+            assert np.allclose(each.sketch.T @ each.sketch, np.eye(config.rank), atol=1e-12)
+    batch = sample_batch(task_of(config), 5, seed=0, dtype=torch.float64)
+    assert relative_error(found.predict(batch).numpy(), wanted.predict(batch).numpy()) < 10 * FLOAT
+
+
+def test_to_the_letter_is_not_what_scaled_sketches_and_other_lifts_do():
+    layers = [
+        replace(each, sketch=each.sketch * np.sqrt([1.6, 1.3, 1.0, 0.7, 0.4]))
+        for each in ideal(ModelConfig("compute-limited")).layers
+    ]
+    rule = Rule(ModelConfig("compute-limited"), tuple(layers))
+    batch = sample_batch(TaskConfig(), 50, seed=0)
+    moved = float((rule.predict(batch) - rule.literal(batches=1).predict(batch)).norm())
+    assert moved > 0.01 * float(rule.predict(batch).norm())
+
+
+def test_distances_are_of_states_predictions_and_errors():
+    model = ideal(ModelConfig()).model().float()
+    rule = ideal(ModelConfig())
+    other = replace(rule, layers=(replace(rule.layers[0], eta_step=0.0), *rule.layers[1:]))
+    task = TaskConfig()
+    error, found = distances(
+        model, {"same": rule, "other": other}, task=task, batches=1, size=64, seed=5
+    )
+    batch = sample_batch(task, 64, seed=5)
+    D, E = model.predict(batch).detach(), other.predict(batch)
+    assert error == pytest.approx(float((D - batch.D).square().mean()), rel=1e-6)
+    assert found["same"].predictions < 1e-9
+    assert found["other"].predictions == pytest.approx(float((D - E).square().mean()), rel=1e-6)
+    assert found["other"].error == pytest.approx(float((E - batch.D).square().mean()), rel=1e-6)
+    pairs = zip(model.states(model.prompt(batch)), other.states(batch), strict=True)
+    wanted = [float((Z - Y).detach().square().mean()) for Z, Y in pairs]
+    assert found["other"].states == pytest.approx(wanted, rel=1e-6)
+
+
 def test_pretrained_models_are_named_by_regime_and_seed():
     with pytest.raises(ValueError, match="regime must be one of unconstrained"):
         load_pretrained("central")
-    with pytest.raises(ValueError, match=r"seed must be one of 0, 1.* for the distributed regime"):
+    with pytest.raises(ValueError, match=r"seed must be one of 0.* for the distributed regime"):
         load_pretrained("distributed", seed=99)
+    with pytest.raises(ValueError, match=r"regime must have checkpoints .* got 'estimation'"):
+        load_pretrained("estimation", noisy=True, constant=True, spectrum="variance")
     for noisy, least in ((False, 2), (True, 1)):
         for regime in REGIMES:
             wanted = 3 if regime == "unconstrained" and not noisy else least
-            assert sum(name == regime for name, _ in pretrained(noisy=noisy)) >= wanted
+            there = pretrained(noisy=noisy, spectrum="variance")
+            assert sum(name == regime for name, _ in there) >= wanted
+            assert load_pretrained(regime, noisy=noisy).config.regime == regime
+
+
+def test_one_reading_is_preferred_and_the_other_is_there(tmp_path):
+    for name in ("distributed-1", "distributed-variance-0", "estimation-variance-2"):
+        (tmp_path / f"{name}.safetensors").touch()
+    assert pretrained(folder=tmp_path) == (("distributed", 1), ("estimation", 2))
+    assert pretrained(folder=tmp_path, spectrum="deviation") == (("distributed", 1),)
+    assert pretrained(folder=tmp_path, spectrum="variance") == (
+        ("distributed", 0),
+        ("estimation", 2),
+    )
+    paths = [
+        pretrained_path("distributed", 1, folder=tmp_path),
+        pretrained_path("distributed", 0, folder=tmp_path, spectrum="variance"),
+        pretrained_path("estimation", 2, folder=tmp_path),
+    ]
+    assert [path.stem for path in paths] == [
+        "distributed-1", "distributed-variance-0", "estimation-variance-2",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="seed must be one of 1 for the distributed regime, got 0"):
+        pretrained_path("distributed", 0, folder=tmp_path)
 
 
 def test_files_that_are_no_checkpoints_are_passed_over(tmp_path):

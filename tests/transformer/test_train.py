@@ -23,7 +23,7 @@ from eagle.transformer import (
     load_run,
     train,
 )
-from eagle.transformer.config import REGIMES
+from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.train import Trainer
 
 SHORT = {"batch": 64, "log_every": 10, "test_every": 30, "test_batches": 4}
@@ -98,6 +98,14 @@ def test_a_finished_run_can_be_continued(tmp_path):
     longer = train(short(steps=90), tmp_path, resume=True)
     assert longer.steps == 90
     assert equal(longer, train(short(steps=90)))
+
+
+def test_a_constant_rate_can_be_cooled_down_later(tmp_path):
+    """Up to the step at which the rate begins to fall the two runs are one."""
+    train(short(steps=60), tmp_path)
+    cooled = train(short(steps=90, cooldown=1 / 3), tmp_path, resume=True)
+    assert equal(cooled, train(short(steps=90, cooldown=1 / 3)))
+    assert not equal(cooled, train(short(steps=90)))
 
 
 def test_a_run_is_not_resumed_to_fewer_steps_than_it_has_taken(tmp_path):
@@ -255,8 +263,17 @@ def test_impossible_trainings_are_refused(wrong, message):
 
 
 def test_a_configuration_survives_json():
-    config = TrainConfig.paper("distributed", seed=3, noise=0.01, cooldown=0.2)
-    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for spectrum in SPECTRA:
+        config = TrainConfig.paper(
+            "distributed", seed=3, noise=0.01, spectrum=spectrum, cooldown=0.2
+        )
+        assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     for broken in ({}, {"model": 1}, {**config.to_dict(), "stepz": 1}):
         with pytest.raises(ValueError, match="not a training configuration"):
             TrainConfig.from_dict(broken)
+
+
+def test_a_configuration_without_a_spectrum_is_one_of_variances():
+    values = TrainConfig.paper(spectrum="deviation").to_dict()
+    del values["task"]["spectrum"]
+    assert TrainConfig.from_dict(values).task.spectrum == "variance"

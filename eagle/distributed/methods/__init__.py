@@ -11,6 +11,7 @@ from eagle.distributed.methods.compressed import Compressed
 from eagle.distributed.methods.krylov import Krylov
 from eagle.distributed.methods.normal import ConjugateGradient, GradientDescent, Pooled
 from eagle.distributed.methods.reductions import TSQR, Gram
+from eagle.distributed.methods.seminormal import SemiNormal
 
 __all__ = ["METHODS", "as_method"]
 
@@ -23,6 +24,7 @@ METHODS: dict[str, Any] = {
     "cg": ConjugateGradient(),
     "pooled": Pooled(),
     "gram": Gram(),
+    "seminormal": SemiNormal(),
     "tsqr": TSQR(),
     "compressed": Compressed(),
 }

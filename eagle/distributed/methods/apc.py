@@ -18,7 +18,7 @@ given in practice and are measured here, in rounds that count. W travels, ``d' d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -65,6 +65,8 @@ class ConsensusState(State):
     gamma: float
     eta: float
     alpha: float
+    condition: float  # root of the sum of the squares of those of the machines
+    dropped: bool  # a machine's factors leave out a direction that is only small for its units
     misfit: float = 0.0
 
     def saved(self) -> dict[str, Any]:
@@ -88,6 +90,8 @@ class APC:
 
     free = True
     projects = True
+    hands_over = True
+    supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> ConsensusState:
         """Probes, the spectrum, and everybody's own solution.
@@ -98,9 +102,10 @@ class APC:
         w, M = problem.probes(PROBES), session.comm.size
         factors, stream = problem.factors, session.comm.rank + 1
         g = normals(problem.seed, stream, 0, len(factors.s), PROBES, problem.A.dtype)
-        columns, answers = session.sum(
+        columns, answers, facts = session.sum(
             np.concatenate([product(problem.A, w), product(factors.U, g)], axis=1),
             np.concatenate([product(problem.B, w), product(factors.W, g)], axis=1),
+            np.array([factors.condition**2, problem.dropped]),
         )
         sizes = np.linalg.norm(columns, axis=0)
         scale = 1 / np.where(sizes > 0, sizes, 1)
@@ -114,6 +119,7 @@ class APC:
         return ConsensusState(
             problem=problem, columns=columns, answers=answers, rows=rows, W=W, mean=mean,
             gamma=gamma, eta=eta, alpha=alpha,
+            condition=float(np.sqrt(facts[0].real)), dropped=bool(facts[1].real > 0),
         )  # fmt: skip
 
     def step(self, state: ConsensusState, session: Session) -> None:
@@ -157,6 +163,9 @@ class APC:
             probe_size=PROBES**0.5,  # of either kind: the larger misfit counts
             amplification=0.0,
             eps=problem.eps,
+            floor=np.inf
+            if state.dropped
+            else problem.eps * state.condition * norm(state.mean[:d]) * start,
         )
 
     def describe(self, state: ConsensusState) -> dict[str, float | None]:

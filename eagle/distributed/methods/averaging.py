@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -78,6 +78,8 @@ class Averaging:
 
     free = True
     projects = True
+    hands_over = True
+    supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> AveragingState:
         """Reduce a shard with more columns than rows to as many as its rank; normalise."""
@@ -141,6 +143,7 @@ class Averaging:
             probe_size=probe_start,
             amplification=setup.amplification,
             eps=problem.eps,
+            floor=setup.floor(norm(problem.C), norm(problem.C), 1.0, problem.eps),
         )
 
     def describe(self, state: AveragingState) -> dict[str, float | None]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from eagle.distributed.certificate import Evidence
+from eagle.distributed.certificate import Bounded, Evidence
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.problem.result import Status
@@ -51,8 +51,12 @@ class Iterative(Protocol):
     """A frozen dataclass of settings with the functions of an iteration, the same on all machines.
 
     ``free`` says that verifying takes no message; ``projects`` that the decomposition is the
-    machines' own, so that inconsistent B makes it a biased one.
+    machines' own, so that inconsistent B makes it a biased one; ``hands_over`` that
+    another method finishes where it stagnates. ``supports`` names the spectral
+    options that it can honour: a projector method none, as a ridge makes B inconsistent.
     """
+
+    supports: ClassVar[frozenset[str]]
 
     @property
     def free(self) -> bool:
@@ -62,13 +66,17 @@ class Iterative(Protocol):
     def projects(self) -> bool:
         """Whether inconsistency makes a bias."""
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether another method finishes what this one cannot."""
+
     def init(self, problem: LocalProblem, session: Session) -> Any:
         """Set up, with the sums that it takes."""
 
     def step(self, state: Any, session: Session) -> None:
         """One iteration."""
 
-    def verify(self, state: Any, session: Session) -> Evidence:
+    def verify(self, state: Any, session: Session) -> Evidence | Bounded:
         """The value so far and what speaks for it."""
 
     def describe(self, state: Any) -> dict[str, float | None]:
@@ -92,6 +100,8 @@ class Outcome:
 
 class OneShot(Protocol):
     """A method of one reduction, or a few."""
+
+    supports: ClassVar[frozenset[str]]
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """All of it."""

@@ -6,19 +6,29 @@
     B A^+ C = B (Q^H A)^+ Q^H C,
 
 and ``Q^H A_mu`` is a shard of k rows. Their triangular factors add up too (`reductions`), at
-``k (k + d')`` numbers. That second message also carries what Q has missed, ``||A - Q Q^H A||``.
+``k (k + d')`` numbers. What Q has missed, ``||A - Q Q^H A||``, is summed before, and the core is
+known to that or to rounding. Columns of A are sketched at equal sizes, by powers of two, so that
+none is lost for its units.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from eagle.algebra.blas import norm, product
+from eagle.distributed.judge import compared, gathered, opinion
 from eagle.distributed.methods.base import Outcome
-from eagle.distributed.methods.reductions import reduced, solved_by_root
-from eagle.distributed.problem import LocalProblem
+from eagle.distributed.methods.reductions import (
+    SPECTRAL,
+    opinion_of_core,
+    outcome_of,
+    reduced,
+    told,
+)
+from eagle.distributed.problem import GRADED, LocalProblem
 from eagle.distributed.residuals import basis
 from eagle.distributed.session import Session
 from eagle.problem.result import Status
@@ -42,30 +52,59 @@ class Compressed:
 
     size: int = FIRST
 
+    supports: ClassVar[frozenset[str]] = SPECTRAL
+
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Sketch, enlarge if need be, project, reduce, solve."""
-        A, eps = problem.A, problem.eps
-        limit = min(len(A), problem.columns) + SPARE
-        sketch, steps = A[:, :0], 0
+        A, d, eps = problem.A, len(problem.A), problem.eps
+        even = A * problem.weights
+        limit = min(d, problem.columns) + SPARE
+        sketch, steps, blocks = A[:, :0], 0, [gathered(problem)] if problem.small else []
         while True:
             width = min(max(self.size, 2 * sketch.shape[1]), limit) - sketch.shape[1]
             steps += 1
-            (more,) = session.sum(product(A, problem.probes(width, steps)))
+            more, *whole = session.sum(product(even, problem.probes(width, steps)), *blocks)
+            if steps == 1:
+                blocks, gathered_blocks = [], whole
             sketch = np.asfortranarray(np.concatenate([sketch, more], axis=1))
             Q = _range(sketch, eps)
-            if Q.shape[1] <= sketch.shape[1] - SPARE or sketch.shape[1] >= limit:
+            spare = Q.shape[1] <= sketch.shape[1] - SPARE
+            if spare or sketch.shape[1] >= limit or session.overtime:
                 break
         inner = product(Q, A, adjoint="X")
-        missed = np.array([norm(A - product(Q, inner)) ** 2, norm(A) ** 2], A.real.dtype)
-        missed, whole = session.sum(missed)[0]
+        squares = np.array([norm(A - product(Q, inner)) ** 2, norm(A) ** 2], A.real.dtype)
+        missed, size = np.sqrt(session.sum(squares)[0])
+        missed = float(missed / size) if size else 0.0
         L, BN, lost, total = reduced(inner, problem.B, session)
         small = product(Q, problem.C, adjoint="X")
-        outcome = solved_by_root(L, BN, small, lost, total, problem, session, rtol)
+        left = norm(problem.C - product(Q, small))
+        # Of rows that are graded some may be below the noise of the others.
+        unseen = not problem.spectral.given() and _hides(sketch, Q.shape[1], eps)
+        found = told(
+            problem,
+            session,
+            lambda: opinion_of_core(L, BN, small, lost, total, problem, eps=missed, left=left),
+        )
+        outcome = replace(outcome_of(found, problem), iterations=steps)
         # A sketch with directions to spare misses rounding errors only; this is the proof.
-        if missed > (NOISE * eps) ** 2 * len(A) * whole:
-            lost = max(outcome.error_estimate, float(np.sqrt(missed / whole)))
-            outcome = replace(outcome, status=Status.STAGNATED, error_estimate=lost)
-        return replace(outcome, iterations=steps)
+        if unseen or missed > NOISE * eps * d**0.5:
+            error = np.inf if unseen else max(outcome.error_estimate, missed)
+            status = Status.TIME_LIMIT if session.overtime else Status.STAGNATED
+            outcome = replace(outcome, status=status, error_estimate=error)
+        if gathered_blocks:
+            both = gathered_blocks[0]
+            second = told(problem, session, lambda: opinion(both[:d], both[d:], problem.C, problem))
+            outcome, _ = compared(outcome, second, problem, rtol)
+        return outcome
+
+
+def _hides(X: np.ndarray, rank: int, eps: float) -> bool:
+    """Whether rows of X are graded, and there are more directions than `rank` without that."""
+    sizes = np.abs(X).max(axis=1, initial=0.0)
+    X, sizes = X[sizes > 0], sizes[sizes > 0]
+    if not len(sizes) or sizes.max() <= 2.0**GRADED * sizes.min():
+        return False
+    return bool(_range(np.asfortranarray(X / sizes[:, None]), eps).shape[1] > rank)
 
 
 def _range(X: np.ndarray, eps: float) -> np.ndarray:

@@ -14,7 +14,7 @@ eigenvalues lie in ``[alpha, 1]`` with the diversity alpha. So a Krylov method n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,28 +46,54 @@ class Setup:
         Norm of w.
     amplification : float
         Mean size of W on the machines' ranges.
+    weight : float
+        ``sum_mu ||B_mu A_mu^+||^2 / M``, at least ``alpha ||W||^2``.
+    condition : float
+        Root of the sum of the squares of those of the machines.
+    dropped : bool
+        Whether a machine's factors leave out a direction that is only small for its units.
     """
 
     columns: np.ndarray
     answer: np.ndarray
     size: float
     amplification: float
+    weight: float
+    condition: float
+    dropped: bool
 
     @classmethod
     def create(cls, problem: LocalProblem, session: Session) -> Setup:
-        """One sum of ``d + d' + 3`` numbers."""
+        """One sum of ``d + d' + 5`` numbers."""
         factors = problem.factors
         rank = len(factors.s)
         g = normals(problem.seed, session.comm.rank, 0, rank, 1, problem.A.dtype)
-        own = np.array([norm(factors.W) ** 2, rank, norm(g / factors.s[:, None]) ** 2])
+        size = norm(g / factors.s[:, None])
+        own = np.array([norm(factors.W) ** 2, rank, size**2, factors.condition**2, problem.dropped])
         s, answer, facts = session.sum(product(factors.U, g), product(factors.W, g), own)
-        weight, rank, size = facts.real
+        weight, rank, size, condition, dropped = facts.real.tolist()
         return cls(
             np.asfortranarray(np.concatenate([problem.C, s], axis=1)),
             answer,
             float(np.sqrt(size)),
             float(np.sqrt(weight / max(rank, 1))),
+            float(np.sqrt(weight / session.comm.size)),
+            float(np.sqrt(condition)),
+            dropped > 0,
         )
+
+    def floor(self, left: float, decomposition: float, alpha: float, eps: float) -> float:
+        """What rounding of the machines' factors makes of the value, to first order.
+
+        ``B_mu A_mu^+`` is off by ``W E_mu A_mu^+``, ``||E_mu|| <= eps ||A_mu||``, and their ranges
+        by eps times their conditions, which lets what C has outside of the range of A look as if
+        it were inside: `left` is the norm of that, `decomposition` that of all ``||A_mu|| x_mu``,
+        alpha the smallest eigenvalue of the mean projector.
+        """
+        if self.dropped:
+            return np.inf
+        W = self.weight / alpha**0.5
+        return eps * W * (decomposition + self.condition * left / alpha)
 
 
 @dataclass(kw_only=True)
@@ -114,6 +140,8 @@ class Krylov:
 
     free = False
     projects = True
+    hands_over = True
+    supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> KrylovState:
         """Condition, set up the probe."""
@@ -149,7 +177,8 @@ class Krylov:
         first = np.asfortranarray(inner[:, : columns + 1])
         x = first / s[:, None]
         size = norm(x[:, :columns])
-        sizes = np.array([size**2, norm(x[:, columns:]) ** 2, (size * norm(problem.B)) ** 2])
+        whole = float(s[0]) * size if len(s) else 0.0
+        sizes = np.array([size, norm(x[:, columns:]), size * norm(problem.B), whole]) ** 2
         values, images, sizes = session.sum(product(W, first), product(U, inner), sizes)
         R = setup.columns - images[:, : columns + 1]
         P_R = images[:, columns + 1 :]
@@ -171,7 +200,10 @@ class Krylov:
             probe_size=float(np.hypot(np.sqrt(sizes[1].real), setup.size)),
             amplification=setup.amplification,
             eps=problem.eps,
-            floor=problem.eps * float(np.sqrt(sizes[2].real)),
+            floor=problem.eps * float(np.sqrt(sizes[2].real))
+            + setup.floor(
+                norm(R[:, :columns]), float(np.sqrt(sizes[3].real)), found.smallest, problem.eps
+            ),
         )
 
     def describe(self, state: KrylovState) -> dict[str, float | None]:

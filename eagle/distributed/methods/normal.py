@@ -17,7 +17,7 @@ that of the pooled data whether B is consistent or not. Three ways to y:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,13 @@ class PooledProbes:
     answers: np.ndarray
     scale: float
 
+    @property
+    def amplification(self) -> float:
+        """How large W is, as the probes see it."""
+        sizes = np.linalg.norm(self.columns[:, -2 * PROBES :], axis=0)
+        answers = np.linalg.norm(self.answers, axis=0)
+        return float((answers / np.where(sizes > 0, sizes, 1)).max(initial=0.0))
+
     @classmethod
     def create(cls, problem: LocalProblem, session: Session) -> PooledProbes:
         """One sum."""
@@ -85,8 +92,9 @@ class PooledProbes:
         this machine; `exhausted` if no further round would help.
         """
         A, n = problem.A, problem.shape[1]
-        values, images, more = session.sum(
-            product(problem.B, x), product(A, x), product(A, gradient)
+        sizes = np.array([norm(x[:, :n]) ** 2, norm(problem.B) ** 2], A.real.dtype)
+        values, images, more, sizes = session.sum(
+            product(problem.B, x), product(A, x), product(A, gradient), sizes
         )
         R = self.columns - images
         # What rounding has made of R is inside the range of A, with an image of this size at most.
@@ -101,6 +109,9 @@ class PooledProbes:
         start = norm(self.columns[:, white])
         stuck = unseen(more[:, white], R[:, white], start, self.scale, problem.eps)
         used = ranged if (exhausted and not stuck) or (gone and misfit > GROSS) else both
+        used = used if problem.explained else ranged
+        size_x, size_B = np.sqrt(sizes.real)
+        floor = problem.eps * float(size_x * (size_B + self.amplification * self.scale**0.5))
         found = Evidence(
             value=values[:, :n],
             probe_error=errors[:, used.start - n :],
@@ -117,8 +128,9 @@ class PooledProbes:
             amplification=0.0,
             eps=problem.eps,
             scale=self.scale,
+            floor=floor,
         )
-        return found, R, misfit
+        return found, R, misfit if problem.explained else float("nan")
 
 
 @dataclass(kw_only=True)
@@ -147,6 +159,8 @@ class _FirstOrder:
 
     free = False
     projects = False
+    hands_over = False
+    supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
     def verify(self, state: Any, session: Session) -> Evidence:
         """The value, the true residual, and the probes' errors: one sum."""
@@ -299,6 +313,8 @@ class Pooled:
 
     free = False
     projects = False
+    hands_over = False
+    supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
     def init(self, problem: LocalProblem, session: Session) -> PooledState:
         """Condition, set up the probes."""

@@ -9,36 +9,63 @@
 
 What B has outside the row space of A is measured on the way: it is the inconsistency.
 
+Reduction keeps rows of A to their own precision, not its columns: a column that is small for its
+units may be lost in the noise of others. So the error is bounded for that, and where columns are
+graded the rank is counted once more, on columns of equal size. Blocks that are few numbers go as
+they are, in one sum, which loses nothing.
+
 .. [1] Demmel, Grigori, Hoemmen, Langou, "Communication-optimal parallel and sequential QR and LU
    factorizations", SIAM J. Sci. Comput. 34(1), 2012.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-import eagle
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import hidden
+from eagle.distributed.judge import Opinion, compared, gathered, opinion
 from eagle.distributed.methods.base import Outcome
-from eagle.distributed.problem import LocalProblem
+from eagle.distributed.problem import GRADED, LocalProblem
 from eagle.distributed.session import Session
-from eagle.problem.result import ConvergenceError, Status
+from eagle.methods import complete
+from eagle.problem.result import Status
 
-__all__ = ["TSQR", "Gram", "reduced", "solved_by_root"]
+__all__ = ["TSQR", "Gram", "opinion_of_core", "outcome_of", "reduced", "told"]
+
+SPECTRAL = frozenset({"ridge", "rank", "cutoff"})
 
 
 @dataclass(frozen=True)
 class TSQR:
     """One reduction of triangular factors; accurate whatever the condition number is."""
 
+    supports: ClassVar[frozenset[str]] = SPECTRAL
+
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Reduce, solve on rank 0, tell everybody."""
+        d = len(problem.A)
+        if problem.small:
+            (blocks,) = session.sum(gathered(problem))
+            found = told(
+                problem, session, lambda: opinion(blocks[:d], blocks[d:], problem.C, problem)
+            )
+            return outcome_of(found, problem)
         L, BN, lost, total = reduced(problem.A, problem.B, session)
-        return solved_by_root(L, BN, problem.C, lost, total, problem, session, rtol)
+        rank = 0
+        if problem.graded and not problem.spectral.truncates:
+            even, *_ = reduced(problem.A * problem.weights, problem.B[:0], session)
+            rank = complete.decompose(even, problem.eps, by_columns=False).rank
+        found = told(
+            problem,
+            session,
+            lambda: opinion_of_core(L, BN, problem.C, lost, total, problem, rank=rank),
+        )
+        return outcome_of(found, problem)
 
 
 def reduced(
@@ -81,17 +108,19 @@ def _fold(A: np.ndarray, B: np.ndarray, lost: float, out: np.ndarray) -> None:
     out[0, -1] = lost
 
 
-def solved_by_root(
+def opinion_of_core(
     A: np.ndarray,
     B: np.ndarray,
     C: np.ndarray,
     lost: float,
     total: float,
     problem: LocalProblem,
-    session: Session,
-    rtol: float,
-) -> Outcome:
-    """`eagle.solve` of a problem that all have, on rank 0; one broadcast.
+    *,
+    rank: int = 0,
+    eps: float | None = None,
+    left: float = 0.0,
+) -> Opinion:
+    """Solve a problem that others were reduced to.
 
     Parameters
     ----------
@@ -99,40 +128,63 @@ def solved_by_root(
     lost, total : float
         Squared norms of what B has lost before, and of the B before.
     problem : LocalProblem
-        For the seed and the dtype.
+        For the seed, the dtype and the spectral options.
+    rank : int
+        Of A with columns of equal size, at least; if it is larger than what is found here, there is
+        no answer.
+    eps : float, optional
+        To which the core is known relative to its norm, not to its rows.
+    left : float
+        Norm of what C has lost before.
     """
-    facts = np.zeros(512, np.uint8)
-    value = np.zeros((len(B), C.shape[1]), C.dtype)
+    if problem.spectral.truncates:
+        found = opinion(A, B, C, problem)
+        inside = (found.inconsistency * norm(B)) ** 2
+        gap = float(np.sqrt((lost + inside) / total)) if total else 0.0
+        return replace(found, inconsistency=gap)
+    plain, ridge = (A, B), problem.spectral.ridge
+    if ridge:
+        more = np.sqrt(A.real.dtype.type(ridge)) * np.eye(len(A), dtype=A.dtype)
+        A = np.concatenate([A, more], axis=1)
+        B = np.concatenate([B, np.zeros((len(B), len(A)), B.dtype)], axis=1)
+    by_rows = None if eps is None else False
+    own = problem.eps
+    decomposition, answer = complete.solve(
+        A, B, C, own, by_rows=by_rows, by_columns=False, lost=float(np.sqrt(lost)), left=left
+    )
+    gap = answer.inconsistency
+    if ridge:  # of the user's own A and B
+        W = product(decomposition.adjoint_times(B.conj().T).conj().T, plain[0])
+        gap = float(np.sqrt((norm(plain[1] - W) ** 2 + lost) / total)) if total else 0.0
+    error = answer.error * (1.0 if eps is None else max(1.0, eps / own))
+    if decomposition.rank < rank:
+        error = np.inf
+    return Opinion(
+        answer.value, error, answer.rounding, gap, decomposition.rank, decomposition.condition
+    )
+
+
+def told(problem: LocalProblem, session: Session, work: Callable[[], Opinion]) -> Opinion:
+    """What rank 0 makes of it, on all machines; one broadcast."""
+    rows, columns = problem.shape
+    said = np.zeros(rows * columns + 5, np.result_type(problem.A.dtype, np.float64))
     if session.comm.rank == 0:
-        try:  # warnings can only be silenced for all threads at once
-            result = eagle.solve(A, B, C, rng=problem.seed, raise_on_failure=True)
-        except ConvergenceError as error:
-            result = error.result
-        value[...] = result.value
-        inside = (result.inconsistency * norm(B)) ** 2
-        known = {
-            "status": result.status.name,
-            "error": result.error_estimate,
-            "inconsistency": float(np.sqrt((lost + inside) / total)) if total else 0.0,
-            "rank": result.rank,
-            "condition": result.condition,
-        }
-        text = json.dumps(known).encode()
-        facts[: len(text)] = np.frombuffer(text, np.uint8)
-    message = session.comm.broadcast(np.concatenate([value.view(np.uint8).ravel(), facts]))
-    value = message[: value.nbytes].view(value.dtype).reshape(value.shape).copy()
-    known = json.loads(message[-512:].tobytes().rstrip(b"\0"))
-    status = Status[known["status"]]
-    if status is Status.CONVERGED and not known["error"] <= rtol:
-        status = Status.STAGNATED
+        said[:] = work().packed(said.dtype)
+    found = Opinion.unpacked(session.comm.broadcast(said), problem.shape)
+    return replace(found, value=found.value.astype(problem.A.dtype))
+
+
+def outcome_of(found: Opinion, problem: LocalProblem) -> Outcome:
+    """An opinion as the end of a method."""
+    error = max(found.relative, problem.eps) if np.isfinite(found.error) else np.inf
     return Outcome(
-        value=value,
-        status=status,
-        error_estimate=known["error"],
-        inconsistency=known["inconsistency"],
+        value=found.value,
+        status=Status.CONVERGED if error <= problem.enough else Status.STAGNATED,
+        error_estimate=error,
+        inconsistency=found.inconsistency,
         iterations=1,
-        rank=known["rank"],
-        condition=known["condition"],
+        rank=None if np.isnan(found.rank) else int(found.rank),
+        condition=None if np.isnan(found.condition) else found.condition,
     )
 
 
@@ -145,51 +197,86 @@ class Gram:
     its factors' norms.
     """
 
+    supports: ClassVar[frozenset[str]] = SPECTRAL
+
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
-        """Sum, and solve on every machine."""
-        A, B, C, eps = problem.A, problem.B, problem.C, problem.eps
+        """Sum, solve on every machine; a second round if rank 0 has a second opinion."""
+        parts = [gathered(problem)] if problem.small else []
         w = problem.probes(2)
-        G, H, columns, answers, total = session.sum(
-            product(A, A, adjoint="Y"),
-            product(B, A, adjoint="Y"),
-            product(A, w),
-            product(B, w),
-            np.array([norm(B) ** 2]),
+        G, H, columns, answers, total, *blocks = session.sum(
+            product(problem.A, problem.A, adjoint="Y"),
+            product(problem.B, problem.A, adjoint="Y"),
+            product(problem.A, w),
+            product(problem.B, w),
+            np.array([norm(problem.B) ** 2]),
+            *parts,
         )
-        values, V = np.linalg.eigh((G + G.conj().T) / 2)
-        V = np.asfortranarray(V)
-        noise = len(G) * eps * max(float(values[-1]), 0.0) if len(values) else 0.0
-        kept = values > noise
-        V, values = np.asfortranarray(V[:, kept]), values[kept]
-        Y = product(V, product(V, C, adjoint="X") / values[:, None])  # G^+ C
-        W = product(product(H, V) / values, V, adjoint="Y")  # B A^+
-        value = product(W, C)
-        size = norm(value)
-        spread = np.sqrt(len(G))
-        rounding = spread * eps * (norm(H) + norm(W) * _largest(values)) * norm(Y)
-        misfit = norm(product(W, columns) - answers)
-        scale = norm(answers)
-        # A direction at the noise of G may be a small one of A, which the value then lacks.
-        lacking = 0.0
-        if len(values) < len(G):
-            corner, rows = (X - product(V, product(V, X, adjoint="X")) for X in (columns, C))
-            lacking = hidden(corner, rows, product(W, columns) - answers, eps * norm(columns), 0.0)
-        error = max(rounding, lacking)
-        relative = error / size if size else (np.inf if error else 0.0)
-        # ||B - W A||^2 = ||B||^2 - <W, H>, which cancels; under that noise the probes are better.
-        unexplained = max(float(total[0].real) - float(np.vdot(W, H).real), 0.0)
-        inconsistency = np.sqrt(unexplained / total[0].real) if total[0].real else 0.0
-        if inconsistency < spread * eps**0.5:
-            inconsistency = misfit / scale if scale else 0.0
-        return Outcome(
-            value=value,
-            status=Status.CONVERGED if relative <= rtol else Status.STAGNATED,
-            error_estimate=relative,
-            inconsistency=float(inconsistency),
-            iterations=1,
-            rank=len(values),
-            condition=float(np.sqrt(values[-1] / values[0])) if len(values) else None,
-        )
+        first = _solved(problem, G, H, columns, answers, float(total[0].real), rtol)
+        if not blocks:
+            return first
+        whole, d = blocks[0], len(problem.A)
+        found = told(problem, session, lambda: opinion(whole[:d], whole[d:], problem.C, problem))
+        outcome, _ = compared(first, found, problem, rtol)
+        return outcome
+
+
+def _solved(
+    problem: LocalProblem,
+    G: np.ndarray,
+    H: np.ndarray,
+    columns: np.ndarray,
+    answers: np.ndarray,
+    total: float,
+    rtol: float,
+) -> Outcome:
+    """From the sums alone."""
+    C, eps, spectral = problem.C, problem.eps, problem.spectral
+    values, V = np.linalg.eigh((G + G.conj().T) / 2)
+    top = max(float(values[-1]), 0.0) if len(values) else 0.0
+    noise = len(G) * eps * top
+    kept = values > max(noise, (spectral.cutoff or 0.0) ** 2 * top)
+    if spectral.rank is not None:
+        kept[: max(0, len(kept) - spectral.rank)] = False
+    V, values = np.asfortranarray(V[:, kept]), values[kept]
+    shifted = values + values.dtype.type(spectral.ridge)
+    Y = product(V, product(V, C, adjoint="X") / shifted[:, None])  # (G + ridge I)^+ C
+    W = product(product(H, V) / shifted, V, adjoint="Y")
+    value = product(W, C)
+    size = norm(value)
+    spread = np.sqrt(len(G))
+    rounding = spread * eps * (norm(H) + norm(W) * _largest(values)) * norm(Y)
+    misfit, scale = norm(product(W, columns) - answers), norm(answers)
+    # A direction at the noise of G may be a small one of A, which the value then lacks.
+    lacking = 0.0
+    if len(values) < len(G) and not spectral.given():
+        corner, rows = (X - product(V, product(V, X, adjoint="X")) for X in (columns, C))
+        lacking = hidden(corner, rows, product(W, columns) - answers, eps * norm(columns), 0.0)
+        if problem.graded or _graded(G):
+            lacking = np.inf
+    error = max(rounding, lacking, eps * size)
+    relative = error / size if size else (np.inf if error else 0.0)
+    # ||B - W A||^2 = ||B||^2 - 2 <W, H> + <W G, W> cancels; under that noise the probes are better.
+    explained = 2 * float(np.vdot(W, H).real) - float(np.vdot(product(W, G), W).real)
+    inconsistency = float(np.sqrt(max(total - explained, 0.0) / total)) if total else 0.0
+    if inconsistency < spread * eps**0.5:
+        inconsistency = misfit / scale if scale else 0.0
+    return Outcome(
+        value=value,
+        status=Status.CONVERGED if relative <= rtol else Status.STAGNATED,
+        error_estimate=relative,
+        inconsistency=inconsistency,
+        iterations=1,
+        rank=len(values),
+        condition=float(np.sqrt(shifted[-1] / shifted[0])) if len(values) else None,
+    )
+
+
+def _graded(G: np.ndarray) -> bool:
+    """Whether rows of A are of quite different sizes, as the diagonal of its Gram matrix tells."""
+    sizes = np.diagonal(G).real
+    return bool(len(sizes)) and bool(
+        sizes.max() > 4.0**GRADED * sizes.min(where=sizes > 0, initial=np.inf)
+    )
 
 
 def _largest(values: np.ndarray) -> float:

@@ -336,7 +336,8 @@ def _rank(state: EagleState) -> Number:
     second, third = algebra.cubes(state.A, state.gram, state.spare)
     state.count(n, d, n, half=algebra.symmetric)
     state.count(d, n, n)
-    return num.where(plain, np.rint(first), rules.rank(first, second * scale**2, third * scale**3))
+    counted = rules.rank(num, first, second * scale**2, third * scale**3)
+    return num.where(plain, np.rint(first), counted)
 
 
 def _leaking(state: EagleState) -> Number:

@@ -252,13 +252,15 @@ def plain_rank(state: EagleState, first: Number) -> Number:
     return first * num.maximum(1 - lower**2, 1 / top**2 - 1) < 0.1
 
 
-def rank(first: Number, second: Number, third: Number) -> Number:
+def rank(num: Any, first: Number, second: Number, third: Number) -> Number:
     """How many singular values are 1 rather than 0, from the traces of powers of ``A^H A``.
 
     With t the squared singular values, ``t`` sums to the rank if all are near 1, and
-    ``1 - (1 - t)^3 = 3 t - 3 t^2 + t^3`` also if some are not so near.
+    ``1 - (1 - t)^3 = 3 t - 3 t^2 + t^3`` also if some are not so near. NaN if they are so far that
+    it is not certain: ``|1 - t|^3`` is less than half of ``t (1 - t)^2`` wherever t counts.
     """
-    return np.rint(3 * first - 3 * second + third)
+    spread = first - 2 * second + third
+    return num.where(spread < 1, np.rint(3 * first - 3 * second + third), np.nan)
 
 
 def allowed_error(state: EagleState) -> Number:

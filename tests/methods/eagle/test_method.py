@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eagle
-from eagle.algebra.dense import Dense
 from eagle.methods.eagle import rules
 from eagle.methods.eagle.method import _contract, _leaking, _measure, _rank
 from eagle.methods.eagle.rules import EagleState
@@ -36,6 +35,18 @@ def start(problem, method, *, C: bool = True, seed: int = 0) -> EagleState:
     """A state before its first step, with probes."""
     blocks = Problem.create(problem.A, problem.B, problem.C if C else None)
     return method.init(Probes.draw(blocks, np.random.default_rng(seed)).problem, Options())
+
+
+def begun(algebra, given, method) -> EagleState:
+    """The same of one matrix or of one among many."""
+    probes = Probes.draw(algebra.problem(given), np.random.default_rng(0))
+    return method.init(probes.problem, Options())
+
+
+def tell(algebra, state, **numbers):
+    """Let a state know something about all of its matrices."""
+    for name, value in numbers.items():
+        setattr(state, name, algebra.known(value, state.problem.scale))
 
 
 def invariant(state: EagleState) -> np.ndarray:
@@ -318,41 +329,70 @@ def test_the_spectrum_tells_how_much_the_next_step_leaves():
     assert not state.settled
 
 
-def test_nothing_is_multiplied_for_what_a_trace_tells(monkeypatch):
+def test_nothing_is_multiplied_for_what_a_trace_tells(algebra, monkeypatch):
     """The rank of an isometry, and that nothing is outside the row space of full rank."""
-    state = start(eagle.problems.low_rank(17, 11, rng=0), eagle.Eagle())
-    state.A = np.asfortranarray(np.linalg.qr(state.A)[0])
-    state.rho, state.lower = 1.0, 1.0
+    given = eagle.problems.low_rank(17, 11, rng=0)
+    state = begun(algebra, given, eagle.Eagle())
+    state.A = algebra.block(np.linalg.qr(given.A)[0])
+    tell(algebra, state, rho=1.0, lower=1.0, left=0.0, conditioned=True)
     before = state.flops
-    assert _rank(state) == 11
+    assert algebra.number(_rank(state)) == 11
     assert state.flops == before
-    state.left, state.conditioned = 0.0, True
-    monkeypatch.setattr(Dense, "product", None)
-    assert not _leaking(state)
+    monkeypatch.setattr(type(state.problem.algebra), "product", None)
+    assert not algebra.number(_leaking(state))
+
+
+@pytest.mark.parametrize("pair", [(0.9, 1.0), (1 / 1.9, 1.0), (0.45, 1.1)])
+def test_traces_tell_the_rank_of_what_has_gathered_or_that_it_has_not(algebra, pair):
+    """Singular values of an A that was well conditioned from the start may all be 1."""
+    given = eagle.problems.low_rank(12, 8, condition=1.0, rng=0)
+    state = begun(algebra, given, eagle.Eagle(pair))
+    U, _, Vh = np.linalg.svd(given.A, full_matrices=False)
+    top = state.conditioner.top
+    for s in (np.ones(8), np.full(8, top), np.array([1, 1, 1, 1, top, top, top, 0.95 * top])):
+        state.A = algebra.block((U * s) @ Vh)
+        tell(algebra, state, rho=1.0, lower=s[-1])
+        near = top > 0.9 or s[0] == top
+        assert algebra.number(_rank(state)) == pytest.approx(8 if near else np.nan, nan_ok=True)
+
+
+def test_the_first_eta_is_capped_and_the_end_is_that_of_the_schedule(algebra):
+    """With eta = 0.9 singular values in [.244, 1] are as good as they get: no step gains."""
+    method = eagle.Eagle((0.9, 1.0))
+    state = method.step(begun(algebra, system((12, 8), condition=3), method))
+    assert algebra.number(state.conditioned)
+    assert state.lifts == []
+    assert state.conditioner.done == pytest.approx(0.99 * lifted(1.0, 0.9))
+    state = method.step(begun(algebra, system((12, 8), condition=1e4), method))
+    assert not algebra.number(state.conditioned)
+    assert [algebra.number(lift) for lift in state.lifts] == [0.5]
+    state = method.step(state)
+    assert [algebra.number(lift) for lift in state.lifts] == [0.5, 0.9]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_contraction_updates_and_measures(dtype):
+def test_a_contraction_updates_and_measures(algebra, dtype):
     """``D += step B A^H C``, ``C -= step A A^H C``; sizes of the user's part and white probes."""
-    state = start(system("tall", dtype=dtype), eagle.Eagle("paper"))
-    state.rho = 0.5
+    state = begun(algebra, system("tall", dtype=dtype), eagle.Eagle("paper"))
+    tell(algebra, state, rho=0.5)
     rows, columns = state.user
     rng = np.random.default_rng(0)
-    pull, push = (
-        np.array(normal(rng, (size, state.C.shape[1]), dtype), dtype, order="F")
-        for size in state.A.shape[::-1]
-    )
-    D, C = 0.5 * (state.B @ pull), state.C - 0.5 * push
-    first = np.linalg.norm(state.C[:, :columns])
-    white = slice(columns, columns + COUNT)
-    white_first = np.linalg.norm(state.C[:, white])
-    _contract(state, pull, push)
-    assert relative_error(state.D, D) <= tolerance(dtype)
-    assert relative_error(state.C, C) <= tolerance(dtype)
-    assert state.change == pytest.approx(1, rel=tolerance(dtype))
-    assert state.peak == pytest.approx(np.linalg.norm(D[:rows, :columns]), rel=tolerance(dtype))
-    left = [np.linalg.norm(C[:, :columns]) / first, np.linalg.norm(C[:, white]) / white_first]
-    assert [state.user_left, state.left] == pytest.approx(left, rel=tolerance(dtype))
+    B, C = algebra.numbers(state.B), algebra.numbers(state.C).copy()
+    pull, push = (normal(rng, (size, C.shape[1]), dtype).astype(dtype) for size in (11, 17))
+    _contract(state, algebra.block(pull), algebra.block(push))
+    D, left = 0.5 * (B @ pull), C - 0.5 * push
+    limit = tolerance(dtype)
+    assert relative_error(algebra.numbers(state.D), D) <= limit
+    assert relative_error(algebra.numbers(state.C), left) <= limit
+    assert algebra.number(state.change) == pytest.approx(1, rel=limit)
+    size = np.linalg.norm(D[:rows, :columns])
+    assert algebra.number(state.peak) == pytest.approx(size, rel=limit)
+    for name, part in [
+        ("user_left", slice(0, columns)),
+        ("left", slice(columns, columns + COUNT)),
+    ]:
+        size = np.linalg.norm(left[:, part]) / np.linalg.norm(C[:, part])
+        assert algebra.number(getattr(state, name)) == pytest.approx(size, rel=limit)
 
 
 @pytest.mark.parametrize("kind", ["inconsistent C", "both inconsistent"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 import eagle
+from eagle.tables.scaling import LINEAR
 from tests.systems import DTYPES, aim, normal, orthonormal
 from tests.tolerances import relative_error, tolerance
 
@@ -201,14 +202,19 @@ def test_ridge_and_cutoff_shape_both_the_value_and_the_error_to_expect(options):
 
 def test_leaving_one_out_gives_the_error_that_it_is_defined_by():
     X = np.array([[1.0, 1], [2, 2], [1, 3], [1, np.nan]])
-    done = eagle.complete(X, rng=0)
+    done = eagle.complete(X, rank=1, rng=0)
     # Three donors make three folds; from the other two, c = b (a @ c') / (a @ a) at rank one.
     a, c = X[:3, 0], X[:3, 1]
     left = [np.arange(3) != i for i in range(3)]
-    errors = [c[i] - a[i] * (a[k] @ c[k]) / (a[k] @ a[k]) for i, k in enumerate(left)]
-    wanted = np.linalg.norm(errors) / np.linalg.norm(c)
-    assert done.error_estimate == pytest.approx(wanted, rel=1e-12)
-    assert done.groups[0].curve == pytest.approx([1.0, wanted], rel=1e-12)
+    errors = np.array([c[i] - a[i] * (a[k] @ c[k]) / (a[k] @ a[k]) for i, k in enumerate(left)])
+    leverages = np.array([a[i] ** 2 / (a[k] @ a[k]) for i, k in enumerate(left)])
+    assert done.groups[0].curve == pytest.approx(
+        [1.0, np.linalg.norm(errors) / np.linalg.norm(c)], rel=1e-12
+    )
+    # The row to fill is as unusual as 1 / (a @ a), and the errors are taken for as unusual.
+    sigma = np.sqrt((errors**2).sum() / (1 + leverages).sum())
+    assert done.column_errors[1] == pytest.approx(sigma * np.sqrt(1 + 1 / (a @ a)), rel=1e-12)
+    assert np.isnan(done.column_errors[0])
 
 
 @pytest.mark.parametrize("rank", ["cv", 3, None])
@@ -226,27 +232,28 @@ def test_the_error_estimate_is_the_error_on_average(rank):
     assert 0.97 <= np.mean(ratios) <= 1.15
 
 
-@pytest.mark.parametrize(
-    ("load", "bound"), [(load_digits, 1.02), (load_wine, 1.1), (load_breast_cancer, 1.15)]
-)
-def test_on_real_tables_the_chosen_rank_is_close_to_the_best_one(load, bound):
+@pytest.mark.parametrize("load", [load_digits, load_wine, load_breast_cancer])
+def test_on_real_tables_the_choice_is_close_to_the_best_of_all_that_was_tried(load):
     X = load().data
+    scale = np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
     chosen, best, foretold = [], [], []
-    for seed in range(6):
+    for seed in range(4):
         rng = np.random.default_rng(seed)
         rows, columns = rng.permutation(X.shape[0]), rng.permutation(X.shape[1])
         half = X.shape[1] // 2
         missing = block(X, rows[: X.shape[0] // 2], columns[:half])
-        holes, truth = with_holes(X, missing), X[missing]
+        holes = with_holes(X, missing)
+
+        def error(done: eagle.Completion, missing: np.ndarray = missing) -> float:
+            return float(np.sqrt(np.mean(((done.X - X) / scale)[missing] ** 2)))
+
         done = eagle.complete(holes, rng=seed)
-        chosen.append(relative_error(done.X[missing], truth))
-        foretold.append(done.error_estimate)
-        errors = [
-            relative_error(eagle.complete(holes, rank=k, rng=seed).X[missing], truth)
-            for k in [*range(1, half + 1, 3), None]
-        ]
-        best.append(min(errors))
-    assert np.median(chosen) <= bound * np.median(best)
+        chosen.append(error(done))
+        foretold.append(done.standardized_error)
+        others = [{"rank": k} for k in range(1, half + 1, 3)]
+        others += [{"rank": None, "ridge": "cv", "scaling": each} for each in LINEAR]
+        best.append(min(error(eagle.complete(holes, rng=seed, **each)) for each in others))
+    assert np.median(chosen) <= 1.02 * np.median(best)
     assert 0.75 <= np.median(np.divide(foretold, chosen)) <= 1.25
 
 
@@ -311,14 +318,14 @@ def test_constant_tables_are_continued(value):
     assert done.error_estimate <= tolerance(float)
 
 
-def test_columns_that_nothing_observed_explains_are_expected_to_be_wrong():
+@pytest.mark.parametrize(("scaling", "value"), [("none", 0.0), (None, 1.0)])
+def test_a_constant_column_is_continued_unless_centring_is_ruled_out(scaling, value):
     X = np.zeros((10, 3))
     X[:, 2] = 1.0
     X[9, 2] = np.nan
-    X[:, 1] = 0
-    done = eagle.complete(X, rng=0)
-    assert done.X[9, 2] == 0
-    assert done.error_estimate == 1.0
+    done = eagle.complete(X, scaling=scaling, rng=0)
+    assert done.X[9, 2] == value
+    assert done.error_estimate == 1 - value
 
 
 REFUSED = {
@@ -328,10 +335,10 @@ REFUSED = {
         {},
         r"no entry of columns 0, 3 of X is observed",
     ),
-    "no complete row": (
-        block(np.empty((6, 4)), range(3), [0]) | block(np.empty((6, 4)), range(3, 6), [1]),
+    "what nothing connects": (
+        block(np.empty((6, 4)), range(3), [0, 1]) | block(np.empty((6, 4)), range(3, 6), [2, 3]),
         {},
-        r"no row of X is complete, .* of rows 0, 1, 2, 3, 4, \.\.\. \(6 in all\)",
+        r"nothing tells the entries of X in rows 0, 1, 2 and columns 0, 1: no chain of observed",
     ),
     "a rank beyond the donors": (
         block(np.empty((6, 4)), range(4), [0]),
@@ -441,14 +448,14 @@ def test_random_complex_rows_are_not_confused_with_their_conjugates():
 
 
 @pytest.mark.parametrize("rank", [1, 3, 6])
-def test_the_estimate_for_a_given_rank_is_the_one_of_the_curve_at_that_rank(rank):
+def test_the_estimate_for_a_given_rank_is_near_the_curve_at_that_rank(rank):
     rng = np.random.default_rng(13)
     X = rng.standard_normal((30, 12))
     done = eagle.complete(with_holes(X, block(X, range(5), range(4))), rank=rank, rng=0)
     curve = done.groups[0].curve
     assert len(curve) == 9
-    assert done.error_estimate == pytest.approx(curve[rank], rel=tolerance(float), abs=0)
-    assert np.abs(np.diff(curve)).min() > 1e-3  # no other rank has this estimate
+    # It differs by the leverage of five rows among 25: a standard error of some ten per cent.
+    assert done.error_estimate == pytest.approx(curve[rank], rel=0.15)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1e4])
@@ -485,6 +492,9 @@ def test_a_completion_prints_as_a_summary():
     lines = str(eagle.complete(with_holes(X, block(X, range(4), [0, 5, 8])), rng=0)).splitlines()
     assert lines[0] == "eagle.Completion: 18 x 9 float64"
     assert lines[1] == "  filled          12 of 162 entries, row groups: 1"
-    assert lines[2] == "  rank            3"
-    assert lines[3].startswith("  expected error  ")
+    assert lines[2:4] == ["  rank            3", "  scaling         none"]
+    assert lines[4].startswith("  expected error  ")
+    assert [line.split()[:2] for line in lines[7:]] == [
+        ["column", "filled"], ["0", "4"], ["5", "4"], ["8", "4"]
+    ]  # fmt: skip
     assert "expected error  unknown" in str(eagle.complete([[1.0, 2], [2, np.nan]], rng=0))

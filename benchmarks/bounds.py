@@ -1,0 +1,139 @@
+"""What a compute-limited network could reach at best: sketches, lifts and constants optimised.
+
+A layer of that network sees r columns. Here the rule that its weights can hold is optimised in
+place of the weights, with nothing off the pattern, so that what training leaves on the table shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from benchmarks.transformer import rule_error
+from eagle.transformer import LayerRule, ModelConfig, Rule, TaskConfig, sample_batch
+from eagle.transformer.rule import reference
+from eagle.transformer.train import TEST_SEED, typical
+from eagle.update import Blocks, update
+
+STRUCTURES = ("one sketch", "sketch per layer", "full lift", "lift of its own")
+STEPS, BATCH, RATE = 1000, 256, 3e-3
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A rule that was optimised.
+
+    Attributes
+    ----------
+    rule : Rule
+    error : float
+        Mean square per entry of D, median of batches.
+    """
+
+    rule: Rule
+    error: float
+
+
+def columns(task: TaskConfig, rank: int, *, batches: int = 16) -> float:
+    """Error of ``B S (A S)^+ C``, the least-squares answer from r columns.
+
+    The columns of A are independent and alike, so that no S of full rank is better than another:
+    the first r columns stand for all of them.
+    """
+    errors = []
+    for batch in reference(task, batches, TEST_SEED):
+        A, B, C, D = (X.double() for X in batch)
+        answer = B[..., :rank] @ torch.linalg.pinv(A[..., :rank]) @ C
+        errors.append(float((answer - D).square().mean()))
+    return float(typical(errors))
+
+
+def _stack(arrays: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays)).float()
+
+
+class _Free(torch.nn.Module):
+    """Sketches, lifts and logarithms of step sizes, from random sketches and the paper's pair."""
+
+    def __init__(
+        self, config: ModelConfig, task: TaskConfig, structure: str, start: str, seed: int
+    ) -> None:
+        super().__init__()
+        self.structure = structure
+        rng = np.random.default_rng(seed)
+        layers, sketch = [], None
+        for _ in range(config.layers):
+            if sketch is None or start == "random":
+                sketch = np.linalg.qr(rng.standard_normal((config.d, config.rank)))[0]
+            layers.append(LayerRule(0.0, 0.0, 1.0, sketch))
+        lift = "full" if structure == "full lift" else "paper"
+        self.config = replace(config, lift=lift)
+        first = Rule(self.config, tuple(layers)).with_constants(0.9, 1.2, task=task, batches=2)
+        kept = first.layers[:1] if structure == "one sketch" else first.layers
+        self.sketches = torch.nn.Parameter(_stack([layer.sketch for layer in kept]))
+        self.logarithms = torch.nn.Parameter(
+            _stack([np.log([layer.eta_step, layer.gamma_step]) for layer in first.layers])
+        )
+        if structure == "lift of its own":
+            self.ups = torch.nn.Parameter(self.sketches.detach().clone())
+            self.downs = torch.nn.Parameter(self.sketches.detach().clone())
+
+    def layers(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, object]]:
+        """eta, gamma, S and the lift of every layer."""
+        for index, (eta, gamma) in enumerate(self.logarithms.exp()):
+            S = self.sketches[0 if self.structure == "one sketch" else index]
+            lift: object = self.config.lift
+            if self.structure == "lift of its own":
+                lift = self.ups[index] @ self.downs[index].mT
+            yield eta, gamma, S, lift
+
+    def forward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The hidden block, by the rule."""
+        A, B, C, D = batch
+        blocks = Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
+        for eta, gamma, S, lift in self.layers():
+            blocks = update(blocks, eta, gamma, sketch=S, lift=lift)
+        return blocks.D.mT
+
+    def rule(self) -> Rule:
+        """As data."""
+        layers = []
+        for eta, gamma, S, lift in self.layers():
+            P = lift.detach().double().numpy() if isinstance(lift, torch.Tensor) else None
+            sketch = S.detach().double().numpy()
+            layers.append(LayerRule(eta.item(), gamma.item(), 1.0, sketch, P))
+        return Rule(self.config, tuple(layers))
+
+
+def optimise(
+    config: ModelConfig,
+    task: TaskConfig,
+    structure: str,
+    *,
+    start: str = "random",
+    seed: int = 0,
+    steps: int = STEPS,
+) -> Bound:
+    """The best rule of a structure that Adam finds from one start.
+
+    With the loss, the clipping and the kind of batches that transformers are trained with, and a
+    rate that falls to zero over the second half. Sketches are random at the start: another in every
+    layer, or (``start="shared"``) the same one.
+    """
+    free = _Free(config, task, structure, start, seed)
+    optimizer = torch.optim.Adam(free.parameters(), lr=RATE)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
+        batch = sample_batch(task, BATCH, generator=generator)
+        optimizer.zero_grad()
+        (free(batch) - batch.D).square().mean().backward()
+        norm = torch.nn.utils.clip_grad_norm_(free.parameters(), 0.1)
+        if torch.isfinite(norm):
+            optimizer.step()
+    rule = free.rule()
+    return Bound(rule, rule_error(rule, reference(task, 16, TEST_SEED)))

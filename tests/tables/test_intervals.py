@@ -1,0 +1,125 @@
+"""Expected errors are the errors, and intervals contain what they say they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import eagle
+from eagle.tables.intervals import Spread
+from tests.tables.data import PATTERNS, REAL, holes
+
+CASES = [(name, pattern) for name in REAL for pattern in PATTERNS]
+CASES.remove(("meats", "scattered"))  # takes a minute; `python -m benchmarks tables` has it
+
+
+@pytest.mark.parametrize(("name", "pattern"), CASES)
+def test_on_real_tables(name, pattern):
+    X = REAL[name]()
+    whole, columns, inside = [], [], []
+    for seed in range(4 if X.size < 10_000 else 2):
+        missing = holes(X, pattern, seed)
+        done = eagle.complete(np.where(missing, np.nan, X), rng=seed)
+        errors = np.where(missing, done.X - X, 0)
+        filled = missing.any(axis=0)
+        own = np.sqrt((errors**2).sum(axis=0) / np.maximum(missing.sum(axis=0), 1))
+        scaled = errors / done.column_deviations
+        whole.append(done.standardized_error / np.sqrt((scaled[missing] ** 2).mean()))
+        columns.append(np.median(done.column_errors[filled] / own[filled]))
+        inside.append(((done.lower <= X) & (done.upper >= X))[missing].mean())
+        assert np.isnan(done.column_errors[~filled]).all()
+    assert 1 / 1.5 <= np.median(whole) <= 1.5
+    assert 1 / 1.5 <= np.median(columns) <= 1.5
+    assert 0.85 <= np.mean(inside) <= 0.95  # 0.87 to 0.94, and the scatter of so few splits
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
+def test_coverage_is_what_was_asked_for(coverage):
+    inside = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((120, 3)) @ rng.standard_normal((3, 12))
+        X += 0.5 * rng.standard_normal(X.shape)
+        missing = holes(X, "block", seed)
+        done = eagle.complete(np.where(missing, np.nan, X), coverage=coverage, rng=seed)
+        inside.append(((done.lower <= X) & (done.upper >= X))[missing].mean())
+        assert (done.lower <= done.X).all()
+        assert (done.upper >= done.X).all()
+        assert np.array_equal(done.lower[~missing], X[~missing])
+    # 60 rows fill and 60 tell: a standard error of about 0.05 per split at 0.5, a third over 12.
+    assert np.mean(inside) == pytest.approx(coverage, abs=0.03)
+
+
+def test_a_row_unlike_all_others_has_wider_intervals():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 5))
+    X[:, 4] = X[:, :4].sum(axis=1) + 0.1 * rng.standard_normal(60)
+    X[58, :4] *= 20
+    X[58:, 4] = np.nan
+    done = eagle.complete(X, scaling="standard", rng=0)
+    width = (done.upper - done.lower)[58:, 4]
+    assert width[0] > 3 * width[1]
+
+
+def test_a_noisier_column_has_wider_intervals_in_proportion():
+    rng = np.random.default_rng(1)
+    t = rng.standard_normal((400, 2))
+    noise = np.array([0.1, 1.0])
+    X = np.hstack([t, t @ rng.standard_normal((2, 2)) + noise * rng.standard_normal((400, 2))])
+    missing = np.zeros(X.shape, bool)
+    missing[:100, 2:] = True
+    done = eagle.complete(np.where(missing, np.nan, X), rng=0)
+    width = (done.upper - done.lower)[missing].reshape(-1, 2).mean(axis=0)
+    assert width == pytest.approx(2 * 1.645 * noise, rel=0.15)
+    assert done.column_errors[2:] == pytest.approx(noise, rel=0.15)
+
+
+def test_quantiles_are_those_of_the_definition():
+    errors = np.array([[1.0], [-2], [3], [-4]])
+    spread = Spread.of(errors, np.zeros(4))
+    assert spread.sigma == pytest.approx([np.sqrt(30 / 4)])
+    # Of four, at 0.75: the (4 + 1) 0.75 = 3.75-th, which is the largest; at 0.6 the third.
+    assert spread.factors(0.75) * spread.sigma == pytest.approx([4])
+    assert spread.factors(0.6) * spread.sigma == pytest.approx([3])
+    assert spread.factors(0.99) * spread.sigma == pytest.approx([4])
+
+
+def test_expected_variances_sum_to_the_squares_of_left_out_errors():
+    rng = np.random.default_rng(0)
+    errors, leverages = rng.standard_normal((30, 3)) * [1, 10, 100], rng.exponential(1, 30)
+    spread = Spread.of(errors, leverages)
+    assert (spread.errors(leverages) ** 2).sum(axis=0) == pytest.approx((errors**2).sum(axis=0))
+
+
+def test_nothing_left_out_is_nothing_known():
+    done = eagle.complete([[2.0, 6], [1, np.nan]], rng=0)
+    assert np.isnan([done.lower[1, 1], done.upper[1, 1], done.column_errors[1]]).all()
+    assert done.lower[0, 1] == 6
+
+
+def test_complex_tables_have_no_intervals():
+    X = np.outer([1, 2, 3, 4], [1, 1j, 2]).astype(complex)
+    X[3, 2] = np.nan
+    done = eagle.complete(X, rng=0)
+    assert done.X[3, 2] == pytest.approx(8)
+    assert np.isnan(done.lower[3, 2])
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, 1.5])
+def test_wishes_outside_zero_and_one_are_refused(coverage):
+    with pytest.raises(ValueError, match="coverage must be"):
+        eagle.complete(np.ones((3, 2)), coverage=coverage)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error", "message"),
+    [
+        ({"minimum": "low"}, TypeError, "minimum must be a number"),
+        ({"maximum": [1.0, 2.0, 3.0]}, ValueError, "maximum must be a number, or one for each of"),
+        ({"minimum": np.nan}, ValueError, "minimum must be a number"),
+        ({"minimum": 2, "maximum": 1}, ValueError, "minimum must not exceed maximum, got 2 and 1"),
+    ],
+)
+def test_bad_bounds_are_refused(bounds, error, message):
+    with pytest.raises(error, match=message):
+        eagle.complete(np.ones((3, 2)), **bounds)
