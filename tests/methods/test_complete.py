@@ -169,6 +169,14 @@ def test_a_square_factor_is_solved_with_and_not_factorised_again(dtype, scaled):
     assert relative_error(factor.inverse() @ F, np.eye(4)) <= limit
 
 
+def test_the_bound_of_a_number_counts_each_of_its_three_roundings():
+    A, B, C = (np.array([[x]]) for x in (2.0, 3.0, 5.0))
+    for block, size in ((B, 7.5), (None, 2.5)):
+        _, answer = complete.solve(A, block, C, EPS)
+        assert answer.value == size
+        assert answer.error == pytest.approx(3 * size * EPS)
+
+
 def test_what_does_not_fit_is_measured_on_either_side():
     A, B, C, _ = drawn(5, 0)
     for seed in range(60):
