@@ -219,12 +219,12 @@ def test_every_pretrained_model_follows_the_rule(path):
 def test_every_pretrained_model_does_without_its_cross_blocks(path):
     found = skeleton(load_run(path).model)
     assert found.faithful, found.reasons
-    assert found.distance < 0.05 * found.model_error
+    assert found.distance < 0.1 * found.model_error
     assert max(found.dropped_QK) < 0.05
 
 
 def test_the_paper_s_constants_are_found():
-    rule = extract(load_pretrained("unconstrained"))
+    rule = extract(load_pretrained("unconstrained", spectrum="variance"))
     assert 0.8 < rule.eta[0] < 1.3
     assert all(1 < gamma < 3 for gamma in rule.gamma)
     assert all(layer.structure.sparse for layer in rule.layers)
@@ -402,7 +402,7 @@ def test_the_flat_block_changes_states_and_no_prediction():
 @pytest.mark.parametrize("regime", REGIMES)
 def test_a_model_that_needs_its_cross_blocks_is_told_so(regime):
     model = load_pretrained(regime)
-    assert skeleton(model, batches=4).faithful
+    assert skeleton(model).faithful
     visible, _ = model.config.machine_features
     with torch.no_grad():  # complete tokens now ask by their hidden features, which are C and D
         model.query[1, :, visible:] = 10 * model.query[1].abs().max()
