@@ -117,7 +117,7 @@ def _single(
     for choice in choices(method, problem, options):
         left = choice.options.left_after(time.perf_counter() - start)
         try:
-            latest = _run(choice, left)
+            latest = _run(choice if left is choice.options else replace(choice, options=left))
         except np.linalg.LinAlgError:
             if as_method(method) is not None:
                 raise
@@ -129,8 +129,8 @@ def _single(
     return replace(result, seconds=time.perf_counter() - start)
 
 
-def _run(choice: Choice, options: Options) -> Result:
-    problem, method = choice.problem, choice.method
+def _run(choice: Choice) -> Result:
+    problem, method, options = choice.problem, choice.method, choice.options
     asked = options.special() | ({"ridge"} if options.ridge else set())
     if asked & method.factorises_for and not problem.trivial:
         factors = method.factorise(problem, options)
