@@ -122,7 +122,7 @@ def _single(
         left = choice.options.left_after(time.perf_counter() - start)
         LOG.debug("A %s x %s %s; %s", *problem.extent, problem.dtype, choice.reason)
         try:
-            latest = _run(choice, left)
+            latest = _run(choice if left is choice.options else replace(choice, options=left))
         except np.linalg.LinAlgError as error:
             if as_method(method) is not None:
                 raise
@@ -140,8 +140,8 @@ def _single(
     return replace(result, seconds=time.perf_counter() - start)
 
 
-def _run(choice: Choice, options: Options) -> Result:
-    problem, method = choice.problem, choice.method
+def _run(choice: Choice) -> Result:
+    problem, method, options = choice.problem, choice.method, choice.options
     asked = options.special() | ({"ridge"} if options.ridge else set())
     given = None
     if asked & method.factorises_for and not problem.trivial:
