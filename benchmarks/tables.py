@@ -71,7 +71,8 @@ class Row:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sections asked for, print tables, and save rows."""
-    parser = command_line("tables", __doc__, SECTIONS)
+    parser = command_line("tables", __doc__)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
     options = parser.parse_args(argv)
     warnings.simplefilter("ignore")  # of rivals that do not converge

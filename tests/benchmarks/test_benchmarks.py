@@ -23,7 +23,7 @@ from benchmarks.registry import BENCHMARKS
 ROOT = Path(__file__).parents[2]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
 NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
-NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "regret_table"}
+NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "regret_table", "bounds", "discovery"}
 
 
 # -- spread ----------------------------------------------------------------------------------

@@ -304,7 +304,7 @@ def test_failure_is_a_warning(rng: np.random.Generator) -> None:
 
 # Bad input
 
-HOLE = np.array([[1.0, 2, 3], [2, 4, 7], [4, 1, np.nan]])
+HOLE = np.array([[1.0, 2, 3], [2, 5, 7], [4, 1, np.nan]])
 
 
 @pytest.mark.parametrize(
