@@ -105,7 +105,7 @@ def solve(
     The Nyström estimate ``D = B A^+ C`` is the completion of least rank [1]_; it is exact if
     ``[B D] = W [A C]`` for some W.
 
-    Gradients are those for A of constant rank, by formula (see `eagle.gradients`): where a small
+    Gradients are those for A of constant rank, by formula (see ``eagle.gradients``): where a small
     step changes the rank, ``A^+`` jumps and has none. A ridge makes it smooth for every A. In a
     function that jax traces, the result has ``Status.TRACED``; ``value``, ``error_estimate``,
     ``inconsistency`` and ``iterations`` are traced arrays, and a solve that does not go well warns

@@ -107,7 +107,7 @@ class Solver:
     It is held in double precision, whatever A is: 16 bytes for each entry of A, and 8 for the
     shorter side squared. A solver can be pickled, and its calls may run side by side in threads:
     nothing of it changes, and equal calls give equal results. There is no update by rows: Q would
-    have to be written anew; `eagle.distributed` and the estimators' ``partial_fit`` are for data
+    have to be written anew; ``eagle.distributed`` and the estimators' ``partial_fit`` are for data
     that arrive in pieces.
 
     Examples
@@ -499,7 +499,7 @@ def _solved(held: _Held, B: Any, C: Any, eps: float, *, turned: bool) -> tuple[n
             forgotten = norm(B.conj().T - product(A, Y, adjoint="" if turned else "X"))
 
     def rounding(misfit: float) -> float:
-        """What rounding of the blocks may do, see `eagle.methods.complete`."""
+        """What rounding of the blocks may do, see ``eagle.methods.complete``."""
         total = size_Y * size_X + (size_YY * misfit if rank < d else 0.0)
         total += forgotten * held.inverse_size * size_X
         return eps * (held.size * total + size_B * size_X + size_Y * size_C)

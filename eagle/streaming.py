@@ -370,18 +370,30 @@ def solve_factor(
     """
     triangle, n = np.triu(R), len(w)
     A, b = triangle[:n, :n], triangle[:n, n : n + k]
-    inner = flow.solve((A, B, b), method, options, ("A", "B", "b"))
+    sensitivity = Sensitivity.of(A, B, options) if A.any() else None
+    inner = flow.solve((A, B, b), method, _ranked(options, method, sensitivity), ("A", "B", "b"))
     tail = norm(triangle[n : n + k, n : n + k])
     missed = np.vstack([A @ w - triangle[:n, n + k :], triangle[n:, n + k :]])
-    if not inner.value.size or not A.any():
+    if not inner.value.size or sensitivity is None:
         return judged(inner, inner.value.astype(dtype, copy=False), inner.error_estimate, tail)
-    sensitivity = Sensitivity.of(A, B, options)
     eps = float(np.finfo(R.dtype).eps)
     backward = max(norm(missed) / math.sqrt(COUNT) / sensitivity.s, eps)
     x = inner.value if B is None else sensitivity.decomposition(b)
     residual = math.hypot(norm(A @ x - b), tail)
     whole = norm(triangle[: n + k, n : n + k])
     return bounded(inner, dtype, options, sensitivity, backward, norm(x), whole, residual, B)
+
+
+def _ranked(options: Options, method: Any, sensitivity: Sensitivity | None) -> Options:
+    """With the rank of the rows: a factor of few of them has its rounding for its last rows.
+
+    Each of those rows by itself would be an equation like any other.
+    """
+    given = options.ridge or options.rank is not None or options.cutoff is not None
+    if given or sensitivity is None or method != "auto":
+        return options
+    kept = len(sensitivity.factors[1])
+    return options if kept == sensitivity.factors[2].shape[1] else replace(options, rank=kept)
 
 
 def bounded(

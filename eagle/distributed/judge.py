@@ -4,7 +4,7 @@ Probes tell what an iteration has left, not what rounding has made of it: that t
 of A, of which no machine has more than its columns. But while A and B are `SMALL` together,
 ``(d + d') n`` numbers, they may ride along with the first sum of a solve. Rank 0 solves for itself,
 by the complete orthogonal decomposition of the equilibrated A, which bounds its own error (see
-`eagle.methods.complete`), and what it finds rides with the next sum. So everybody knows how far a
+``eagle.methods.complete``), and what it finds rides with the next sum. So everybody knows how far a
 value is from one of known error, and has that one if his own is worse.
 """
 

@@ -59,7 +59,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         W, transposed as everywhere in scikit-learn.
     intercept_ : float or ndarray (n_outputs,)
         c; 0.0 without intercept.
-    standard_errors_ : ndarray like coef_
+    standard_errors_ : ndarray, of the shape of ``coef_``
         With ``standard_errors=True``: ``sigma |row_j of A^+|`` with the weighted, centred samples A
         and ``sigma^2`` the weighted residual sum of squares over the degrees of freedom.
     intercept_standard_error_ : float or ndarray (n_outputs,)

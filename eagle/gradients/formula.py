@@ -53,7 +53,7 @@ Needs = tuple[bool, bool, bool]
 
 
 class Solver(Protocol):
-    """What solves for blocks of a library, see `eagle.run.flow.Solver`."""
+    """What solves for blocks of a library, see ``eagle.run.flow.Solver``."""
 
     @property
     def home(self) -> Home:

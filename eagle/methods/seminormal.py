@@ -106,7 +106,7 @@ class SemiNormal(Method):
         return value.T if state.flipped else value
 
     def _bound(self, state: SemiNormalState, value: float) -> float:
-        """What rounding of the blocks may do to the value, see `eagle.methods.complete`.
+        """What rounding of the blocks may do to the value, see ``eagle.methods.complete``.
 
         With ``Y = B A^+``, all blocks scaled as R is, and ``s = 3 / sqrt(d)``, for of d rounding
         errors in a column that meet a residual most cancel, a tall A has

@@ -229,7 +229,7 @@ def judge(
     Parameters
     ----------
     num : type
-        `One` or `Many`, of the numbers that follow.
+        ``One`` or ``Many``, of the numbers that follow.
     sizes : dict of number
         Frobenius norms of what probes were answered and by how much that is wrong, by name.
     eps : float

@@ -54,8 +54,9 @@ def test_many_take_the_steps_that_each_takes_alone(many, shape, schedule):
         assert [record.iteration for record in there.history] == [*range(1, there.iterations + 1)]
         if not (rank and kind == "both inconsistent"):  # whether to begin again is a close call
             assert abs(there.iterations - here.iterations) <= 1
-            # One alone is measured whole, many by a few probes.
-            assert there.inconsistency == pytest.approx(here.inconsistency, rel=0.5, abs=1e-12)
+            # One alone is measured whole, many by a few probes: a mean square of those.
+            assert there.inconsistency <= 3 * here.inconsistency + 1e-12
+            assert here.inconsistency <= 3 * there.inconsistency + 1e-12
 
 
 @pytest.mark.parametrize("rank", [None, 6])
