@@ -124,7 +124,9 @@ class Exact:
         """How it is put to one method; None if that does not apply."""
         instance, function, given, copies = METHODS[method](), self.function, self.A, 0
         if method.startswith("distributed"):
-            if function != "solve" or self.ridge:
+            chosen = eagle.distributed.METHODS.get(instance)  # None: auto
+            able = chosen is None or "ridge" in chosen.supports
+            if function != "solve" or (self.ridge and not able):
                 return None
             function = "simulate"
         elif method == "regressor":

@@ -49,6 +49,8 @@ class Facts:
         Of two, just above the largest entries of A, B, C.
     spread : tuple of int
         Exponents of two of the smallest and the largest column of A that is not zero.
+    uneven : bool
+        Whether rows of A are of quite different sizes here.
     heard : bool
         Whether this machine has a callback.
     axis : str
@@ -68,6 +70,7 @@ class Facts:
     seed: int = 0
     exponents: tuple[int, ...] = (0, 0, 0)
     spread: tuple[int, int] | None = None
+    uneven: bool = False
     heard: bool = False
     axis: str = "columns"
     rounding: str = ""

@@ -267,13 +267,14 @@ def _solve(
         outcome, unfinished = iterate(
             whole, chosen, session, rtol, options.maxiter or MAXITER, keeper, show
         )
-        opinion = judge.opinion
+        opinion, why = judge.opinion, planning.TOGETHER
+        if opinion is None and planning.doubtful(local, chosen, outcome):
+            opinion, why = METHODS["tsqr"].opinion(local, session), planning.UNITS
         if opinion is not None:
             misfit = outcome.inconsistency
             outcome, taken = compared(outcome, opinion, local, rtol)
             if taken:
-                biased = unfinished and chosen.projects
-                reason += _finished(name, misfit, biased, "tsqr", planning.TOGETHER)
+                reason += _finished(name, misfit, unfinished and chosen.projects, "tsqr", why)
         elif unfinished and not session.stopped:
             second, why = planning.finisher(local, session, rtol)
             reason += _finished(name, outcome.inconsistency, chosen.projects, second, why)

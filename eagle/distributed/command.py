@@ -104,7 +104,7 @@ def _run(comm: Comm, folder: Path, output: Path, options: dict[str, Any]) -> Res
     with _Together(comm):
         if comm.rank == 0:
             check_output(output)
-        A, B, C = load_shard(folder, comm.rank, comm.size)
+        A, B, C = load_shard(folder, comm.rank, comm.size, options.get("axis", "columns"))
     result = solve(A, B, C, comm=comm, **options)
     with _Together(comm):
         if comm.rank == 0:

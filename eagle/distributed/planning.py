@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from eagle.algebra.blas import product
 from eagle.distributed.comm import Network
 from eagle.distributed.methods import METHODS
+from eagle.distributed.methods.base import Outcome
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
+from eagle.problem.result import Status
 
 __all__ = ["Job", "finisher", "plan"]
 
@@ -22,6 +25,7 @@ LONG = 2  # columns of a shard for each row from which on Gram matrices are in t
 CORRECTIONS = 3
 CALL = 3e-4  # seconds of Python in a round
 TOGETHER = "all blocks are so few numbers that they rode along"
+UNITS = "rows or columns of A are in quite different units"
 FULL = 4e9  # bytes of a triangular factor beyond which no machine is asked to hold three
 
 
@@ -162,6 +166,17 @@ def finisher(problem: LocalProblem, session: Session, rtol: float) -> tuple[str,
     return name, (
         f"tsqr in about {reduction:.1g} s, pooled in {iteration:.1g} s ({_described(job)})"
     )
+
+
+def doubtful(problem: LocalProblem, method: Any, outcome: Outcome) -> bool:
+    """Whether a converged value needs a second opinion, of a triangular factor: two rounds.
+
+    An iteration on pooled data sees nothing of a direction that is small for its units, nor do
+    its probes. (Projector methods see all that their machines' factorisations do.)
+    """
+    converged = outcome.status is Status.CONVERGED
+    affordable = problem.A.itemsize * len(problem.A) ** 2 <= FULL
+    return converged and problem.uneven and affordable and not method.hands_over
 
 
 def _described(job: Job) -> str:

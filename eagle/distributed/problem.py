@@ -98,6 +98,8 @@ class LocalProblem:
         Whether A is zero on all machines, and whether B is not.
     graded : bool
         Whether columns of A, on whatever machines, are of quite different sizes.
+    uneven : bool
+        Whether columns are, or on some machine rows.
     heard : bool
         Whether somebody has a callback.
     enough : float
@@ -107,7 +109,7 @@ class LocalProblem:
     explained : bool
         Whether B may be a combination of rows of A; with a ridge it is not.
     fingerprint : str
-        Differs if C, the sizes of the shards, the seed or the method does.
+        Differs if C, the sizes of the shards, a ridge, the seed or the method does.
     """
 
     A: np.ndarray
@@ -123,6 +125,7 @@ class LocalProblem:
     nothing: bool
     something: bool
     graded: bool
+    uneven: bool
     heard: bool
     enough: float
     fingerprint: str
@@ -174,6 +177,7 @@ class LocalProblem:
             axis=axis,
             heard=heard,
             spread=_spread(A),
+            uneven=_graded(_spread(A.T)),
             exponents=tuple(_exponent(block) for block in (A, B, C)),
         )
         everybody = agree(comm, facts)
@@ -185,16 +189,19 @@ class LocalProblem:
         a, b, c = (top if far < abs(top) < NOTHING else 0 for top in tops)
         counts = [each.A[1] for each in everybody]
         spreads = [each.spread for each in everybody if each.spread is not None]
-        low = min((least for least, _ in spreads), default=0)
-        high = max((most for _, most in spreads), default=0)
+        graded = bool(spreads) and _graded(
+            (min(least for least, _ in spreads), max(most for _, most in spreads))
+        )
         known = [everybody[0].seed, counts, [each.exponents for each in everybody], facts.content]
+        known.append(spectral)
         return cls(
             A=_scaled(A, -a, work),
             B=_scaled(B, -b, work),
             C=_scaled(C, -c, work),
             spectral=replace(spectral, ridge=math.ldexp(spectral.ridge, -2 * a)),
             place=(comm.rank, comm.size),
-            graded=high - low > GRADED,
+            graded=graded,
+            uneven=graded or any(each.uneven for each in everybody),
             heard=any(each.heard for each in everybody),
             enough=FOUR_DIGITS if rtol is None else rtol,
             offset=sum(counts[: comm.rank]),
@@ -338,9 +345,14 @@ def _check(names: tuple[str, ...], axis: str, A: Any, B: Any, C: Any) -> None:
 
 
 def _spread(A: np.ndarray) -> tuple[int, int] | None:
+    """Exponents of two of the least and the largest column that is not zero."""
     tops = np.abs(A).max(axis=0, initial=0.0)
     tops = np.frexp(tops[tops > 0])[1]
     return (int(tops.min()), int(tops.max())) if len(tops) else None
+
+
+def _graded(spread: tuple[int, int] | None) -> bool:
+    return spread is not None and spread[1] - spread[0] > GRADED
 
 
 def _exponent(array: np.ndarray) -> int:

@@ -111,8 +111,8 @@ class Direct(Method):
     ----------
     driver : {"cod", "gelsd", "gelsy", "lu", "qr", "svd"}
         ``"cod"`` (complete orthogonal decomposition of the equilibrated A, see
-        ``eagle.methods.complete``: the most accurate, whatever the units of rows and columns, with a
-        bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares,
+        ``eagle.methods.complete``: the most accurate, whatever the units of rows and columns, with
+        a bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares,
         divide-and-conquer SVD), ``"gelsy"`` (QR with column pivoting and a complete orthogonal
         decomposition, 3 to 5 times faster), ``"lu"`` (Gaussian elimination, for nonsingular square
         A only, the fastest), ``"qr"`` (Householder QR, for A of full rank only) or ``"svd"``

@@ -56,6 +56,56 @@ def test_every_column_is_read_once_and_in_order(kind, size, shards, tmp_path):
         assert any(part[0].shape == (24, 0) for part in parts)
 
 
+@pytest.mark.parametrize("kind", ["npz", "pairs", "slices"])
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("map_", [None, np.ones((2, 24))])
+def test_every_row_is_read_once_and_in_order(kind, size, map_, shards, tmp_path):
+    """Of the adjoint: what were columns of A and B are rows of A and C."""
+    folder = tmp_path / "shards"
+    turned = many.Shards([A.T for A in shards.A], [B.T for B in shards.B], shards.C, None, 1.0)
+    write(folder, turned, kind)
+    (folder / "C.npy").unlink()
+    if kind == "slices":
+        np.save(folder / "A.npy", np.vstack(turned.A))
+        np.save(folder / "C.npy", np.vstack(turned.B))
+        (folder / "B.npy").unlink()
+    for path in folder.glob("B-*.npy"):
+        path.rename(folder / f"C{path.name[1:]}")
+    for path in folder.glob("*.npz"):
+        with np.load(path) as file:
+            A, B = file["A"], file["B"]
+        np.savez(path, A=A, C=B)
+    if map_ is not None:
+        np.save(folder / "B.npy", map_)
+    parts = [load_shard(folder, rank, size, "rows") for rank in range(size)]
+    np.testing.assert_array_equal(np.vstack([A for A, _, _ in parts]), np.vstack(turned.A))
+    np.testing.assert_array_equal(np.vstack([C for _, _, C in parts]), np.vstack(turned.B))
+    for _, B, _ in parts:
+        np.testing.assert_array_equal(B, map_)
+
+
+def test_the_command_fits_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    A, X = rng.standard_normal((90, 4)), rng.standard_normal((4, 2))
+    C = A @ X + rng.standard_normal((90, 2))
+    Path("rows").mkdir()
+    for part in range(3):
+        own = slice(30 * part, 30 * part + 30)
+        np.savez(f"rows/{part}.npz", A=A[own], C=C[own])
+    flags = ["distributed", "rows", "--axis", "rows", "-o", "D.npy"]
+    assert main(flags) == 0
+    truth = np.linalg.lstsq(A, C, rcond=None)[0]
+    np.testing.assert_allclose(np.load("D.npy"), truth, rtol=1e-12)
+    assert main([*flags, "--ridge", "3.0", "--method", "seminormal"]) == 0
+    truth = np.linalg.solve(A.T @ A + 3 * np.eye(4), A.T @ C)
+    np.testing.assert_allclose(np.load("D.npy"), truth, rtol=1e-12)
+    assert main([*flags, "--rank", "2", "--method", "seminormal"]) == 2
+    assert "rank: method 'seminormal' cannot honour it" in capsys.readouterr().err
+    Path("rows/1.npz").write_bytes(b"PK")
+    assert main(flags) == 2
+
+
 def test_slices_cover_and_differ_by_one():
     for count in range(12):
         for size in range(1, 6):
@@ -173,9 +223,9 @@ def test_a_restart_gives_the_same_answer(name, tmp_path):
     assert again.history[0].iteration == 3
 
 
-@pytest.mark.parametrize("change", ["A", "B", "C", "split", "seed", "method"])
+@pytest.mark.parametrize("change", ["A", "B", "C", "split", "ridge", "seed", "method"])
 def test_a_checkpoint_of_another_problem_is_refused(change, shards, tmp_path):
-    options = {"method": "krylov", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    options = {"method": "pooled", "rng": 0, "checkpoint": tmp_path, "every": 1}
     simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
     A, B, C = list(shards.A), list(shards.B), shards.C
     if change in "AB":  # one entry, and no size
@@ -186,6 +236,8 @@ def test_a_checkpoint_of_another_problem_is_refused(change, shards, tmp_path):
     elif change == "split":
         A[:2] = np.split(np.hstack(A[:2]), [7], axis=1)
         B[:2] = np.split(np.hstack(B[:2]), [7], axis=1)
+    elif change == "ridge":
+        options["ridge"] = 1.0
     elif change == "seed":
         options["rng"] = 1
     else:

@@ -48,24 +48,26 @@ class TSQR:
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Reduce, solve on rank 0, tell everybody."""
+        return outcome_of(self.opinion(problem, session), problem)
+
+    def opinion(self, problem: LocalProblem, session: Session) -> Opinion:
+        """The same as what one may compare with."""
         d = len(problem.A)
         if problem.small:
             (blocks,) = session.sum(gathered(problem))
-            found = told(
+            return told(
                 problem, session, lambda: opinion(blocks[:d], blocks[d:], problem.C, problem)
             )
-            return outcome_of(found, problem)
         L, BN, lost, total = reduced(problem.A, problem.B, session)
         rank = 0
         if problem.graded and not problem.spectral.truncates:
             even, *_ = reduced(problem.A * problem.weights, problem.B[:0], session)
             rank = complete.decompose(even, problem.eps, by_columns=False).rank
-        found = told(
+        return told(
             problem,
             session,
             lambda: opinion_of_core(L, BN, problem.C, lost, total, problem, rank=rank),
         )
-        return outcome_of(found, problem)
 
 
 def reduced(
