@@ -507,9 +507,9 @@ def test_what_auto_tries_shares_the_time_limit(monkeypatch):
     problem = system("tall", condition=100)
     limits = []
 
-    def run(choice, options):
-        limits.append(options.time_limit)
-        return run_choice(choice, options)
+    def run(choice):
+        limits.append(choice.options.time_limit)
+        return run_choice(choice)
 
     run_choice = flow._run
     monkeypatch.setattr(flow, "_run", run)
