@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
-import scipy.linalg
 
 from eagle.algebra.blas import norm, product
 from eagle.algebra.homes import Home, find_home
@@ -266,6 +265,8 @@ class Solver:
         eps, options = problem.eps, self._options
         problem = _in_double(problem)
         if options.special():
+            import scipy.linalg
+
             factors = scipy.linalg.svd(problem.A, full_matrices=False, check_finite=False)
             truncated = problem.truncated(factors, options.rank, options.cutoff)
             assert truncated.factors is not None

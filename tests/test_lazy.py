@@ -28,7 +28,7 @@ def test_what_is_not_there_is_no_attribute():
 
 
 def test_import_eagle_imports_nothing_heavy():
-    heavy = ("torch", "sklearn", "mpi4py", "matplotlib", "dask", "pandas", "jax")
+    heavy = ("torch", "sklearn", "mpi4py", "matplotlib", "dask", "pandas", "jax", "scipy", "numba")
     code = f"import sys, eagle; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.linalg
-from scipy.sparse import issparse
 
 __all__ = ["LeftOut", "default_ridges", "generalised", "leave_one_out", "left_factor"]
 
@@ -21,6 +19,9 @@ def left_factor(A: Any, mean: np.ndarray, root: np.ndarray) -> tuple[np.ndarray,
     If A is sparse they come from the Gram matrix of its shorter side, which loses the directions
     below ``sqrt(eps)``; a ridge that matters is above. U is (n, min(n, p)) and dense.
     """
+    import scipy.linalg
+    from scipy.sparse import issparse
+
     n, p = A.shape
     eps = np.finfo(A.dtype).eps
     if not issparse(A):
