@@ -23,8 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args(argv)
-    content = json.loads(options.file.read_text(encoding="utf-8"))
-    rows = Rows(row for row in content["rows"] if "more_us" in row)
+    try:
+        content = json.loads(options.file.read_text(encoding="utf-8"))
+        rows = Rows(row for row in content["rows"] if "more_us" in row)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(f"{options.file} is no file that `regret --json` wrote: {error}")
     print(short(rows) if options.short else long(rows))
     print(f"\n{machine(content['facts'])}")
     return 0
