@@ -4,7 +4,6 @@
 class; the machine and versions stand under either.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Parser, Rows
+from benchmarks.compare import read
 from benchmarks.regret import regretted
 
 FACTS = ("numpy", "scipy", "torch", "blas", "python", "eagle")
@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args(argv)
     try:
-        content = json.loads(options.file.read_text(encoding="utf-8"))
-        rows = Rows(row for row in content["rows"] if "more_us" in row)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        parser.error(f"{options.file} is no file that `regret --json` wrote: {error}")
+        content = read(options.file)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    rows = Rows(row for row in content["rows"] if "more_us" in row)
     print(short(rows) if options.short else long(rows))
     print(f"\n{machine(content['facts'])}")
     return 0
