@@ -45,6 +45,7 @@ __all__ = [
     "pullback",
     "pushforward",
     "refuse_truncation",
+    "summed",
     "warn_if_steep",
 ]
 
@@ -200,7 +201,7 @@ def pullback(
             None if c is None else c[..., :d, :],
         )
     return tuple(
-        bar if bar is None or block is None else _summed(bar, tuple(block.shape))
+        bar if bar is None or block is None else summed(bar, tuple(block.shape))
         for bar, block in zip(bars, blocks, strict=True)
     )
 
@@ -424,7 +425,7 @@ def _mirrored(solve: Solve) -> Solve:
     return solved
 
 
-def _summed(bar: Any, shape: tuple[int, ...]) -> Any:
+def summed(bar: Any, shape: tuple[int, ...]) -> Any:
     """The gradient with respect to an array before it was broadcast."""
     extra = bar.ndim - len(shape)
     axes = [
