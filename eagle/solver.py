@@ -23,8 +23,6 @@ from eagle.problem.weights import residual_norm
 from eagle.run import flow
 from eagle.run.opaque import opaque
 
-__all__ = ["Solver"]
-
 LOG = logging.getLogger("eagle")
 PROBES = 8  # chi-squared tails put a norm below half of itself once in 600
 EASILY = 1e3  # in units of eps: errors that are not worth a closer look

@@ -17,8 +17,6 @@ from eagle.problem.result import Result as _Result
 from eagle.problem.result import Status, complain
 from eagle.run import flow
 
-__all__ = ["Result", "Sensitivity", "StreamingLstsq", "bounded", "probes", "solve_factor"]
-
 COUNT = 4  # columns whose answers are known
 
 

@@ -25,8 +25,6 @@ from eagle.problem.result import Result
 from eagle.run.batch import LONGEST, QR
 from eagle.run.opaque import opaque
 
-__all__ = ["AttentionResult", "NystromAttention", "fixed_step_pinv", "nystrom_attention"]
-
 # Rows of softmax sum to one, so that 1 <= ||A||_2 and a ridge needs no other unit.
 RIDGES = tuple(10.0**k for k in range(-10, 2))
 HIDDEN = -1e4  # of a mask that adds to logits: whatever is at or below it hides a key

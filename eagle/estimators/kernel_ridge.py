@@ -28,8 +28,6 @@ from eagle.problem.options import check_number
 from eagle.problem.result import ConvergenceWarning, callers_level
 from eagle.tables.ridge import default_ridges, generalised
 
-__all__ = ["NystroemRidge", "NystroemRidgeClassifier"]
-
 BLOCK = 2**21  # entries of the kernel that are held at a time
 PIECE = 2**18  # of which one thread computes so many at a time
 CLUSTERED = 50  # rows for each landmark that k-means looks at

@@ -23,8 +23,6 @@ from eagle.estimators.root import InverseRoot
 from eagle.estimators.validation import validated
 from eagle.problem.result import Result
 
-__all__ = ["Nystroem"]
-
 PIECE = 2**19  # entries of the kernel that a thread holds at a time
 ASYMMETRY = 1e3  # in units of eps: what rounding leaves between K and K^T
 

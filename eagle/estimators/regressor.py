@@ -20,8 +20,6 @@ from eagle.problem.result import complain
 from eagle.streaming import StreamingLstsq
 from eagle.tables.ridge import default_ridges, generalised, leave_one_out, left_factor
 
-__all__ = ["EagleRegressor"]
-
 
 class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Linear least squares ``min sum_i w_i |x_i^T W + c - y_i|^2 + ridge |W|^2``.

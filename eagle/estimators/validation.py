@@ -9,8 +9,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from eagle.estimators.arrays import Library
-
-__all__ = ["validated"]
+from eagle.tables.frames import library_of
 
 
 def validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
@@ -48,7 +47,7 @@ def validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
 
 def _check_columns(X: Any) -> None:
     """Refuse data frames with columns that are not numbers, by their names."""
-    if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
+    if library_of(X) in (None, "pyarrow"):  # a table of which has no dtypes
         return
     wrong = [
         f"{name!r} ({kind})"

@@ -36,19 +36,6 @@ from eagle.algebra.homes import Home, adjoint
 from eagle.problem.options import Options
 from eagle.problem.result import Result
 
-__all__ = [
-    "NUMPY",
-    "GradientWarning",
-    "Library",
-    "Solve",
-    "Solver",
-    "pullback",
-    "pushforward",
-    "refuse_truncation",
-    "summed",
-    "warn_if_steep",
-]
-
 Solve = Callable[..., Any]  # value from A, B, C; None for an identity
 Needs = tuple[bool, bool, bool]
 

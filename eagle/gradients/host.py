@@ -16,8 +16,6 @@ from eagle.methods.compressed.ranges import width_for
 from eagle.problem.options import Options
 from eagle.problem.result import Result, complain
 
-__all__ = ["HostSolves"]
-
 
 @dataclass
 class HostSolves:

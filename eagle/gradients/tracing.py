@@ -37,8 +37,6 @@ from eagle.problem.checks import check_sizes, leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, complain
 
-__all__ = ["solve"]
-
 LIBRARY = Library(
     jnp, jax.lax.stop_gradient, lambda like: {"dtype": like.dtype}, may_look=lambda: False
 )

@@ -15,8 +15,6 @@ from eagle.algebra.operand import LowRank, Matrix, Operand, shifted
 from eagle.algebra.stacked import Stacked
 from eagle.problem.checks import check_sizes
 
-__all__ = ["Factors", "Names", "Problem"]
-
 Factors = tuple[Any, Any, Any]  # U, s, V^H
 Names = tuple[str, str, str]  # what the user calls A, B, C
 

@@ -9,16 +9,6 @@ import numpy as np
 
 from eagle.algebra.operand import Implicit, Mapped, Matrix, Operand, Sparse, mapping
 
-__all__ = [
-    "as_block",
-    "as_matrix",
-    "check_finite",
-    "check_sizes",
-    "is_chunked",
-    "leading_shape",
-    "numeric",
-]
-
 _FOREIGN = {"torch", "jax", "jaxlib", "cupy", "cupyx", "tensorflow", "dask", "mlx", "sparse"}
 
 
@@ -82,6 +72,21 @@ def check_sizes(A: Any, B: Any, C: Any) -> None:
     if C is not None and C.shape[-min(C.ndim, 2)] != given[-2]:
         raise ValueError(
             f"C with shape {tuple(C.shape)} must have as many rows as A with shape {given}"
+        )
+
+
+def check_slices(A: Any, B: Any, C: Any) -> None:
+    """Raise ValueError unless the three slices of a kernel that `eagle.nystrom` takes fit."""
+    A_shape, B_shape, C_shape = (tuple(block.shape) for block in (A, B, C))
+    if A_shape[-2] != A_shape[-1]:
+        raise ValueError(f"K_mm must be square, got shape {A_shape}")
+    if B_shape[-1] != A_shape[-1]:
+        raise ValueError(
+            f"K_nm with shape {B_shape} must have as many columns as K_mm with shape {A_shape}"
+        )
+    if C_shape[-2] != A_shape[-1]:
+        raise ValueError(
+            f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
         )
 
 

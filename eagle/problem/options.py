@@ -13,16 +13,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-__all__ = [
-    "Options",
-    "SolveOptions",
-    "as_generator",
-    "check_count",
-    "check_flag",
-    "check_number",
-    "refuse_unknown",
-]
-
 LEAST = 1e-9  # seconds: a time limit that has passed
 
 

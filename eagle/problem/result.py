@@ -18,19 +18,6 @@ import numpy as np
 from eagle.algebra.numbers import Number
 from eagle.problem.options import Options
 
-__all__ = [
-    "ConvergenceError",
-    "ConvergenceWarning",
-    "Iteration",
-    "Record",
-    "Result",
-    "Results",
-    "Status",
-    "callers_level",
-    "complain",
-    "with_value",
-]
-
 
 class Status(enum.Enum):
     """How a solve ended; the text of each member says what to do about it."""
