@@ -11,7 +11,7 @@ import numpy as np
 from eagle.algebra.blas import norm
 from eagle.algebra.homes import find_home
 from eagle.algebra.running import RunningFactor
-from eagle.problem.checks import as_block
+from eagle.problem.checks import as_block, check_sizes
 from eagle.problem.options import Options, check_number, split_options
 from eagle.problem.result import Result as _Result
 from eagle.problem.result import Status, complain
@@ -248,10 +248,7 @@ class StreamingLstsq:
         try:
             A, b = _on_host(A, b)
             A, b = as_block("A", A), as_block("b", b, vectors=True)
-            if len(b) != len(A):
-                raise ValueError(
-                    f"b with shape {b.shape} must have as many rows as A with shape {A.shape}"
-                )
+            check_sizes(A, None, b, ("A", "B", "b"))
             if weights is not None:
                 weights = _checked(weights, len(A))
             if self._shape is not None:
