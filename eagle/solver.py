@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from eagle.algebra.homes import Home, find_home
 from eagle.algebra.operand import Operand, shifted
 from eagle.methods import Direct, as_method, complete
 from eagle.methods.base import QUICK, Inverse
-from eagle.problem.blocks import Names, Problem, exponent_of
+from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import as_block, as_matrix, check_sizes
 from eagle.problem.options import Options, SolveOptions, split_options
 from eagle.problem.result import Iteration, Result, Status, complain, with_value
@@ -29,6 +30,7 @@ LOG = logging.getLogger("eagle")
 PROBES = 8  # chi-squared tails put a norm below half of itself once in 600
 EASILY = 1e3  # in units of eps: errors that are not worth a closer look
 HALF = 2.0  # times the norm that the probes show
+FAR = 100  # power of two up to which squares and products are far from overflow
 WELL = 0.5  # power of eps: condition up to which a factorisation without pivots is held
 
 
@@ -424,9 +426,9 @@ def _fitted(held: _Held, B: Any, C: Any) -> tuple[Any, Any, int]:
     exponent, fitted = -held.scale, []
     for X in (B, C):
         if X is not None:
-            top = np.abs(X).max(initial=0.0)
-            power = int(exponent_of(top, np.finfo(work).maxexp))
-            X = shifted(np.asarray(X[:, None] if X.ndim == 1 else X, work), -power)
+            power = math.frexp(float(np.abs(X).max(initial=0.0)))[1]
+            power = power if abs(power) > FAR else 0
+            X = shifted(X[:, None] if X.ndim == 1 else X, -power, work)
             exponent += power
         fitted.append(X)
     B, C = fitted
