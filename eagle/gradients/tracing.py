@@ -46,7 +46,7 @@ def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Resu
     """A result whose numbers are traced too; what only a run can tell is left out."""
     home, names = solver.home, solver.names
     dtype, (A, B, C) = home.to_compute(blocks)
-    check_sizes(A, B, C)
+    check_sizes(A, B, C, names)
     vector = False
     if C is not None and C.ndim == 1:
         C, vector = C[:, None], True
