@@ -30,8 +30,6 @@ from benchmarks.common import (
 from benchmarks.fuzz.cases import Case, draw
 from benchmarks.fuzz.truth import OUTCOMES, SLACK, Answer, Verdict, judge, reference, too_large
 
-__all__ = ["ARRAY", "Said", "Tally", "asked_for", "attempt", "main", "rivals", "run"]
-
 ARRAY = 1e4  # in units of eps: what `pinv` promises, which returns no estimate
 Array = np.ndarray
 
