@@ -76,6 +76,8 @@ class Problem:
         What the value comes back as.
     vector : bool
         Whether the user gave C as a vector, and gets a vector back.
+    given : tuple of array or None
+        The blocks before they were scaled, if that rounded entries that are small beside others.
     """
 
     algebra: Any
@@ -94,6 +96,7 @@ class Problem:
     dtype: Any
     vector: bool
     seen: Any = None
+    given: tuple[Any, Any, Any] | None = None
 
     @classmethod
     def create(
@@ -118,13 +121,22 @@ class Problem:
             exponents.append(int(exponent))
             zeros.append(zero)
         a, b, c = exponents
-        scaled = (
-            None if block is None else shifted(block, -power, algebra.dtype)
-            for block, power in zip((A, B, C), exponents, strict=True)
+        blocks = tuple(
+            block if block is None else shifted(block, 0, algebra.dtype) for block in (A, B, C)
+        )
+        scaled = tuple(
+            block if block is None else shifted(block, -power)
+            for block, power in zip(blocks, exponents, strict=True)
+        )
+        exact = all(
+            isinstance(block, Operand) or np.array_equal(shifted(small, power), block)
+            for block, small, power in zip(blocks, scaled, exponents, strict=True)
+            if power
         )
         return cls._bare(
             algebra,
             *scaled,
+            given=None if exact else blocks,
             zero=zeros[0],
             scale=a,
             exponent=b + c - a,
@@ -203,7 +215,7 @@ class Problem:
         kept = int(np.count_nonzero(s > level * s[0]))
         kept = kept if rank is None else min(rank, kept)
         U, s, Vh = U[:, :kept], s[:kept], Vh[:kept]
-        return replace(self, A=LowRank.create(U, s, Vh), factors=(U, s, Vh))
+        return replace(self, A=LowRank.create(U, s, Vh), factors=(U, s, Vh), given=None)
 
     def _weighted(self, factors: Factors, rank: int | None, level: float) -> Problem:
         """The same for many: zeros stand for what each of them loses."""
@@ -253,10 +265,18 @@ class Problem:
             column_probes=algebra.zeros(A.shape[-2], 0),
             factors=factors,
             seen=None,
+            given=None,
             mu=0.0 if factors is None else mu,
             scale=self.scale + shift,
             exponent=self.exponent - shift,
         )
+
+    def unscaled(self) -> Problem:
+        """The same in the user's units if scaling has rounded a block; `self` if it has not."""
+        if self.given is None:
+            return self
+        A, B, C = self.given
+        return replace(self, A=A, B=B, C=C, given=None, scale=0, exponent=0)
 
     def in_memory(self) -> Problem:
         """The same with an array for A."""
@@ -327,6 +347,7 @@ class Problem:
             wanted=self.wanted[::-1],
             extent=self.extent[::-1],
             factors=factors,
+            given=None,
         )
 
     def transposed(self) -> Problem:
@@ -341,6 +362,7 @@ class Problem:
             wanted=self.wanted[::-1],
             extent=self.extent[::-1],
             factors=None,
+            given=None,
         )
 
     def rows(self) -> Any:

@@ -352,11 +352,11 @@ def is_cheap(problem: Problem) -> bool:
 def _compared(problem: Problem, extended: Any) -> Certificate:
     """What a second solve says, which is independent of the first and bounds its own error."""
     rows, columns = problem.wanted
+    method, plain = Direct("cod"), replace(problem.unscaled().in_memory(), factors=None)
     value = np.asarray(extended[:rows, :columns])
+    value = problem.algebra.restored(value, problem.exponent - plain.exponent, value.dtype)
     if not _finite(value):
         return Certificate(np.inf, np.nan, False)
-    method = Direct("cod")
-    plain = replace(problem.in_memory(), factors=None)
     state = method.step(method.init(plain, Options()))
     second = method.output(state)[:rows, :columns]
     certificate, size = state.certificate, norm(second)

@@ -142,6 +142,8 @@ def _single(
 
 def _run(choice: Choice) -> Result:
     problem, method, options = choice.problem, choice.method, choice.options
+    if method.certifies:  # it takes numbers of any size
+        problem = problem.unscaled()
     asked = options.special() | ({"ridge"} if options.ridge else set())
     given = None
     if asked & method.factorises_for and not problem.trivial:
