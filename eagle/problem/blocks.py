@@ -129,7 +129,7 @@ class Problem:
             for block, power in zip(blocks, exponents, strict=True)
         )
         exact = all(
-            isinstance(block, Operand) or np.array_equal(shifted(small, power), block)
+            isinstance(block, Operand) or bool((shifted(small, power) == block).all())
             for block, small, power in zip(blocks, scaled, exponents, strict=True)
             if power
         )
@@ -309,6 +309,25 @@ class Problem:
             zero=self.zero[places],
             scale=self.scale[places],
             exponent=self.exponent[places],
+        )
+
+    def one(self, place: int) -> Problem:
+        """One of many problems, in the host's memory."""
+        home = self.algebra.home
+
+        def found(X: Any) -> Any:
+            return None if X is None else home.to_host(X[place if X.shape[0] > 1 else 0, ...])
+
+        blocks: dict[str, Any] = {name: found(getattr(self, name)) for name in BLOCKS}
+        return replace(
+            self,
+            **blocks,
+            algebra=Dense.of(blocks["A"].dtype),
+            factors=None,
+            mu=0.0,
+            zero=bool(self.zero[place]),
+            scale=int(self.scale[place]),
+            exponent=int(self.exponent[place]),
         )
 
     @property

@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Number, One, share
-from eagle.methods import Direct
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import LUCK, Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
+from eagle.run import opinions
 
-__all__ = ["Snapshot", "is_cheap", "progress_bar", "run"]
+__all__ = ["Snapshot", "progress_bar", "run"]
 
-CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
 
@@ -297,8 +295,9 @@ class _Loop:
                 quick=False,
             )
         truncated = self.options.rank is not None or self.options.cutoff is not None
-        if num is One and state.certificate is None and is_cheap(problem) and not truncated:
-            certificate = _compared(self.given, extended)
+        if state.certificate is None and opinions.is_cheap(problem) and not truncated:
+            known = numbers["rank"], numbers["condition"]
+            certificate = opinions.checked(self.given, extended, certificate, *known)
         if num is One and state.floor > certificate.error_estimate:
             certificate = replace(certificate, error_estimate=state.floor)
         value = problem.restore(extended)
@@ -341,34 +340,6 @@ def _in_units(state: State, problem: Problem) -> Any:
     if s is None or (problem.factors is None and problem.extent != problem.A.shape[-2:]):
         return None
     return np.ldexp(s, problem.scale)
-
-
-def is_cheap(problem: Problem) -> bool:
-    """Whether solving once more takes no time worth saving."""
-    d, n = problem.A.shape
-    return 4 * d * n * min(d, n) <= CHEAP
-
-
-def _compared(problem: Problem, extended: Any) -> Certificate:
-    """What a second solve says, which is independent of the first and bounds its own error."""
-    rows, columns = problem.wanted
-    method, plain = Direct("cod"), replace(problem.unscaled().in_memory(), factors=None)
-    value = np.asarray(extended[:rows, :columns])
-    value = problem.algebra.restored(value, problem.exponent - plain.exponent, value.dtype)
-    if not _finite(value):
-        return Certificate(np.inf, np.nan, False)
-    state = method.step(method.init(plain, Options()))
-    second = method.output(state)[:rows, :columns]
-    certificate, size = state.certificate, norm(second)
-    assert certificate is not None
-    whole = max(size, state.rounding)
-    error = certificate.error_estimate * whole + norm(value - second)
-    whole = max(norm(value), state.rounding)
-    return Certificate(
-        error / whole if whole else 0.0,
-        certificate.inconsistency,
-        error <= 100 * state.rounding,
-    )
 
 
 def _finite(value: np.ndarray) -> bool:

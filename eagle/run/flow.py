@@ -21,7 +21,7 @@ from eagle.problem.certificate import LUCK
 from eagle.problem.checks import leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, with_value
-from eagle.run import driver
+from eagle.run import driver, opinions
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
 from eagle.run.plan import FEW, Choice, choices
 
@@ -148,7 +148,7 @@ def _run(choice: Choice) -> Result:
     given = None
     if asked & method.factorises_for and not problem.trivial:
         factors = method.factorise(problem, options)
-        if options.ridge and driver.is_cheap(problem):
+        if options.ridge and opinions.is_cheap(problem):
             given = problem.ridged(options.ridge)
         problem = problem.truncated(factors, options.rank, options.cutoff)
     ready = problem.ridged(options.ridge)
