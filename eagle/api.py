@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import ModuleType
 from typing import Any, Never, Unpack
-
-import numpy as np
 
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
-from eagle.problem.checks import as_block, as_matrix, is_chunked
+from eagle.problem.checks import as_block, as_matrix, check_sizes, check_square, is_chunked
 from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
 from eagle.problem.result import Result, complain
 from eagle.problem.weights import residual_norm, row_roots, scaled_rows
 from eagle.run import flow
 from eagle.run.opaque import opaque
-
-__all__ = ["estimate", "lstsq", "nystrom", "pinv", "solve"]
 
 _block = partial(as_block, batches=True, finite=False)  # `Problem.create` looks at entries
 
@@ -139,7 +136,7 @@ def solve(
         raise_on_failure=raise_on_failure,
     )
     if is_chunked(A, B, C):
-        return _on_chunks((A, B, C), method, options)
+        return _chunks().solve((A, B, C), method, options)
     A, B, C = _received(A=A, B=B, C=C)
     return _solve(A, B, C, method, options)
 
@@ -185,12 +182,9 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
     if is_chunked(A, b):
         if weights is not None:
             raise TypeError("weights cannot go with a Dask array: multiply A and b by their roots")
-        return _on_chunks((A, None, b), method, settings, ("A", "B", "b"))
+        return _chunks().solve((A, None, b), method, settings, ("A", "B", "b"))
     A, b = _received(vectors=True, A=A, b=b)
-    if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
-        raise ValueError(
-            f"b with shape {tuple(b.shape)} must have as many rows as A with shape {tuple(A.shape)}"
-        )
+    check_sizes(A, None, b, ("A", "B", "b"))
     roots = None if weights is None else row_roots(A, weights)
     rows = (A, b) if roots is None else (scaled_rows(A, roots), scaled_rows(b, roots, b.ndim == 1))
     result = _solve(rows[0], None, rows[1], method, settings, ("A", "B", "b"))
@@ -227,7 +221,7 @@ def estimate(A: Any, B: Any, **options: Unpack[SolveOptions]) -> Result:
     """
     method, settings = split_options("estimate", options)
     if is_chunked(A, B):
-        return _on_chunks((A, B, None), method, settings)
+        return _chunks().solve((A, B, None), method, settings)
     A, B = _received(A=A, B=B)
     return _solve(A, B, None, method, settings)
 
@@ -314,52 +308,19 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptio
     """
     method, settings = split_options("nystrom", options)
     if is_chunked(K_mm, K_nm, K_mq):
-        return _nystrom_on_chunks(K_mm, K_nm, K_mq, method, settings)
+        return _chunks().nystrom(K_mm, K_nm, K_mq, method, settings)
     given = {"K_mm": K_mm, "K_nm": K_nm}
     A, B, *rest = _received(**given if K_mq is None else {**given, "K_mq": K_mq})
     C = rest[0] if rest else adjoint_of(B)
-    _check_slices(A, B, C)
+    check_square("K_mm", A)
     return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
 
 
-def _nystrom_on_chunks(K_mm: Any, K_nm: Any, K_mq: Any, method: Any, options: Options) -> Result:
-    """The kernel among the landmarks in one chunk, the others in theirs."""
-    K_mq = K_nm.conj().T if K_mq is None else K_mq
-    sides: tuple[dict[int, int], ...] = ({0: -1, 1: -1}, {1: -1}, {0: -1})
-    given = [
-        block.rechunk(side) if is_chunked(block) else block
-        for block, side in zip((K_mm, K_nm, K_mq), sides, strict=True)
-    ]
-    blocks = tuple(block if hasattr(block, "shape") else np.asarray(block) for block in given)
-    _check_slices(*blocks)
-    return _on_chunks(blocks, method, options, ("K_mm", "K_nm", "K_mq"))
-
-
-def _check_slices(A: Any, B: Any, C: Any) -> None:
-    """Raise ValueError unless slices of a kernel fit."""
-    A_shape, B_shape, C_shape = (tuple(block.shape) for block in (A, B, C))
-    if A_shape[-2] != A_shape[-1]:
-        raise ValueError(f"K_mm must be square, got shape {A_shape}")
-    if B_shape[-1] != A_shape[-1]:
-        raise ValueError(
-            f"K_nm with shape {B_shape} must have as many columns as K_mm with shape {A_shape}"
-        )
-    if C_shape[-2] != A_shape[-1]:
-        raise ValueError(
-            f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
-        )
-
-
-def _on_chunks(
-    blocks: tuple[Any, ...],
-    method: Any,
-    options: Options,
-    names: tuple[str, str, str] = ("A", "B", "C"),
-) -> Result:
-    """Where a block is a Dask array."""
+def _chunks() -> ModuleType:
+    """What solves where a block is a Dask array."""
     from eagle import chunks
 
-    return chunks.solve(blocks, method, options, names)
+    return chunks
 
 
 def _received(*, vectors: bool = False, **blocks: Any) -> list[Any]:
@@ -383,11 +344,7 @@ def _solve(
     names: tuple[str, str, str] = ("A", "B", "C"),
 ) -> Result:
     """Solve where the blocks live; complain where that did not go well."""
-    if options.rank is not None and options.rank > min(A.shape[-2:]):
-        raise ValueError(
-            f"rank must be at most {min(A.shape[-2:])}, the smaller side of A with shape "
-            f"{tuple(A.shape)}, got {options.rank}"
-        )
+    options.check_rank(A.shape)
     result = flow.solve((A, B, C), method, options, names)
     complain(result, options)
     return result

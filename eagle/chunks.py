@@ -30,14 +30,12 @@ from dask.delayed import delayed
 from eagle.algebra.blas import norm
 from eagle.algebra.operand import Operand
 from eagle.methods import LSMR, Compressed, ConjugateGradient, as_method
-from eagle.problem.checks import as_block, check_sizes, numeric
+from eagle.problem.checks import as_block, check_sizes, check_square, is_chunked, numeric
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, complain
 from eagle.run import flow
 from eagle.streaming import Result as StreamResult
 from eagle.streaming import Sensitivity, StreamingLstsq, bounded, probes, solve_factor
-
-__all__ = ["TSQR", "Gram", "reduced", "solve", "watched"]
 
 SHORT = 4000  # columns up to which a factor is sent
 FAN = 8  # small matrices that are merged at a time
@@ -59,7 +57,9 @@ class Gram:
     """A sum of Gram matrices as the conditioner, and residuals from the chunks."""
 
 
-def solve(blocks: tuple[Any, ...], method: Any, options: Options, names: Names) -> Result:
+def solve(
+    blocks: tuple[Any, ...], method: Any, options: Options, names: Names = ("A", "B", "C")
+) -> Result:
     """``B A^+ C`` where A, B or C is a Dask array; None stands for an identity.
 
     Parameters
@@ -86,7 +86,7 @@ def solve(blocks: tuple[Any, ...], method: Any, options: Options, names: Names) 
         if getattr(options, name):
             raise ValueError(f"{name} is for arrays in memory, and A, B or C is a Dask array")
     A, B, C = (_received(name, X) for name, X in zip(names, blocks, strict=True))
-    check_sizes(A, B, C)
+    check_sizes(A, B, C, names)
     vector = C is not None and C.ndim == 1
     C = C[:, None] if vector else C
     with np.errstate(all="ignore"):
@@ -95,6 +95,19 @@ def solve(blocks: tuple[Any, ...], method: Any, options: Options, names: Names) 
     result = replace(result, value=value, seconds=time.perf_counter() - start)
     complain(result, options)
     return result
+
+
+def nystrom(K_mm: Any, K_nm: Any, K_mq: Any, method: Any, options: Options) -> Result:
+    """`eagle.nystrom` of Dask arrays: the kernel among the landmarks in one chunk."""
+    names = ("K_mm", "K_nm", "K_mq")
+    A, B, C = (_received(name, X) for name, X in zip(names, (K_mm, K_nm, K_mq), strict=True))
+    C = _adjoint(B) if C is None else C
+    check_square("K_mm", A)
+    wholes: tuple[dict[int, int], ...] = ({0: -1, 1: -1}, {1: -1}, {0: -1})
+    blocks = (
+        X.rechunk(whole) if is_chunked(X) else X for X, whole in zip((A, B, C), wholes, strict=True)
+    )
+    return solve(tuple(blocks), method, options, names)
 
 
 def _solved(A: Any, B: Any, C: Any, method: Any, options: Options, names: Names) -> Result:
@@ -386,7 +399,7 @@ def watched(name: str, X: Any) -> Any:
 
 def _finite(block: Any, name: str, block_info: Any = None) -> np.ndarray:
     """The chunk as an array of numpy, or a sentence that says which it is."""
-    array = np.asarray(block.toarray() if hasattr(block, "toarray") else block)
+    array = as_block(name, block, vectors=True, finite=False)
     if not np.isfinite(array).all():
         place = block_info[0]["chunk-location"]
         raise ValueError(f"chunk {tuple(map(int, place))} of {name} contains NaN or infinity")

@@ -17,8 +17,6 @@ from eagle.commands import COMMANDS, shell
 from eagle.commands.common import complain, in_options
 from eagle.problem.result import ConvergenceWarning
 
-__all__ = ["main"]
-
 STATUS = """exit status:
   0    done
   1    done and written, but a solve ended without the accuracy that was asked for,

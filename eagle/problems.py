@@ -13,8 +13,6 @@ import numpy as np
 
 from eagle.problem.options import as_generator, check_count, check_number
 
-__all__ = ["SPECTRA", "Blocks", "low_rank", "spectrum"]
-
 SPECTRA = ("log", "linear", "cluster", "spike", "cliff", "inverse")
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["LIFTS", "Blocks", "average", "update"]
-
 LIFTS = ("paper", "full")
 
 

@@ -14,7 +14,6 @@ PAGE = ROOT / "docs/architecture.md"
 LONGEST = 60  # lines of a function without its docstring
 LONG: dict[str, str] = {  # "module.function": why it is longer
     "eagle.problem.certificate.judge": "the table of its module, a line for each row",
-    "eagle.solver._from_held": "a solve in its order: sizes, zeros for a ridge, certificate",
 }
 
 
@@ -80,6 +79,22 @@ def test_imports_run_one_way() -> None:
     assert arrows_up(GRAPH, layer) == []
 
 
+def strangers(tree: ast.Module) -> set[str]:
+    """Private names of other modules that one imports: an underscore is all that keeps them in."""
+    return {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("eagle")
+        for alias in node.names
+        if re.match("_[^_]", alias.name)
+    }
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_private_name_stays_in_its_module(module: str) -> None:
+    assert not strangers(MODULES[module])
+
+
 def test_no_modules_import_each_other() -> None:
     graphlib.TopologicalSorter(GRAPH).prepare()  # raises an error that shows the circle
 
@@ -95,6 +110,7 @@ def test_what_these_tests_look_for_is_found() -> None:
     page = "\n## Layers\n\n1. `algebra`, `x`: one\n2. `run`: two\n\n## Next\n1. `y`: three\n"
     assert layers(page) == {"algebra": 0, "x": 0, "run": 1}
     assert arrows_up(graph, layers(page)) == ["eagle.algebra.a imports eagle.run.b"]
+    assert strangers(ast.parse("from eagle.run import _a, __version__, b")) == {"eagle.run._a"}
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 

@@ -39,8 +39,6 @@ from benchmarks.fuzz.truth import (
     too_large,
 )
 
-__all__ = ["ARRAY", "Said", "Tally", "asked_for", "attempt", "main", "rivals", "run"]
-
 ARRAY = 1e4  # in units of eps: what `pinv` promises, which returns no estimate
 Array = np.ndarray
 

@@ -15,8 +15,6 @@ import eagle.distributed
 from benchmarks.fuzz.families import FAMILIES
 from benchmarks.fuzz.truth import norm
 
-__all__ = ["Case", "draw"]
-
 LARGEST = 60  # side of A
 MANY = 200  # problems in a stack that goes through the compiled kernel in one piece
 PATIENCE = 400  # iterations of the methods whose number grows with the condition

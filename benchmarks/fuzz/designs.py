@@ -17,8 +17,6 @@ from benchmarks.fuzz.cases import PATIENCE, SLOW, Case
 from benchmarks.fuzz.exact import rationals, rounded, unfactored
 from benchmarks.fuzz.promise import Trial, forward
 
-__all__ = ["COLUMNS", "METHODS", "draw", "trials"]
-
 Array = np.ndarray
 Rng = np.random.Generator
 METHODS = {name: exact.METHODS[name] for name in exact.METHODS if "distributed" not in name}

@@ -23,18 +23,6 @@ import eagle.distributed
 from benchmarks.fuzz.cases import MANY, PATIENCE, SLOW, Case
 from benchmarks.fuzz.promise import Trial, forward
 
-__all__ = [
-    "METHODS",
-    "Exact",
-    "answer",
-    "draw",
-    "given",
-    "rationals",
-    "rounded",
-    "trials",
-    "unfactored",
-]
-
 Array = np.ndarray
 METHODS: dict[str, Callable[[], Any]] = {
     "auto": lambda: "auto",

@@ -11,8 +11,6 @@ import numpy as np
 
 import eagle
 
-__all__ = ["FAMILIES"]
-
 Array = np.ndarray
 
 

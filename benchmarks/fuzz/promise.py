@@ -25,8 +25,6 @@ from benchmarks.fuzz.campaign import ARRAY, asked_for, attempt
 from benchmarks.fuzz.cases import Case
 from benchmarks.fuzz.truth import SLACK, Verdict, judge, norm, reference
 
-__all__ = ["Trial", "Trials", "campaign", "described", "floor", "forward"]
-
 FOUR_DIGITS = float(np.finfo(np.float64).eps) ** 0.25  # what `pinv` promises where it does not warn
 Array = np.ndarray
 

@@ -30,8 +30,6 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-__all__ = ["OUTCOMES", "SLACK", "Answer", "Verdict", "judge", "norm", "reference", "too_large"]
-
 SLACK = 10.0  # times the estimate: the tails of a chi-squared distribution
 CONSTANT = 100.0  # c above, but for the square root
 OUTCOMES = (

@@ -1,7 +1,8 @@
 """Redraw figures and tables of the paper, compare them with it, and write one page about it.
 
-NAME is one of those below, or all. Each leaves NAME.png, NAME.csv and NAME.json in the folder of
---output, and index.html there shows everything that the folder holds.
+NAME is a figure or table, or all; without one their names and titles are listed. Each leaves
+NAME.png, NAME.csv and NAME.json in the folder of --output, and index.html there shows everything
+that the folder holds.
 """
 
 import argparse
@@ -18,6 +19,10 @@ from benchmarks.paper.common import Setting
 def main(argv: list[str] | None = None) -> int:
     """Redraw what was asked for; exit status 0 whatever the verdicts are."""
     arguments = _arguments(argv)
+    if not arguments.names:
+        for page in arguments.pages:
+            print(page.name.ljust(8), page.title)
+        return 0
     checkpoints = _retrained(arguments.retrain) if arguments.retrain else None
     setting = Setting(arguments.quick, arguments.seed, arguments.data, checkpoints)
     printed = Report("paper")
@@ -38,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         report.write(page, arguments.output, sheet, outcome, circumstances, printed.facts)
         for check in outcome.checks:
             printed.say(f"{check.verdict}: {check.claim}: {check.found}")
-        printed.say(f"{page.name}: {outcome.verdict}: {outcome.sentence} [{seconds} s]")
+        printed.say(f"{page.name}: {outcome.count}: {outcome.sentence} [{seconds} s]")
     printed.say(f"\nreport: {report.write_page(arguments.output)}")
     return 0
 
@@ -50,7 +55,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.paper", description=__doc__,
         epilog=textwrap.fill("names: all, " + ", ".join(names)),
     )  # fmt: skip
-    parser.add_argument("names", nargs="+", metavar="NAME", help="all, or some of those below")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all, or some of those below")
     parser.add_argument("--quick", action="store_true", help="small sizes, few runs: a minute")
     parser.add_argument("--seed", type=whole(0), default=0, help="of all random numbers")
     parser.add_argument("--output", type=Path, default=Path("figures"), metavar="DIR")
@@ -63,7 +68,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     refuse_unknown(parser, "figure or table", arguments.names, ["all", *names])
-    chosen = names if "all" in arguments.names else arguments.names
+    chosen = names if "all" in arguments.names else arguments.names or names
     try:
         arguments.pages = [registry.load(name) for name in chosen]
         import matplotlib.figure  # noqa: F401

@@ -71,6 +71,16 @@ class Outcome:
         return next((each for each in order if each in verdicts), Verdict.NOT_COMPARABLE)
 
     @property
+    def count(self) -> str:
+        """The verdict claim by claim: how many of those that can be compared agree."""
+        compared = [check.holds for check in self.checks if check.holds is not None]
+        if not compared:
+            return self.verdict
+        few = dict(enumerate(("none", "one", "two", "three", "four", "five", "six")))
+        agreeing, all_of_them = (few.get(k, str(k)) for k in (sum(compared), len(compared)))
+        return f"{agreeing} of {all_of_them} {'agrees' if sum(compared) == 1 else 'agree'}"
+
+    @property
     def sentence(self) -> str:
         """What decided, with numbers."""
         return "; ".join(check.full for check in self.checks if check.verdict is self.verdict)

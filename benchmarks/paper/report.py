@@ -43,7 +43,7 @@ def write(
         if sheet.points:
             write_csv(folder / f"{page.name}-curves.csv", sheet.points)
     record = {name: getattr(page, name) for name in ("name", "title", "text", "claim")}
-    record |= {"verdict": outcome.verdict, "sentence": outcome.sentence}
+    record |= {name: getattr(outcome, name) for name in ("verdict", "count", "sentence")}
     record["checks"] = [
         {name: getattr(check, name) for name in ("claim", "found", "verdict", "why")}
         for check in outcome.checks
@@ -74,16 +74,16 @@ def _escaped(value: Any) -> Any:
 
 
 def _page(folder: Path, records: list[dict[str, Any]]) -> str:
-    verdicts = [record["verdict"] for record in records]
+    verdicts = [check["verdict"] for record in records for check in record["checks"]]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict)
     seconds = sum(record["circumstances"]["seconds"] for record in records)
     introduction = (
         "Figures and tables of Lutz, Gangrade, Daneshmand, Saligrama, <i>Linear Transformers "
         "Implicitly Discover Unified Numerical Algorithms</i>, arXiv:2509.19702, measured again "
         "with <code>python -m benchmarks.paper</code>. Verdicts are computed from the numbers in "
-        f"the CSV files beside this page: {counts}. {seconds:.0f} seconds in all."
+        f"the CSV files beside this page, claim by claim: {counts}. {seconds:.0f} seconds in all."
     )
-    lines = [(r["name"], _verdict(r["verdict"]), r["sentence"]) for r in records]
+    lines = [(r["name"], _verdict(r["verdict"], r["count"]), r["sentence"]) for r in records]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
@@ -152,8 +152,9 @@ def _machines(records: list[dict[str, Any]]) -> list[str]:
     return [f"<p class=small>{', '.join(names)}: {text}</p>" for text, names in groups.items()]
 
 
-def _verdict(verdict: str) -> str:
-    return f"<span class=verdict style='color: {COLOURS[Verdict(verdict)]}'>{verdict}</span>"
+def _verdict(verdict: str, words: str = "") -> str:
+    colour = COLOURS[Verdict(verdict)]
+    return f"<span class=verdict style='color: {colour}'>{words or verdict}</span>"
 
 
 def _found(check: dict[str, Any]) -> str:

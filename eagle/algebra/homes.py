@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -295,6 +295,17 @@ class Standard(Home):
         return np.from_dlpack(array.to_device(info.default_device()))
 
 
+@runtime_checkable
+class Conforming(Protocol):
+    """An array of any library that conforms to the array API standard."""
+
+    device: Any
+
+    def __array_namespace__(self) -> Any: ...
+
+    def __dlpack__(self) -> Any: ...
+
+
 def find_home(**blocks: Any) -> Home | None:
     """Where the given blocks live; None for numpy's own and whatever numpy takes.
 
@@ -329,7 +340,7 @@ def _home(value: Any) -> Home | None:
         return Jax("jax", None if traced else min(value.devices(), key=lambda each: each.id))
     if "cupy" in packages and isinstance(value, sys.modules["cupy"].ndarray):
         return Cupy("cupy", value.device)
-    if hasattr(value, "__array_namespace__") and hasattr(value, "__dlpack__"):
+    if isinstance(value, Conforming):
         namespace = value.__array_namespace__()
         return Standard(namespace.__name__.partition(".")[0], value.device, namespace)
     return None

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["attend", "means", "sample", "softmax"]
-
 GOLDEN = 0.6180339887498949  # whose multiples are spread most evenly
 
 

@@ -6,6 +6,4 @@ A module has ``SUMMARY`` and ``TEXT`` for its help, ``add``, which declares its 
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS"]
-
 COMMANDS = ("demo", "solve", "complete", "distributed", "train", "extract", "info")

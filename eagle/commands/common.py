@@ -11,18 +11,6 @@ from typing import Any
 import eagle
 from eagle.problem.result import Result
 
-__all__ = [
-    "add_options",
-    "complain",
-    "in_options",
-    "options_of",
-    "say",
-    "seed",
-    "transformer",
-    "verdict",
-]
-
-
 # Arguments of `eagle.solve` that are options of a command.
 OPTIONS = (
     "method",

@@ -20,8 +20,6 @@ from eagle.tables.csv import Choice
 from eagle.tables.files import STREAM
 from eagle.tables.files import TEXT as TEXT_SUFFIXES
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "fill the missing entries of a table"
 ENOUGH = 8  # rows whose numbers are no counter by chance
 TEXT = (

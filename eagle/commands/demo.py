@@ -7,8 +7,6 @@ from pathlib import Path
 
 from eagle.commands.common import seed
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "compare the methods on real data, on one screen"
 TEXT = (
     "Hide a block of a kernel matrix of handwritten digits and a block of their pixels, find\n"

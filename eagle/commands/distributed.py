@@ -8,8 +8,6 @@ from pathlib import Path
 from eagle.commands.common import say, seed, verdict
 from eagle.problem.options import check_number
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "B A^+ C from columns or rows that are spread over machines"
 TEXT = (
     "Every process reads its own columns of A and B and gets C; rank 0 prints and writes D.\n"

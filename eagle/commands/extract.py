@@ -9,8 +9,6 @@ from pathlib import Path
 from eagle.commands.common import say, seed, transformer
 from eagle.tables import check_output, replacing
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "read the rule out of a trained transformer"
 TEXT = (
     "Read the update rule out of a model's weights, test its structure, and compare it with\n"

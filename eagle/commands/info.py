@@ -14,8 +14,6 @@ import numpy as np
 import eagle
 from eagle.commands.common import say
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "versions, BLAS, threads, optional packages"
 TEXT = "Print what a report of a problem should contain."
 

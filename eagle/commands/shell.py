@@ -10,8 +10,6 @@ from typing import Any
 from eagle.commands.common import say
 from eagle.tables import replacing
 
-__all__ = ["add"]
-
 # Where each shell looks by itself; zsh in the folders of its fpath.
 PLACES = {
     "bash": ("XDG_DATA_HOME", ".local/share", "bash-completion/completions/eagle"),

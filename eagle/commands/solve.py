@@ -13,8 +13,6 @@ import eagle
 from eagle.commands.common import add_options, options_of, say, verdict
 from eagle.tables import Table, TableError, check_output, read_table, write_table
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "B A^+ C from three files"
 TEXT = (
     "Compute D = B A^+ C, the hidden block of [[A, C], [B, D]], print how far to trust it and\n"

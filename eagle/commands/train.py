@@ -10,8 +10,6 @@ from typing import Any
 from eagle.commands.common import complain, say, seed, transformer
 from eagle.problem.options import check_count
 
-__all__ = ["SUMMARY", "TEXT", "add", "run"]
-
 SUMMARY = "train the transformer that rediscovers the rule"
 TEXT = (
     "Train a linear transformer on masked blocks and write RUN/checkpoint.safetensors,\n"

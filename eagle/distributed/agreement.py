@@ -17,8 +17,6 @@ import numpy as np
 from eagle.algebra.blas import product
 from eagle.distributed.comm import Comm
 
-__all__ = ["AXES", "Facts", "agree", "digest", "rounding"]
-
 SIZE = 2048  # bytes of a message
 # What the user calls A, B and C, and the sides of A and B that are equal everywhere. With rows of A
 # on the machines the problem is solved for the adjoint, whose columns they are.

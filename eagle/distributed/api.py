@@ -20,7 +20,7 @@ from eagle.distributed.comm import Comm, LocalComm, Network, run_local
 from eagle.distributed.driver import iterate
 from eagle.distributed.judge import Judge, compared
 from eagle.distributed.methods import METHODS, as_method
-from eagle.distributed.methods.base import Outcome
+from eagle.distributed.methods.base import Iterative, OneShot, Outcome
 from eagle.distributed.mpi import world
 from eagle.distributed.problem import LocalProblem, Spectral
 from eagle.distributed.result import Result
@@ -34,8 +34,6 @@ from eagle.problem.result import (
     Status,
 )
 from eagle.run.driver import Snapshot, progress_bar
-
-__all__ = ["simulate", "solve"]
 
 RTOL = 1e-10
 MAXITER = 100_000
@@ -216,7 +214,7 @@ def _check_able(method: str, chosen: Any, spectral: Spectral, checkpoint: Any) -
     given = spectral.given()
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         raise TypeError(f"checkpoint must be a path, got {type(checkpoint).__name__}")
-    if checkpoint is not None and chosen is not None and not hasattr(chosen, "step"):
+    if checkpoint is not None and chosen is not None and isinstance(chosen, OneShot):
         raise ValueError(f"checkpoint: method {method!r} is one reduction, nothing to keep")
     if checkpoint is not None and spectral.truncates:
         raise ValueError(f"checkpoint: with {given[-1]} there is one reduction, nothing to keep")
@@ -257,7 +255,7 @@ def _solve(
         if chosen is None:
             name, reason = planning.plan(local, session, rtol, iterative=keeper is not None)
             chosen = METHODS[name]
-        if not hasattr(chosen, "step"):
+        if isinstance(chosen, OneShot):
             outcome = chosen.run(local, session, rtol)
             line = Iteration(1, np.nan, outcome.error_estimate, session.elapsed, 2)
             show(line, outcome.value)
@@ -313,7 +311,7 @@ def _second(
 ) -> Outcome:
     """Another method, after one whose value is not that of the pooled data."""
     assert options.rtol is not None
-    if hasattr(method, "step"):
+    if isinstance(method, Iterative):
         final, _ = iterate(
             local.with_ridge(), method, session, options.rtol, options.maxiter or MAXITER, show=show
         )

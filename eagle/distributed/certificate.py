@@ -33,8 +33,6 @@ import numpy as np
 
 from eagle.algebra.blas import norm, product
 
-__all__ = ["Bounded", "Evidence", "hidden", "unseen"]
-
 USED_UP = 100.0  # in units of eps: an image that is rounding errors
 
 

@@ -18,8 +18,6 @@ from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.tables import replacing
 
-__all__ = ["Checkpoint"]
-
 
 class Checkpoint:
     """Every so many rounds into a folder that all machines see.

@@ -16,8 +16,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Comm", "LocalComm", "Network", "Pending", "SerialComm", "run_local"]
-
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

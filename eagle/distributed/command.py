@@ -24,8 +24,6 @@ from eagle.distributed.result import Result
 from eagle.distributed.shards import load_shard
 from eagle.tables import Table, check_output, write_table
 
-__all__ = ["guard", "run"]
-
 WORKER = "EAGLE_DISTRIBUTED_WORKER"  # set for the process that computes
 KILL_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 

@@ -11,8 +11,6 @@ from eagle.problem.checks import as_block
 from eagle.problem.options import as_generator, check_count, check_number
 from eagle.problems import spectrum
 
-__all__ = ["Shards", "diversity", "shards_with_diversity"]
-
 
 def diversity(A_list: Any) -> float:
     """Smallest positive eigenvalue of the mean projector on the ranges of some matrices.

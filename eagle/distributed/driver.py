@@ -15,8 +15,6 @@ from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.problem.result import Iteration, Status
 
-__all__ = ["iterate"]
-
 CAUTION = 0.3  # verify when this part of what was asked for seems to be left
 PATIENT = 1  # verifications in a row that may bring nothing, when a method has nothing to do
 PATIENT_ON_THE_WAY = 8  # and when it has
@@ -86,15 +84,14 @@ def iterate(
                 before = now
         if status is not None:
             show(history[-1], best_so_far.value)
-            found = method.describe(state)
             outcome = Outcome(
                 value=best_so_far.value,
                 status=status,
                 error_estimate=best,
-                inconsistency=float(found["inconsistency"] or 0.0),
+                inconsistency=state.inconsistency,
                 iterations=state.iteration,
                 history=tuple(history),
-                diversity=found["diversity"],
+                diversity=state.diversity,
             )
             return outcome, method.hands_over and status is Status.STAGNATED
         state.exhausted = False

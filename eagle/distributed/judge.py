@@ -23,8 +23,6 @@ from eagle.distributed.session import Session
 from eagle.methods.direct import Direct
 from eagle.problem.result import ConvergenceError, Status
 
-__all__ = ["Judge", "Opinion", "compared", "gathered", "opinion"]
-
 JUDGED = (Status.CONVERGED, Status.STAGNATED, Status.NONFINITE)  # endings that may be overruled
 
 

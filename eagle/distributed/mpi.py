@@ -16,8 +16,6 @@ import numpy as np
 
 from eagle.distributed.comm import Combine, Comm, Network, Pending, SerialComm
 
-__all__ = ["MPIComm", "launched_size", "world"]
-
 PATIENCE = 60.0  # seconds that a machine may be late
 EAGER = 5e-3  # seconds of waiting without sleep
 GRACE = 1.0  # seconds in which those who wait find out who does not

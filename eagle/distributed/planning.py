@@ -17,8 +17,6 @@ from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.problem.result import Status
 
-__all__ = ["Job", "finisher", "plan"]
-
 GUESS = 0.01  # diversity, which nobody knows beforehand
 SIMILAR = 60  # iterations of the preconditioned finish, likewise
 LONG = 2  # columns of a shard for each row from which on Gram matrices are in the race

@@ -16,8 +16,6 @@ from eagle.distributed.shards import slices
 from eagle.methods import complete
 from eagle.problem.checks import as_block
 
-__all__ = ["Factors", "LocalProblem", "Spectral", "normals"]
-
 SMALL = 2**14  # numbers in A and B of all machines up to which every one may have them all
 FOUR_DIGITS = 1e-4  # are enough of what rounding of the data leaves, unless somebody says otherwise
 GRADED = 7  # binary orders of magnitude between columns from which on small ones may be lost

@@ -6,8 +6,6 @@ import numpy as np
 
 from eagle.algebra.blas import norm, product
 
-__all__ = ["STUCK", "USED_UP", "MinimalResiduals", "basis", "left"]
-
 MEMORY = 2000  # directions that are kept; beyond them the oldest are forgotten
 STUCK = 0.999  # a residual that shrinks by less may have a part that cannot shrink
 USED_UP = 30.0  # in units of eps: what rounding leaves of a column

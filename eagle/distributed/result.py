@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import eagle.problem.result
 
-__all__ = ["Result"]
-
 
 @dataclass(frozen=True, eq=False)
 class Result(eagle.problem.result.Result):

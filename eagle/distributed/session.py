@@ -10,8 +10,6 @@ import numpy as np
 
 from eagle.distributed.comm import Comm, Pending
 
-__all__ = ["Parcel", "Session"]
-
 
 class Session:
     """Sums of several arrays at once.

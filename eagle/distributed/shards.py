@@ -20,9 +20,6 @@ import numpy as np
 
 from eagle.tables import TableError
 
-__all__ = ["load_shard", "slices"]
-
-
 Shard = tuple[Any, Any, Any]
 
 

@@ -14,8 +14,6 @@ from sklearn.utils._array_api import (
     get_namespace_and_device,
 )
 
-__all__ = ["Library"]
-
 
 @dataclass(frozen=True)
 class Library:

@@ -17,8 +17,6 @@ from eagle.tables.blocks import Block
 from eagle.tables.completion import check_factors, check_rank, check_wish, scattered
 from eagle.tables.holes import Names, check_connected, listed, parse, patterns
 
-__all__ = ["BlockImputer", "Pattern"]
-
 
 @dataclass(frozen=True)
 class Pattern:

@@ -13,8 +13,6 @@ from sklearn.utils import check_array, gen_batches
 
 from eagle.problem.result import callers_level
 
-__all__ = ["NAMES", "given", "kmeans", "leverage", "uniform"]
-
 NAMES = ("uniform", "kmeans", "leverage")
 LLOYD = 10  # iterations of k-means; more do not lower the kernel error any further
 BATCH = 2**20  # entries of a kernel held at a time

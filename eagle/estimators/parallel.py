@@ -10,8 +10,6 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["for_each"]
-
 Piece = TypeVar("Piece")
 LIMITED = Lock()  # held by whoever has changed how many threads BLAS takes
 

@@ -23,8 +23,6 @@ from typing import Self
 import numpy as np
 import scipy.linalg
 
-__all__ = ["Block", "Features", "Sums", "refined"]
-
 COUNT = 4  # columns that measure what the sums have lost
 SAFE = 1e-3  # part of a direction that rounding may take from the sums
 REFINED = 1e-8  # relative size of a correction after which no other is worth a pass

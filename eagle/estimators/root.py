@@ -7,8 +7,6 @@ from typing import Self
 
 import numpy as np
 
-__all__ = ["InverseRoot"]
-
 EPS = float(np.finfo(np.float32).eps)
 MILD = EPS**-0.5  # condition up to which single precision does for all of it
 MARGIN = 0.25  # where the kernel may be known to more digits than single precision has

@@ -23,8 +23,6 @@ from eagle.problem.result import ConvergenceWarning, Result
 from eagle.tables import TableError, check_output
 from eagle.tables.completion import complete
 
-__all__ = ["Pixels", "kernel_blocks", "main", "pixels", "race", "reference"]
-
 LANDMARKS, QUERIES, POINTS, GAMMA = 100, 6, 300, 0.02  # condition 5e4, full rank
 COMPLETE_IMAGES = 100
 METHODS: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (

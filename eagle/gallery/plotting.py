@@ -12,8 +12,6 @@ import numpy as np
 from eagle.problem.result import Result
 from eagle.tables import replacing
 
-__all__ = ["FORMATS", "Trace", "convergence", "in_letters", "loss", "save", "trace"]
-
 FORMATS = (".png", ".pdf", ".svg")
 # Okabe and Ito: told apart by every common kind of colour vision, and in grey by the dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -25,9 +25,6 @@ from eagle.methods.base import Inverse
 from eagle.problem.options import Options
 from eagle.problem.result import Result, complain, with_value
 
-__all__ = ["solve"]
-
-
 LIBRARY = Library(
     torch,
     torch.Tensor.detach,

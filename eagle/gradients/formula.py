@@ -36,18 +36,6 @@ from eagle.algebra.homes import Home, adjoint
 from eagle.problem.options import Options
 from eagle.problem.result import Result
 
-__all__ = [
-    "NUMPY",
-    "GradientWarning",
-    "Library",
-    "Solve",
-    "Solver",
-    "pullback",
-    "pushforward",
-    "refuse_truncation",
-    "warn_if_steep",
-]
-
 Solve = Callable[..., Any]  # value from A, B, C; None for an identity
 Needs = tuple[bool, bool, bool]
 
@@ -200,7 +188,7 @@ def pullback(
             None if c is None else c[..., :d, :],
         )
     return tuple(
-        bar if bar is None or block is None else _summed(bar, tuple(block.shape))
+        bar if bar is None or block is None else summed(bar, tuple(block.shape))
         for bar, block in zip(bars, blocks, strict=True)
     )
 
@@ -424,7 +412,7 @@ def _mirrored(solve: Solve) -> Solve:
     return solved
 
 
-def _summed(bar: Any, shape: tuple[int, ...]) -> Any:
+def summed(bar: Any, shape: tuple[int, ...]) -> Any:
     """The gradient with respect to an array before it was broadcast."""
     extra = bar.ndim - len(shape)
     axes = [

@@ -58,9 +58,7 @@ def as_method(method: Any) -> Method | None:
             names = ", ".join(map(repr, ["auto", *METHODS]))
             raise ValueError(f"method {method!r} is not one of {names}{hint}")
         return METHODS[method]()
-    if isinstance(method, type) or not all(
-        hasattr(method, part) for part in ("init", "step", "output")
-    ):
+    if not isinstance(method, Method):
         raise TypeError(
             f"method must be a name or an instance such as eagle.Eagle(), got {method!r}"
         )

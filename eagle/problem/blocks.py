@@ -15,8 +15,6 @@ from eagle.algebra.operand import LowRank, Matrix, Operand, shifted
 from eagle.algebra.stacked import Stacked
 from eagle.problem.checks import check_sizes
 
-__all__ = ["Factors", "Names", "Problem"]
-
 Factors = tuple[Any, Any, Any]  # U, s, V^H
 Names = tuple[str, str, str]  # what the user calls A, B, C
 
@@ -106,7 +104,7 @@ class Problem:
 
         `names` are what the caller's user calls the blocks.
         """
-        check_sizes(A, B, C)
+        check_sizes(A, B, C, names)
         vector = C is not None and C.ndim == 1
         if C is not None and vector:
             C = C[:, None]
@@ -155,7 +153,7 @@ class Problem:
     ) -> Self:
         """Blocks (..., rows, columns) whose leading dimensions broadcast to `leading`."""
         xp, count = algebra.xp, math.prod(leading)
-        check_sizes(*blocks)
+        check_sizes(*blocks, names)
         A, B, C = blocks
         vector = C is not None and C.ndim == 1
         if C is not None and vector:

@@ -9,8 +9,6 @@ import numpy as np
 from eagle.algebra.homes import find_home
 from eagle.algebra.operand import Implicit, Mapped, Operand, Sparse
 
-__all__ = ["residual_norm", "row_roots", "scaled_rows"]
-
 
 def row_roots(A: Any, weights: Any) -> Any:
     """Square roots of the weights, (..., d), beside A: of its library, device and real dtype.

@@ -269,6 +269,25 @@ class _Loop:
             "flops": num.full(state.flops, like),
         }
 
+    def _judged(self, state: State, extended: Any, numbers: dict[str, Number]) -> Certificate:
+        """What probes say in the end, and a second opinion."""
+        certificate, (rank, condition) = self.certificate, (numbers["rank"], numbers["condition"])
+        if certificate is None:
+            assert self.probes is not None
+            certificate = self.probes.certify(
+                extended,
+                resolved=numbers["resolved"],
+                condition=condition,
+                own=state.own,
+                quick=False,
+            )
+        truncated = self.options.rank is not None or self.options.cutoff is not None
+        if state.certificate is None and opinions.is_cheap(self.problem) and not truncated:
+            certificate = opinions.checked(self.given, extended, certificate, rank, condition)
+        if self.num is One and state.floor > certificate.error_estimate:
+            certificate = replace(certificate, error_estimate=state.floor)
+        return certificate
+
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""
         num, problem, eps = self.num, self.problem, self.problem.eps
@@ -283,23 +302,8 @@ class _Loop:
             numbers = {
                 name: np.concatenate([part[name] for part in parts])[order] for name in numbers
             }
-        resolved = numbers.pop("resolved")
-        certificate = self.certificate
-        if certificate is None:
-            assert self.probes is not None
-            certificate = self.probes.certify(
-                extended,
-                resolved=resolved,
-                condition=numbers["condition"],
-                own=state.own,
-                quick=False,
-            )
-        truncated = self.options.rank is not None or self.options.cutoff is not None
-        if state.certificate is None and opinions.is_cheap(problem) and not truncated:
-            known = numbers["rank"], numbers["condition"]
-            certificate = opinions.checked(self.given, extended, certificate, *known)
-        if num is One and state.floor > certificate.error_estimate:
-            certificate = replace(certificate, error_estimate=state.floor)
+        certificate = self._judged(state, extended, numbers)
+        del numbers["resolved"]
         value = problem.restore(extended)
         # What was seen of the error on the way is right within an order of magnitude.
         wanted = None if self.rtol is None else LUCK * self.rtol

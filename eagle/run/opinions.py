@@ -25,8 +25,6 @@ from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
-__all__ = ["checked", "graded", "is_cheap", "sensitivity"]
-
 CHEAP = 2e6  # operations of a decomposition up to which it is asked
 
 

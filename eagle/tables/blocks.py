@@ -13,8 +13,6 @@ from eagle.tables.intervals import Spread
 from eagle.tables.scaling import Features
 from eagle.tables.validation import Choice, Wish, choose, in_order
 
-__all__ = ["Block"]
-
 
 @dataclass(frozen=True)
 class Block:

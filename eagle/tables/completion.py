@@ -22,8 +22,6 @@ from eagle.tables.panels import Effects, effects_of, treated_cells
 from eagle.tables.scaling import LINEAR, deviations
 from eagle.tables.validation import Wish
 
-__all__ = ["Completion", "Group", "check_wish", "complete", "scattered"]
-
 FEW = 16  # patterns that are blocks however few rows they have
 ROWS_EACH = 10  # rows that further patterns have on average if they are blocks
 SHOWN = 12  # columns in a printed table

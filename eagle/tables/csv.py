@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MISSING", "Choice", "Csv", "Dialect", "Grid", "read", "select", "write"]
-
 MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>", ".", "-", "--", "?", "…"}
 )

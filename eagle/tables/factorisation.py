@@ -17,8 +17,6 @@ from eagle.tables.holes import patterns
 from eagle.tables.intervals import Spread
 from eagle.tables.validation import Wish
 
-__all__ = ["Factors", "Validation", "fit", "learn", "validate"]
-
 RANKS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29)
 PATIENCE = 3  # ranks without gain before the search ends
 GAIN = 0.99  # of the least error: what a larger rank has to get below

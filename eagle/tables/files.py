@@ -19,16 +19,6 @@ from eagle.tables import csv, frames
 from eagle.tables.csv import Choice, Csv, Grid
 from eagle.tables.frames import Opened
 
-__all__ = [
-    "SUFFIXES",
-    "Table",
-    "TableError",
-    "check_output",
-    "read_table",
-    "replacing",
-    "write_table",
-]
-
 TEXT = (".csv", ".tsv")
 SUFFIXES = (*TEXT, ".npy", ".npz", ".parquet", ".xlsx")
 HEAD = 65536  # bytes that show what a long file looks like

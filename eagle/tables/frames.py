@@ -11,7 +11,13 @@ import numpy as np
 
 from eagle.tables.holes import listed
 
-__all__ = ["Opened", "opened"]
+# Package and class. Some are refused in a sentence, such as those that are not in memory.
+FRAMES = frozenset(
+    (
+        "cudf.DataFrame", "dask.DataFrame", "modin.DataFrame", "pandas.DataFrame",
+        "polars.DataFrame", "polars.LazyFrame", "pyarrow.Table",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,16 @@ def opened(X: Any) -> Opened:
     """
     if isinstance(X, Opened):
         return X
-    library = type(X).__module__.partition(".")[0]
-    if not (hasattr(X, "columns") and hasattr(X, "shape")) or library == "numpy":
+    library = library_of(X)
+    if library is None:
         return Opened(X)
     return _from_pandas(X) if library == "pandas" else _from_other(X, library)
+
+
+def library_of(X: Any) -> str | None:
+    """The library of a data frame; None for anything else."""
+    roots = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(X).__mro__]
+    return next((root for root, name in roots if f"{root}.{name}" in FRAMES), None)
 
 
 def _from_pandas(frame: Any) -> Opened:

@@ -9,8 +9,6 @@ import numpy as np
 
 from eagle.problem.checks import as_block
 
-__all__ = ["Names", "check_connected", "listed", "parse", "patterns"]
-
 SHOWN = 5  # rows or columns that a message lists
 
 

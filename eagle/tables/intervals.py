@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Spread"]
-
 CLAIM = 10  # errors that the claim of a model counts for
 OWN = 100  # left-out errors of a column from which it has quantiles of its own
 

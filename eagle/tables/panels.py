@@ -10,8 +10,6 @@ import numpy as np
 
 from eagle.tables.blocks import Block
 
-__all__ = ["Effects", "effects_of", "treated_cells"]
-
 
 @dataclass(frozen=True, eq=False)
 class Effects:

@@ -11,8 +11,6 @@ import numpy as np
 
 from eagle.tables.completion import Completion
 
-__all__ = ["html"]
-
 LARGEST = 400  # rows and columns of the picture of the pattern
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;"

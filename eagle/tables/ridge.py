@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LeftOut", "default_ridges", "generalised", "leave_one_out", "left_factor"]
-
 PER_DECADE = 4  # neighbours differ little in error
 LARGEST = 10.0  # in units of ||A||^2
 HOPELESS = 10.0  # in units of eps: 1 - h so small that a row determines itself

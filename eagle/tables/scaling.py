@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-__all__ = ["KERNELS", "LINEAR", "SCALINGS", "Features", "Kernel", "Scaling", "deviations"]
-
 LANDMARKS = 500  # of a kernel: more cost more than they gain on tables of thousands of rows
 SAMPLE = 200  # rows whose distances set the width of a kernel
 

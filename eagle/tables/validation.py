@@ -10,8 +10,6 @@ import numpy as np
 from eagle.tables.ridge import LARGEST, PER_DECADE, LeftOut
 from eagle.tables.scaling import KERNELS, LINEAR, SCALINGS, Scaling, deviations
 
-__all__ = ["Choice", "Wish", "choose", "in_order"]
-
 FOLDS = 5  # as good as ten on real tables, at half the cost
 EXACT = 0.5  # of the error with a ridge: a truncation this good has found the rank of the table
 ROUNDING = 1e-10  # of a column: an error this small is none

@@ -9,8 +9,6 @@ from typing import Any
 from eagle.problem.options import check_count, check_number
 from eagle.update import LIFTS
 
-__all__ = ["FAMILIES", "REGIMES", "SPECTRA", "ModelConfig", "TaskConfig", "TrainConfig"]
-
 REGIMES = ("unconstrained", "compute-limited", "distributed", "estimation")
 FAMILIES = ("block", "scalar", "kernel", "mixture", "condition", "asymmetric")
 SPECTRA = ("deviation", "variance")

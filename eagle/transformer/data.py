@@ -14,8 +14,6 @@ import torch
 from eagle.problem.options import check_count
 from eagle.transformer.config import TaskConfig
 
-__all__ = ["Batch", "sample_batch"]
-
 KERNEL_DIMENSION = 2  # of the points between which kernels are evaluated
 CORRELATION = 0.8  # between neighbouring columns of the asymmetric family
 UNEQUAL = 1.0  # spread of the logarithm of its rows' sizes

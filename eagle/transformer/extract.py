@@ -19,8 +19,6 @@ from eagle.transformer.rule import LayerRule, Rule, largest_norm, reference, ske
 from eagle.transformer.structure import array, cluster, read_layer, relevant, sparsify
 from eagle.transformer.train import TEST_SEED, evaluate, typical
 
-__all__ = ["extract", "prune", "quantised"]
-
 TOLERATED = 1.05  # growth of the test error up to which a head counts as unused
 OFF_PATTERN = 0.5  # more energy off the pattern than on it is no pattern
 DEVIATION = 0.25  # relative squared distance of predictions at which a rule is not the model's

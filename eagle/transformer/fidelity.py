@@ -15,8 +15,6 @@ from eagle.transformer.rule import Rule, task_of
 from eagle.transformer.skeleton import Skeleton, skeleton
 from eagle.transformer.train import typical
 
-__all__ = ["Distances", "Fidelity", "distances", "fidelity"]
-
 UNIVERSAL = (1.0, 1.9)  # eta and gamma that the paper finds in every regime
 
 

@@ -21,8 +21,6 @@ from torch import nn
 from eagle.transformer.config import ModelConfig, TaskConfig
 from eagle.transformer.data import Batch
 
-__all__ = ["LinearTransformer"]
-
 
 class LinearTransformer(nn.Module):
     """A stack of linear attention layers under the resource constraint of one regime.

@@ -14,8 +14,6 @@ from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.train import load_run
 
-__all__ = ["FOLDER", "load_pretrained", "named", "pretrained", "pretrained_path"]
-
 FOLDER = Path(__file__).parent / "checkpoints"
 NAME = re.compile(
     rf"(?P<regime>{'|'.join(REGIMES)})"

@@ -20,8 +20,6 @@ from eagle.transformer.data import Batch, sample_batch
 from eagle.transformer.model import LinearTransformer
 from eagle.update import Blocks, average, update
 
-__all__ = ["LayerRule", "Rule", "Structure", "largest_norm", "reference", "task_of"]
-
 OWN_LIFT = 0.9  # energy of P in the range of S below which the lift is not the paper's
 BATCH = 1024  # the paper's: norms are medians of maxima over batches of this size
 

@@ -23,8 +23,6 @@ from eagle.transformer.model import LinearTransformer
 from eagle.transformer.rule import reference, task_of
 from eagle.transformer.train import TEST_SEED, typical
 
-__all__ = ["Skeleton", "skeleton"]
-
 CROSS = 0.5  # more energy in the blocks that are dropped than in the others is no skeleton
 DEVIATION = 0.25  # relative squared distance of predictions at which it is not the model's
 

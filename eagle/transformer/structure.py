@@ -23,8 +23,6 @@ from eagle.transformer.config import ModelConfig
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.rule import LayerRule, Structure
 
-__all__ = ["array", "cluster", "read_layer", "relevant", "sparsify"]
-
 THRESHOLD = 1.5  # times the mean absolute entry: what sparsification keeps [paper, section 4]
 
 

@@ -34,8 +34,6 @@ from eagle.transformer.config import TaskConfig, TrainConfig
 from eagle.transformer.data import sample_batch
 from eagle.transformer.model import LinearTransformer
 
-__all__ = ["Record", "Run", "RunStatus", "evaluate", "load_run", "train"]
-
 CHECKPOINT, LOG, PICTURE = "checkpoint.safetensors", "log.csv", "loss.png"
 TEST_SEED = 1_000_003  # far from the seeds of training, the same for every run
 PATIENCE = 100  # steps in a row without a finite gradient before a run counts as diverged

@@ -65,7 +65,7 @@ def test_quick_writes_a_picture_numbers_and_a_verdict_that_follows_from_them(
     record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     outcome = registry.load(name).judge(rows)
     assert record["verdict"] == outcome.verdict
-    assert record["sentence"] == outcome.sentence
+    assert (record["count"], record["sentence"]) == (outcome.count, outcome.sentence)
     assert any(digit in record["sentence"] for digit in "123456789")
     assert record["circumstances"]["sizes"] == "quick"
     assert {"numpy", "eagle", "cores"} <= set(record["facts"])
@@ -110,7 +110,6 @@ def test_real_matrices_are_asked_for(folder: Path) -> None:
         (["fig6", "--output", str(ROOT / "README.md")], "--output"),
         (["fig6", "--seed", "-1"], "--seed"),
         (["fig6", "--size", "3"], "--size"),
-        ([], "NAME"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments: list[str], named: str) -> None:
@@ -182,6 +181,21 @@ def test_one_claim_that_does_not_hold_decides() -> None:
     assert Outcome((holds, unknown, fails)).sentence == "found False"
     assert Outcome((holds, unknown)).verdict is Verdict.AGREES
     assert Outcome((unknown,)).verdict is Verdict.NOT_COMPARABLE
+
+
+def test_the_verdict_is_counted_claim_by_claim() -> None:
+    holds, fails, unknown = (Check("c", f"found {x}", x) for x in (True, False, None))
+    assert Outcome((holds, unknown, fails, holds)).count == "two of three agree"
+    assert Outcome((holds, fails)).count == "one of two agrees"
+    assert Outcome((fails,)).count == "none of one agree"
+    assert Outcome((unknown,)).count == "not comparable"
+
+
+def test_without_a_name_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == registry.names()
+    assert all(registry.load(line.split()[0]).title in line for line in lines)
 
 
 def _layers(**changes: Any) -> list[dict[str, Any]]:

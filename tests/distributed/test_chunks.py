@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 da = pytest.importorskip("dask.array")
 pytest.importorskip("distributed")
@@ -144,6 +145,16 @@ def test_nystrom_stays_in_chunks(rng, chunked_landmarks):
     assert relative_error(square.compute()[:, :7], wanted) < limit
     with pytest.raises(ValueError, match=r"K_nm with shape .* must have as many columns as K_mm"):
         eagle.nystrom(K_mm[:9, :9], rows)
+    with pytest.raises(ValueError, match=r"K_nm has chunks of unknown size"):
+        eagle.nystrom(K_mm, rows[rows[:, 0] > 0.5])
+
+
+def test_chunks_may_be_sparse(rng):
+    A = rng.standard_normal((60, 6)) * (rng.random((60, 6)) < 0.5)
+    b = rng.standard_normal(60)
+    chunks = da.from_array(A, chunks=(20, 3)).map_blocks(scipy.sparse.csr_array)
+    x = eagle.lstsq(chunks, da.from_array(b, chunks=20), rng=0).value
+    assert relative_error(x, eagle.lstsq(A, b, rng=0).value) < tolerance(float, np.linalg.cond(A))
 
 
 # On workers

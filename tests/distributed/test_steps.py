@@ -124,7 +124,7 @@ def test_the_evidence_of_krylov_is_what_it_is_called(dtype):
         errors = [evidence.value - W @ case.C, evidence.probe_error]
         assert distance(errors, -W @ R) <= small
         misfit = np.linalg.norm(W @ R[:, -1:]) / np.linalg.norm(state.setup.answer)
-        assert state.misfit == pytest.approx(misfit, rel=1e-9)
+        assert state.inconsistency == pytest.approx(misfit, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -123,6 +123,20 @@ def test_rows_and_columns_are_named_in_what_is_refused():
         eagle.complete(pd.DataFrame({"a": ["x"], "b": ["y"]}))
 
 
+def test_a_frame_of_a_kind_that_others_have_derived_is_filled_by_position():
+    class Map(pd.DataFrame):
+        @property
+        def _constructor(self):
+            return Map
+
+    table = Map(np.outer([1.0, 2, 3, 4], [1, 2, 3]), columns=["a", "b", "b"])
+    table.iloc[3, 2] = np.nan
+    filled = eagle.complete(table, rng=0).X
+    assert isinstance(filled, Map)
+    assert list(filled.columns) == ["a", "b", "b"]
+    assert filled.iloc[3, 2] == pytest.approx(12)
+
+
 def test_a_frame_of_another_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "narwhals", None)
     with pytest.raises(TypeError, match=r"needs narwhals: pip install 'eagle-solver\[frames\]'"):

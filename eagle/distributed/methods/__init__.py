@@ -13,8 +13,6 @@ from eagle.distributed.methods.normal import ConjugateGradient, GradientDescent,
 from eagle.distributed.methods.reductions import TSQR, Gram
 from eagle.distributed.methods.seminormal import SemiNormal
 
-__all__ = ["METHODS", "as_method"]
-
 METHODS: dict[str, Any] = {
     "eagle": Averaging(),
     "eagle-frozen": Averaging(freeze=True),

@@ -18,18 +18,16 @@ given in practice and are measured here, in rounds that count. W travels, ``d' d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence
-from eagle.distributed.methods.base import State
+from eagle.distributed.methods.base import Iterative, State
 from eagle.distributed.problem import LocalProblem, normals
 from eagle.distributed.residuals import USED_UP, MinimalResiduals, basis
 from eagle.distributed.session import Session
-
-__all__ = ["APC", "parameters"]
 
 PROBES = 4  # columns of either kind; two of the first also make rows, which travel
 SAME = 1e-2  # relative change of the smallest Ritz value in three rounds that is none
@@ -67,7 +65,11 @@ class ConsensusState(State):
     alpha: float
     condition: float  # root of the sum of the squares of those of the machines
     dropped: bool  # a machine's factors leave out a direction that is only small for its units
-    misfit: float = 0.0
+
+    @property
+    def diversity(self) -> float:
+        """Alpha as it was measured or given."""
+        return self.alpha
 
     def saved(self) -> dict[str, Any]:
         """Both W and what was measured."""
@@ -76,7 +78,7 @@ class ConsensusState(State):
 
 
 @dataclass(frozen=True)
-class APC:
+class APC(Iterative):
     """Accelerated projection-based consensus.
 
     Parameters
@@ -91,7 +93,6 @@ class APC:
     free = True
     projects = True
     hands_over = True
-    supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> ConsensusState:
         """Probes, the spectrum, and everybody's own solution.
@@ -146,7 +147,7 @@ class APC:
         corner = probes[d:] - product(state.rows, state.columns)
         errors = probes[:d] - state.answers
         answer = norm(state.answers[:, :PROBES])
-        state.misfit = norm(errors[:, :PROBES]) / answer if answer else 0.0
+        state.inconsistency = norm(errors[:, :PROBES]) / answer if answer else 0.0
         start, probe_start = norm(problem.C), norm(state.columns)
         return Evidence(
             value=values[:d],
@@ -167,10 +168,6 @@ class APC:
             if state.dropped
             else problem.eps * state.condition * norm(state.mean[:d]) * start,
         )
-
-    def describe(self, state: ConsensusState) -> dict[str, float | None]:
-        """The misfit of the probes, and alpha as it was measured or given."""
-        return {"inconsistency": state.misfit, "diversity": state.alpha}
 
 
 def _measured(problem: LocalProblem, session: Session, probe: np.ndarray) -> tuple[float, float]:

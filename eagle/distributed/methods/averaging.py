@@ -14,20 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from eagle.algebra import blas
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence
-from eagle.distributed.methods.base import State
+from eagle.distributed.methods.base import Iterative, State
 from eagle.distributed.methods.krylov import Setup
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import USED_UP
 from eagle.distributed.session import Session
-
-__all__ = ["Averaging", "AveragingState"]
 
 CONDITIONED = 1e-10  # the paper's criterion for ||I - A^H A||_F^2, per machine
 
@@ -44,7 +42,6 @@ class AveragingState(State):
     step: np.ndarray  # of C in the last round
     conditioned: int = 0
     frozen: bool = False
-    misfit: float = 0.0
 
     def saved(self) -> dict[str, Any]:
         """C, D and how often A and B were conditioned: that can be done again."""
@@ -62,7 +59,7 @@ class AveragingState(State):
 
 
 @dataclass(frozen=True)
-class Averaging:
+class Averaging(Iterative):
     """Algorithm 1: ``"eagle"``, and with `freeze` its accelerated form ``"eagle-frozen"``.
 
     While C and D travel, the next conditioning step is computed.
@@ -79,7 +76,6 @@ class Averaging:
     free = True
     projects = True
     hands_over = True
-    supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> AveragingState:
         """Reduce a shard with more columns than rows to as many as its rank; normalise."""
@@ -125,7 +121,7 @@ class Averaging:
         problem, setup = state.problem, state.setup
         n = problem.shape[1]
         error = state.D[:, n:] - setup.answer
-        state.misfit = norm(error) / norm(setup.answer) if norm(setup.answer) else 0.0
+        state.inconsistency = norm(error) / norm(setup.answer) if norm(setup.answer) else 0.0
         probe_start = norm(setup.columns[:, n:])
         return Evidence(
             value=state.D[:, :n],
@@ -145,10 +141,6 @@ class Averaging:
             eps=problem.eps,
             floor=setup.floor(norm(problem.C), norm(problem.C), 1.0, problem.eps),
         )
-
-    def describe(self, state: AveragingState) -> dict[str, float | None]:
-        """The misfit of the probe."""
-        return {"inconsistency": state.misfit, "diversity": None}
 
 
 def _condition(state: AveragingState, progress: Callable[[], None] = lambda: None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,8 +11,6 @@ from eagle.distributed.certificate import Bounded, Evidence
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
 from eagle.problem.result import Status
-
-__all__ = ["Iterative", "OneShot", "Outcome", "State"]
 
 
 @dataclass(kw_only=True)
@@ -29,12 +27,22 @@ class State:
         Size of what is left to do, relative to the start; decides when to verify.
     exhausted : bool
         Nothing is left that further rounds would improve.
+    inconsistency : float
+        As in `eagle.distributed.Result`, when `Iterative.verify` was called last.
+    diversity : float or None
+        Likewise; None if the method does not learn it.
     """
 
     problem: LocalProblem
     iteration: int = 0
     left: float = np.inf
     exhausted: bool = False
+    inconsistency: float = 0.0
+
+    @property
+    def diversity(self) -> float | None:
+        """The smallest positive eigenvalue of the mean projector."""
+        return None
 
     def saved(self) -> dict[str, Any]:
         """Arrays and numbers that a restart needs."""
@@ -45,42 +53,6 @@ class State:
         for name in self.saved():
             array = saved[name]
             setattr(self, name, np.asfortranarray(array) if array.ndim else float(array))
-
-
-class Iterative(Protocol):
-    """A frozen dataclass of settings with the functions of an iteration, the same on all machines.
-
-    ``free`` says that verifying takes no message; ``projects`` that the decomposition is the
-    machines' own, so that inconsistent B makes it a biased one; ``hands_over`` that
-    another method finishes where it stagnates. ``supports`` names the spectral
-    options that it can honour: a projector method none, as a ridge makes B inconsistent.
-    """
-
-    supports: ClassVar[frozenset[str]]
-
-    @property
-    def free(self) -> bool:
-        """Whether `verify` sends nothing."""
-
-    @property
-    def projects(self) -> bool:
-        """Whether inconsistency makes a bias."""
-
-    @property
-    def hands_over(self) -> bool:
-        """Whether another method finishes what this one cannot."""
-
-    def init(self, problem: LocalProblem, session: Session) -> Any:
-        """Set up, with the sums that it takes."""
-
-    def step(self, state: Any, session: Session) -> None:
-        """One iteration."""
-
-    def verify(self, state: Any, session: Session) -> Evidence | Bounded:
-        """The value so far and what speaks for it."""
-
-    def describe(self, state: Any) -> dict[str, float | None]:
-        """What it has learnt: `inconsistency`, `diversity`."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +70,38 @@ class Outcome:
     diversity: float | None = None
 
 
-class OneShot(Protocol):
-    """A method of one reduction, or a few."""
+class Iterative:
+    """A frozen dataclass of settings with the functions of an iteration, the same on all machines.
 
-    supports: ClassVar[frozenset[str]]
+    ``free`` says that verifying takes no message; ``projects`` that the decomposition is the
+    machines' own, so that inconsistent B makes it a biased one; ``hands_over`` that
+    another method finishes where it stagnates. ``supports`` names the spectral
+    options that it can honour: a projector method none, as a ridge makes B inconsistent.
+    """
+
+    free: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
+    hands_over: ClassVar[bool] = False
+    supports: ClassVar[frozenset[str]] = frozenset()
+
+    def init(self, problem: LocalProblem, session: Session) -> Any:
+        """Set up, with the sums that it takes."""
+        raise NotImplementedError
+
+    def step(self, state: Any, session: Session) -> None:
+        """One iteration."""
+        raise NotImplementedError
+
+    def verify(self, state: Any, session: Session) -> Evidence | Bounded:
+        """The value so far and what speaks for it."""
+        raise NotImplementedError
+
+
+class OneShot:
+    """A method of one reduction, or a few, which honours every spectral option."""
+
+    supports: ClassVar[frozenset[str]] = frozenset({"ridge", "rank", "cutoff"})
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """All of it."""
+        raise NotImplementedError

@@ -14,15 +14,13 @@ none is lost for its units.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
 from eagle.algebra.blas import norm, product
 from eagle.distributed.judge import compared, gathered, opinion
-from eagle.distributed.methods.base import Outcome
+from eagle.distributed.methods.base import OneShot, Outcome
 from eagle.distributed.methods.reductions import (
-    SPECTRAL,
     opinion_of_core,
     outcome_of,
     reduced,
@@ -33,15 +31,13 @@ from eagle.distributed.residuals import basis
 from eagle.distributed.session import Session
 from eagle.problem.result import Status
 
-__all__ = ["Compressed"]
-
 FIRST = 32
 SPARE = 4  # directions that a sketch must have to spare before its rank is believed
 NOISE = 100.0  # in units of eps
 
 
 @dataclass(frozen=True)
-class Compressed:
+class Compressed(OneShot):
     """One sum of sketches, ``d s`` numbers, and one reduction of ``(k + d') k``.
 
     Parameters
@@ -51,8 +47,6 @@ class Compressed:
     """
 
     size: int = FIRST
-
-    supports: ClassVar[frozenset[str]] = SPECTRAL
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Sketch, enlarge if need be, project, reduce, solve."""

@@ -14,18 +14,16 @@ eigenvalues lie in ``[alpha, 1]`` with the diversity alpha. So a Krylov method n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence
-from eagle.distributed.methods.base import State
+from eagle.distributed.methods.base import Iterative, State
 from eagle.distributed.problem import LocalProblem, normals
 from eagle.distributed.residuals import STUCK, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
-
-__all__ = ["Krylov", "MinimisingState", "Setup"]
 
 
 @dataclass(frozen=True)
@@ -117,11 +115,16 @@ class KrylovState(MinimisingState):
     """With the probe of the certificate."""
 
     setup: Setup
-    misfit: float = 0.0
+
+    @property
+    def diversity(self) -> float | None:
+        """The smallest Ritz value."""
+        values = self.minimiser.ritz_values()
+        return float(values[0]) if len(values) else None
 
 
 @dataclass(frozen=True)
-class Krylov:
+class Krylov(Iterative):
     """Block minimal residuals on the mean projector; the data are conditioned locally before.
 
     A round multiplies what is left of every column by P: ``d (n' + 1)`` numbers, one column being
@@ -138,10 +141,8 @@ class Krylov:
     (True, True)
     """
 
-    free = False
     projects = True
     hands_over = True
-    supports: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, problem: LocalProblem, session: Session) -> KrylovState:
         """Condition, set up the probe."""
@@ -184,7 +185,7 @@ class Krylov:
         P_R = images[:, columns + 1 :]
         found.R = R
         error = values[:, columns:] - setup.answer
-        state.misfit = norm(error) / norm(setup.answer) if norm(setup.answer) else 0.0
+        state.inconsistency = norm(error) / norm(setup.answer) if norm(setup.answer) else 0.0
         return Evidence(
             value=values[:, :columns],
             probe_error=error,
@@ -205,11 +206,3 @@ class Krylov:
                 norm(R[:, :columns]), float(np.sqrt(sizes[3].real)), found.smallest, problem.eps
             ),
         )
-
-    def describe(self, state: KrylovState) -> dict[str, float | None]:
-        """The misfit of the probe, and the smallest Ritz value."""
-        values = state.minimiser.ritz_values()
-        return {
-            "inconsistency": state.misfit,
-            "diversity": float(values[0]) if len(values) else None,
-        }

@@ -23,13 +23,11 @@ import numpy as np
 
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Evidence, unseen
-from eagle.distributed.methods.base import State
+from eagle.distributed.methods.base import Iterative, State
 from eagle.distributed.methods.krylov import MinimisingState
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.residuals import STUCK, USED_UP, MinimalResiduals, basis, left
 from eagle.distributed.session import Session
-
-__all__ = ["ConjugateGradient", "GradientDescent", "Pooled", "PooledProbes"]
 
 POWER_ROUNDS = 8  # of power iteration; a norm that is half too small would still do
 PROBES = 2  # of either kind
@@ -142,7 +140,6 @@ class LocalState(State):
     R: np.ndarray  # (d, k)
     gradient: np.ndarray  # (n_mu, k) A_mu^H R
     energy: np.ndarray  # (k,) ||A^H R||^2 by column
-    inconsistency: float = 0.0
 
     def saved(self) -> dict[str, Any]:
         """All arrays but those of the problem and its probes."""
@@ -154,12 +151,9 @@ class LocalState(State):
 
 
 @dataclass(frozen=True)
-class _FirstOrder:
+class _FirstOrder(Iterative):
     """What gradient descent and conjugate gradients have in common: x and R are updated."""
 
-    free = False
-    projects = False
-    hands_over = False
     supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
     def verify(self, state: Any, session: Session) -> Evidence:
@@ -169,10 +163,6 @@ class _FirstOrder:
         )
         state.gradient = product(state.problem.A, state.R, adjoint="X")
         return evidence
-
-    def describe(self, state: Any) -> dict[str, float | None]:
-        """The misfit of the white probes."""
-        return {"inconsistency": state.inconsistency, "diversity": None}
 
 
 def _energy(gradient: np.ndarray) -> np.ndarray:
@@ -295,7 +285,6 @@ class PooledState(MinimisingState):
     """With the probes of the certificate."""
 
     probes: PooledProbes
-    inconsistency: float = 0.0
 
     @property
     def inverse(self) -> float:
@@ -304,16 +293,13 @@ class PooledState(MinimisingState):
 
 
 @dataclass(frozen=True)
-class Pooled:
+class Pooled(Iterative):
     """Minimal residuals on ``A A^H``, preconditioned by ``N = (1/M) sum (A_mu A_mu^H)^+``.
 
     N has the range of A, so that what C has outside of it does no harm. Two messages an iteration,
     one for N and one for ``A A^H``.
     """
 
-    free = False
-    projects = False
-    hands_over = False
     supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
     def init(self, problem: LocalProblem, session: Session) -> PooledState:
@@ -359,7 +345,3 @@ class Pooled:
             state.exhausted,
         )
         return evidence
-
-    def describe(self, state: PooledState) -> dict[str, float | None]:
-        """The misfit of the white probes."""
-        return {"inconsistency": state.inconsistency, "diversity": None}

@@ -22,29 +22,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import hidden
 from eagle.distributed.judge import Opinion, compared, gathered, opinion
-from eagle.distributed.methods.base import Outcome
+from eagle.distributed.methods.base import OneShot, Outcome
 from eagle.distributed.problem import GRADED, LocalProblem
 from eagle.distributed.session import Session
 from eagle.methods import complete
 from eagle.problem.result import Status
 
-__all__ = ["TSQR", "Gram", "opinion_of_core", "outcome_of", "reduced", "told"]
-
-SPECTRAL = frozenset({"ridge", "rank", "cutoff"})
-
 
 @dataclass(frozen=True)
-class TSQR:
+class TSQR(OneShot):
     """One reduction of triangular factors; accurate whatever the condition number is."""
-
-    supports: ClassVar[frozenset[str]] = SPECTRAL
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Reduce, solve on rank 0, tell everybody."""
@@ -191,15 +184,13 @@ def outcome_of(found: Opinion, problem: LocalProblem) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Gram:
+class Gram(OneShot):
     """One sum of Gram matrices; for condition numbers up to ``1 / sqrt(eps)``.
 
     The sum carries two probes, whose answers do not go through G. With the rounding errors dG, dH
     of the sums, the value is off by ``(dH - W dG) G^+ C`` to first order, which is estimated from
     its factors' norms.
     """
-
-    supports: ClassVar[frozenset[str]] = SPECTRAL
 
     def run(self, problem: LocalProblem, session: Session, rtol: float) -> Outcome:
         """Sum, solve on every machine; a second round if rank 0 has a second opinion."""

@@ -23,11 +23,9 @@ import numpy as np
 from eagle.algebra import blas
 from eagle.algebra.blas import norm, product
 from eagle.distributed.certificate import Bounded
-from eagle.distributed.methods.base import State
+from eagle.distributed.methods.base import Iterative, State
 from eagle.distributed.problem import LocalProblem
 from eagle.distributed.session import Session
-
-__all__ = ["SemiNormal"]
 
 SAFE = 0.01  # of what a step may leave: eps times the condition of G
 SPREAD = 3.0  # standard deviations of a sum of rounding errors
@@ -55,11 +53,10 @@ class SemiNormalState(State):
 
 
 @dataclass(frozen=True)
-class SemiNormal:
+class SemiNormal(Iterative):
     """One sum of ``d (d + d')`` numbers, and one of ``d d'`` for every correction."""
 
     free = True
-    projects = False
     hands_over = True
     supports: ClassVar[frozenset[str]] = frozenset({"ridge"})
 
@@ -103,6 +100,7 @@ class SemiNormal:
         most cancel.
         """
         problem = state.problem
+        state.inconsistency = state.gap / state.whole if state.whole else 0.0
         value = product(state.W, problem.C)
         if state.inverse is None:
             return Bounded(value, np.inf)
@@ -113,11 +111,6 @@ class SemiNormal:
         total = state.size * (W + norm(state.inverse) * cancels * state.misfit)
         total = X * (total + cancels * state.whole) + W * norm(C)
         return Bounded(value, problem.eps * total + state.change)
-
-    def describe(self, state: SemiNormalState) -> dict[str, float | None]:
-        """What B has outside of the row space of A."""
-        gap = state.gap / state.whole if state.whole else 0.0
-        return {"inconsistency": gap, "diversity": None}
 
 
 def _factorised(G: np.ndarray, eps: float) -> tuple[np.ndarray, float, np.ndarray | None]:
