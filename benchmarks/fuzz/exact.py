@@ -91,6 +91,28 @@ def unfactored(B: fmpq_mat, A: fmpq_mat, C: fmpq_mat) -> fmpq_mat:
     return (B * R.transpose()) * (inner * (R * R.transpose())).solve(LtC)
 
 
+def given(A: Array, B: Array | None, C: Array | None, ridge: float = 0.0) -> Array | None:
+    """``B A^+ C`` of any blocks, or with a ridge; None if it is beyond the range of their numbers.
+
+    None stands for an identity.
+    """
+    (d, n), dtype = A.shape, np.result_type(*(X for X in (A, B, C) if X is not None), np.float64)
+    B, C = np.eye(n) if B is None else B, np.eye(d) if C is None else C
+    b, a, c = (rationals(X.astype(dtype)) for X in (B, A, C))
+    if ridge:
+        At = a.transpose()
+        shift = fmpq_mat(a.ncols(), a.ncols())
+        for i in range(a.ncols()):
+            shift[i, i] = fmpq(*float(ridge).as_integer_ratio())
+        D = b * (At * a + shift).solve(At * c)
+    else:
+        D = unfactored(b, a, c)
+    try:
+        return rounded(D, dtype)
+    except OverflowError:
+        return None
+
+
 def rounded(X: fmpq_mat, dtype: Any = np.float64) -> Array:
     """The nearest floating-point numbers, after one rounding."""
     numerators, denominator = X.numer_denom()
