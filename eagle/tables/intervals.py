@@ -43,7 +43,7 @@ class Spread:
     def of(
         cls, errors: np.ndarray, leverages: np.ndarray, units: np.ndarray | None = None
     ) -> Spread:
-        """From errors (rows, n_hidden), NaN where nothing was left out, and leverages alike.
+        """From the errors (rows, n_hidden) of left-out entries, NaN elsewhere.
 
         `leverages` are (rows,) or (rows, n_hidden). `units` (n_hidden,) are standard deviations
         that a model claims: they count as some errors in each column, times what all columns say
