@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from eagle.algebra.numbers import Number
+from eagle.problem.fit import Fit
 from eagle.problem.options import Options
 
 
@@ -149,8 +150,8 @@ class Result:
     parts : callable or None
         For a batch: makes `results`. The other numbers are those of the worst of its problems,
         `status` is that of the first that failed.
-    residual : callable or None
-        Of `eagle.lstsq`: computes `residual_norm`.
+    fit : Fit or None
+        Of `eagle.lstsq`: computes `residual_norm` and `standard_errors`.
     """
 
     value: np.ndarray
@@ -168,7 +169,7 @@ class Result:
     singular_values: np.ndarray | None = None
     inverse: Any = None
     parts: Callable[[], np.ndarray] | None = None
-    residual: Callable[[], Any] | None = None
+    fit: Fit | None = None
 
     @cached_property
     def results(self) -> np.ndarray | None:
@@ -197,7 +198,24 @@ class Result:
         them, ``sqrt(sum(w * |A x - b|^2))``. It is computed when somebody asks, by one product,
         from A and b as they are then.
         """
-        return None if self.residual is None else self.residual()
+        return None if self.fit is None else self.fit.residual_norm()
+
+    @cached_property
+    def standard_errors(self) -> Any:
+        """Of the coefficients of `eagle.lstsq`, in the shape of x; None for anything else.
+
+        ``sigma |row_j of A^+|`` with ``sigma^2 = |A x - b|^2 / (d - n)``, for errors of b that are
+        independent and of one size, or have variances inverse to the weights. Computed when
+        somebody asks, by a QR factorisation of A as it is then, in double precision.
+
+        Raises
+        ------
+        ValueError
+            If there are none: A has not full column rank or no more rows than columns, or the
+            solution was shaped by ridge, rank or cutoff; if A is no dense matrix; and if x is
+            differentiated or traced.
+        """
+        return None if self.fit is None else self.fit.standard_errors()
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the error estimates against the iterations; needs matplotlib.
