@@ -3,9 +3,9 @@
 ``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
 for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
 the schedule tend to the minimax one? ``bound``: what does training leave on the table in the
-compute-limited regime, ``capacity``: does depth make up for columns there, ``start``: does one start for
-all layers bring one sketch sooner, and ``discovery``: what is looked at where columns may be chosen
-for every prompt? Runs that FOLDER does not hold yet are
+compute-limited regime, ``capacity``: does depth make up for columns there, ``start``: does one
+start for all layers bring one sketch sooner, and ``discovery``: what is looked at where columns may
+be chosen for every prompt? Runs that FOLDER does not hold yet are
 trained first, minutes each; pictures go to ``--output``. The first four take the data as the
 paper's text has it, ``spectrum="variance"``.
 """
@@ -13,7 +13,7 @@ paper's text has it, ``spectrum="variance"``.
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -289,10 +289,10 @@ def capacity(setting: Setting) -> None:
             errors[begun] = error
         report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
     figure, axes = panels(2, width=3.2)
-    for ax, (start, curves) in zip(axes, found.items(), strict=True):
+    for ax, (begun, curves) in zip(axes, found.items(), strict=True):
         for colour, (rank, points) in zip(COLOURS, curves.items(), strict=False):
             ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"r = {rank}")
-        ax.set(title=f"sketches at the start: {start}", xlabel="r L / n", xscale="log")
+        ax.set(title=f"sketches at the start: {begun}", xlabel="r L / n", xscale="log")
         ax.set(yscale="log")
     axes[0].set(ylabel="mean square of an entry of D")
     axes[1].legend(frameon=False, fontsize=8)
@@ -321,7 +321,7 @@ def start(setting: Setting) -> None:
                     continue
                 rule = extract(trainer.model)
                 ranges = [np.linalg.qr(layer.sketch)[0] for layer in rule.layers]
-                pairs = zip(ranges, ranges[1:], strict=False)
+                pairs = pairwise(ranges)
                 overlaps = " ".join(f"{shared_part(Q, other):.2f}" for Q, other in pairs)
                 report.row(
                     seed=seed,
