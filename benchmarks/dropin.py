@@ -1,19 +1,17 @@
-"""In the place of scikit-learn's, numpy's and torch's: features, imputers, batches, gradients.
+"""In the place of scikit-learn's, numpy's and torch's: features, batches, gradients.
 
 Sections: ``nystroem`` (fit + transform and the error of the kernel, beside scikit-learn's),
 ``kernel-ridge`` (kernel ridge on landmarks: time, memory and accuracy beside scikit-learn's
-Nystroem + Ridge and KernelRidge; ``--rows`` and ``--landmarks`` choose the size), ``imputer`` (real
-tables, beside RidgeCV and the imputers of scikit-learn), ``batches`` (thousands of small problems,
-beside numpy's pinv and torch's lstsq; with ``--device cuda`` or ``cpu`` on tensors there),
+Nystroem + Ridge and KernelRidge; ``--rows`` and ``--landmarks`` choose the size), ``batches``
+(thousands of small problems, beside numpy's pinv and torch's lstsq; with ``--device cuda`` or
+``cpu`` on tensors there),
 ``methods`` (what else a batch of numpy's can ask for, beside a loop over its problems), ``mixed``
 (EAGLE with both precisions, with ``--device`` there), ``backward`` (time and memory of gradients).
-Run with nothing else on the machine.
-The tables need ``pip install -c constraints.txt '.[bench]'``; see `benchmarks.datasets`.
+Run with nothing else on the machine. Imputers are in `benchmarks.tables`.
 """
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -23,10 +21,7 @@ import numpy as np
 import eagle
 from benchmarks.batches import flops, numpy_solvers, random_batch, torch_solvers
 from benchmarks.common import Report, Spread, Suite, in_child, measure, whole
-from benchmarks.datasets import TABLES, Split, split
 from eagle.problems import low_rank
-
-RIVALS = ("RidgeCV", "KNNImputer", "IterativeImputer")
 
 
 def torch_device(text: str) -> str:
@@ -110,87 +105,6 @@ def kernel_ridge(report: Report, options: argparse.Namespace) -> None:
                 peak_MB=max(each["peak"] for each in found), error=found[0]["error"],
                 estimate=found[0]["estimate"],
             )  # fmt: skip
-
-
-@suite.section
-def imputer(report: Report, options: argparse.Namespace) -> None:
-    """Half of the columns hidden in half of the rows, at random or the later ones."""
-    title = "tables, relative error of what is filled in, over splits"
-    report.section(title, ("data", "hidden", "who"))
-    for name, table in TABLES.items():
-        if not table.installed:
-            report.say(f"{name}: not run, as {table.package} is not installed")
-            continue
-        X = table.load()
-        large = X.shape[1] > 500
-        fillers = _fillers(options.seed)
-        once: tuple[str, ...] = ()
-        if large:
-            del fillers["IterativeImputer"]
-            report.say(f"{name}: IterativeImputer not run, as it would take hours")
-        elif X.shape[1] > 90:
-            once = ("IterativeImputer",)
-            report.say(f"{name}: IterativeImputer on one split, as it takes a minute")
-        for hidden, ordered in (("random", None), ("late", table.ordered)):
-            splits = [
-                split(X, np.random.default_rng(options.seed + k), ordered)
-                for k in range(2 if options.quick else 3 if large else 5)
-            ]
-            found = {
-                who: [(s, *fill(s)) for s in splits[: 1 if who in once else None]]
-                for who, fill in fillers.items()
-            }
-            errors = {
-                who: Spread(tuple(s.error(D) for s, D, *_ in fills)) for who, fills in found.items()
-            }
-            best = min(errors[who].median for who in RIVALS if who in errors)
-            for who, fills in found.items():
-                report.row(
-                    data=name, hidden=hidden, who=who, shape=f"{X.shape[0]} x {X.shape[1]}",
-                    error=errors[who], over_best_rival=errors[who].median / best,
-                    estimate=float(np.median([estimate for *_, estimate, _ in fills])),
-                    ms=Spread(tuple(1e3 * seconds for *_, seconds in fills)),
-                )  # fmt: skip
-
-
-def _fillers(seed: int) -> dict[str, Callable[[Split], tuple[np.ndarray, float, float]]]:
-    """Who fills D: the filled block, the error that was expected of it, and the seconds."""
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-    from sklearn.impute import IterativeImputer, KNNImputer
-    from sklearn.linear_model import RidgeCV
-
-    from eagle.estimators import BlockImputer
-
-    def fills(kind: Any, **settings: Any) -> Callable[[Split], tuple[np.ndarray, float, float]]:
-        def fill(s: Split) -> tuple[np.ndarray, float, float]:
-            start = time.perf_counter()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # not converged after ten rounds
-                model = kind(**settings).fit(s.holed)
-            filled = model.transform(s.holed)
-            seconds = time.perf_counter() - start
-            estimate = model.patterns_[0].error_estimate if kind is BlockImputer else np.nan
-            return filled[len(s.A) :, s.A.shape[1] :], estimate, seconds
-
-        return fill
-
-    def ridge(s: Split) -> tuple[np.ndarray, float, float]:
-        start = time.perf_counter()
-        largest = np.linalg.norm(s.A - s.A.mean(axis=0), 2) ** 2
-        model = RidgeCV(largest * np.logspace(-14, 1, 61)).fit(s.A, s.C)
-        filled = model.predict(s.B)
-        return filled.reshape(s.D.shape), np.nan, time.perf_counter() - start
-
-    same = {"random_state": seed}
-    return {
-        "BlockImputer": fills(BlockImputer, **same),
-        "BlockImputer rank": fills(BlockImputer, rank="cv", **same),
-        "BlockImputer ridge": fills(BlockImputer, rank=None, ridge="cv", **same),
-        "A^+, all directions": fills(BlockImputer, rank=None, **same),
-        "RidgeCV": ridge,
-        "KNNImputer": fills(KNNImputer),
-        "IterativeImputer": fills(IterativeImputer, **same),
-    }
 
 
 @suite.section

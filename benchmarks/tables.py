@@ -25,14 +25,17 @@ from typing import Any
 import numpy as np
 
 import eagle
-from benchmarks.common import Report, Spread, command_line
+from benchmarks.common import Report, Spread, Suite
 from benchmarks.datasets import TABLES
 
-SECTIONS = ("rows", "scattered", "panels")
 WITHIN = 1.05  # of the best rival's error
 LARGE = 500  # columns from which IterativeImputer takes hours
 DRAWS = 30  # of a bootstrap
 Filler = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+suite = Suite("tables", __doc__)
+suite.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
+main = suite.main
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,6 @@ class Row:
         return float(np.sqrt((scaled[missing] ** 2).mean()))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the sections asked for, print tables, and save rows."""
-    parser = command_line("tables", __doc__)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # of rivals that do not converge
-    report = Report("tables")
-    for name in options.sections:
-        globals()[f"_{name}"](report, options)
-    report.save(options.json)
-    return 0
-
-
 def all_rows(report: Report, wanted: list[str] | None) -> Iterator[Row]:
     """Data sets with each of their patterns."""
     from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
@@ -109,7 +98,10 @@ def all_rows(report: Report, wanted: list[str] | None) -> Iterator[Row]:
         yield Row(name, X, ordered, "scattered", ordered is None)
 
 
-def _rows(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def rows(report: Report, options: argparse.Namespace) -> None:
+    """Every data set with its patterns of holes, and who fills them."""
+    warnings.simplefilter("ignore")  # of rivals that do not converge
     report.section("errors in standard deviations, over splits", ("data", "pattern"))
     verdicts: list[bool] = []
     ratios: list[float] = []
@@ -242,7 +234,8 @@ def _rivals(row: Row, quick: bool) -> dict[str, Filler]:
     return found
 
 
-def _scattered(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def scattered(report: Report, options: argparse.Namespace) -> None:
     """A fifth of a table of rank 5 or 10."""
     report.section("low rank, a fifth missing, relative error", ("shape", "noise"))
     sizes = [(200, 50, 5, 0.0), (200, 50, 5, 0.3)]
@@ -286,7 +279,8 @@ def _iterated_svd(holed: np.ndarray, rank: int, rounds: int = 100) -> np.ndarray
     return filled
 
 
-def _panels(report: Report, options: argparse.Namespace) -> None:
+@suite.section
+def panels(report: Report, options: argparse.Namespace) -> None:
     """Units that nothing was done to, each filled from the others after a date."""
     from pathlib import Path
 

@@ -9,7 +9,7 @@ from typing import Any, Never, Unpack
 
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
-from eagle.problem.checks import as_block, as_matrix, check_slices, is_chunked
+from eagle.problem.checks import as_block, as_matrix, check_sizes, check_square, is_chunked
 from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
 from eagle.problem.result import Result, complain
 from eagle.problem.weights import residual_norm, row_roots, scaled_rows
@@ -184,10 +184,7 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
             raise TypeError("weights cannot go with a Dask array: multiply A and b by their roots")
         return _chunks().solve((A, None, b), method, settings, ("A", "B", "b"))
     A, b = _received(vectors=True, A=A, b=b)
-    if b.shape[-min(b.ndim, 2)] != A.shape[-2]:
-        raise ValueError(
-            f"b with shape {tuple(b.shape)} must have as many rows as A with shape {tuple(A.shape)}"
-        )
+    check_sizes(A, None, b, ("A", "B", "b"))
     roots = None if weights is None else row_roots(A, weights)
     rows = (A, b) if roots is None else (scaled_rows(A, roots), scaled_rows(b, roots, b.ndim == 1))
     result = _solve(rows[0], None, rows[1], method, settings, ("A", "B", "b"))
@@ -315,7 +312,7 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any = None, **options: Unpack[SolveOptio
     given = {"K_mm": K_mm, "K_nm": K_nm}
     A, B, *rest = _received(**given if K_mq is None else {**given, "K_mq": K_mq})
     C = rest[0] if rest else adjoint_of(B)
-    check_slices(A, B, C)
+    check_square("K_mm", A)
     return _solve(A, B, C, method, settings, ("K_mm", "K_nm", "K_mq"))
 
 
@@ -347,11 +344,7 @@ def _solve(
     names: tuple[str, str, str] = ("A", "B", "C"),
 ) -> Result:
     """Solve where the blocks live; complain where that did not go well."""
-    if options.rank is not None and options.rank > min(A.shape[-2:]):
-        raise ValueError(
-            f"rank must be at most {min(A.shape[-2:])}, the smaller side of A with shape "
-            f"{tuple(A.shape)}, got {options.rank}"
-        )
+    options.check_rank(A.shape)
     result = flow.solve((A, B, C), method, options, names)
     complain(result, options)
     return result

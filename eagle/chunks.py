@@ -30,7 +30,7 @@ from dask.delayed import delayed
 from eagle.algebra.blas import norm
 from eagle.algebra.operand import Operand
 from eagle.methods import LSMR, Compressed, ConjugateGradient, as_method
-from eagle.problem.checks import as_block, check_sizes, check_slices, is_chunked, numeric
+from eagle.problem.checks import as_block, check_sizes, check_square, is_chunked, numeric
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, complain
 from eagle.run import flow
@@ -86,7 +86,7 @@ def solve(
         if getattr(options, name):
             raise ValueError(f"{name} is for arrays in memory, and A, B or C is a Dask array")
     A, B, C = (_received(name, X) for name, X in zip(names, blocks, strict=True))
-    check_sizes(A, B, C)
+    check_sizes(A, B, C, names)
     vector = C is not None and C.ndim == 1
     C = C[:, None] if vector else C
     with np.errstate(all="ignore"):
@@ -102,7 +102,7 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any, method: Any, options: Options) -> R
     names = ("K_mm", "K_nm", "K_mq")
     A, B, C = (_received(name, X) for name, X in zip(names, (K_mm, K_nm, K_mq), strict=True))
     C = _adjoint(B) if C is None else C
-    check_slices(A, B, C)
+    check_square("K_mm", A)
     wholes: tuple[dict[int, int], ...] = ({0: -1, 1: -1}, {1: -1}, {0: -1})
     blocks = (
         X.rechunk(whole) if is_chunked(X) else X for X, whole in zip((A, B, C), wholes, strict=True)

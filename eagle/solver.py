@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,22 +12,25 @@ from typing import Any, Unpack
 import numpy as np
 
 from eagle.algebra.blas import norm, product
+from eagle.algebra.dense import Dense
 from eagle.algebra.homes import Home, find_home
-from eagle.algebra.operand import Operand
+from eagle.algebra.operand import Operand, shifted
 from eagle.methods import Direct, as_method, complete
 from eagle.methods.base import QUICK, Inverse
-from eagle.problem.blocks import Problem
-from eagle.problem.checks import as_block, as_matrix
+from eagle.problem.blocks import Names, Problem
+from eagle.problem.checks import as_block, as_matrix, check_sizes
 from eagle.problem.options import Options, SolveOptions, split_options
 from eagle.problem.result import Iteration, Result, Status, complain, with_value
 from eagle.problem.weights import residual_norm
 from eagle.run import flow
 from eagle.run.opaque import opaque
 
+ABC: Names = ("A", "B", "C")
 LOG = logging.getLogger("eagle")
 PROBES = 8  # chi-squared tails put a norm below half of itself once in 600
 EASILY = 1e3  # in units of eps: errors that are not worth a closer look
 HALF = 2.0  # times the norm that the probes show
+FAR = 100  # power of two up to which squares and products are far from overflow
 WELL = 0.5  # power of eps: condition up to which a factorisation without pivots is held
 
 
@@ -126,30 +130,22 @@ class Solver:
         self._options = replace(self._options, rng=None)
         self._home = find_home(A=A)
         self._token: Any = np.empty(0)  # lives where A does
+        matrix: Any = as_matrix("A", A) if self._home is None else self._home.block("A", A)
+        if len(matrix.shape) > 2:
+            raise ValueError(f"A must be 2-D for a solver, got shape {tuple(matrix.shape)}")
+        self._options.check_rank(matrix.shape)
         if self._home is None:
-            matrix = as_matrix("A", A)
             self._dtype = str(matrix.dtype.newbyteorder("="))
         else:
-            block = self._home.block("A", A)
-            if block.ndim > 2:
-                raise ValueError(f"A must be 2-D for a solver, got shape {tuple(block.shape)}")
-            self._dtype = self._home.result_type([block])
-            matrix = _on_host(self._home, "A", block)
-            self._token = block[:0, :0]
-        if len(matrix.shape) > 2:
-            raise ValueError(f"A must be 2-D for a solver, got shape {matrix.shape}")
-        if self._options.rank is not None and self._options.rank > min(matrix.shape):
-            raise ValueError(
-                f"rank must be at most {min(matrix.shape)}, the smaller side of A with shape "
-                f"{matrix.shape}, got {self._options.rank}"
-            )
+            self._dtype = self._home.result_type([matrix])
+            self._token = matrix[:0, :0]
+            matrix = _on_host(self._home, "A", matrix)
         self.shape: tuple[int, int] = matrix.shape
         if not isinstance(matrix, Operand):
             matrix = np.array(matrix, order="F")
             matrix.setflags(write=False)
         self._A = matrix
-        self._held = self._hold()
-        held = self._held
+        self._held = held = self._hold()
         self.rank = None if held is None else held.rank
         self.condition = None if held is None else held.condition
         said = "nothing: each call solves anew" if held is None else repr(held.method)
@@ -174,7 +170,7 @@ class Solver:
         Result
             ``result.plan`` tells whether the factorisation was enough.
         """
-        return self._answer("ABC", B, C)
+        return self._answer(ABC, B, C)
 
     @opaque
     def lstsq(self, b: Any) -> Result:
@@ -188,7 +184,7 @@ class Solver:
         -------
         Result
         """
-        return self._answer("ABb", None, b)
+        return self._answer(("A", "B", "b"), None, b)
 
     @opaque
     def estimate(self, B: Any) -> Result:
@@ -202,7 +198,7 @@ class Solver:
         -------
         Result
         """
-        return self._answer("ABC", B, None)
+        return self._answer(ABC, B, None)
 
     @opaque
     def pinv(self) -> Any:
@@ -212,31 +208,31 @@ class Solver:
         -------
         array (n, d)
         """
-        return self._answer("ABC", None, None).value
+        return self._answer(ABC, None, None).value
 
-    def _answer(self, names: str, B: Any, C: Any) -> Result:
+    def _answer(self, names: Names, B: Any, C: Any) -> Result:
         """From what is held if that is accurate enough, else anew; complain as `eagle.solve`."""
         start, home = time.perf_counter(), self._home
-        blocks = {names[1]: B, names[2]: C}
-        there = {name: block for name, block in blocks.items() if block is not None}
+        blocks = zip(names[1:], (B, C), strict=True)
+        there = {name: block for name, block in blocks if block is not None}
         if there:
             find_home(A=self._token, **there)
-        dtype = self._dtype
         if home is None:
             host = {name: as_block(name, X, vectors=name == "b") for name, X in there.items()}
-            dtype = str(np.result_type(dtype, *(X.dtype for X in host.values())))
+            dtype = str(np.result_type(self._dtype, *(X.dtype for X in host.values())))
         else:
             given = {name: home.block(name, X, vectors=name == "b") for name, X in there.items()}
             dtype = home.result_type([*given.values(), self._token])
             host = {name: _on_host(home, name, X) for name, X in given.items()}
+        for name, block in host.items():
+            if block.ndim > 2:
+                raise ValueError(f"{name} must be 1-D or 2-D for a solver, got shape {block.shape}")
         B, C = host.get(names[1]), host.get(names[2])
-        _check_sizes(self.shape, host, names)
+        check_sizes(self._A, B, C, names)
         result = None if self._held is None else _from_held(self._held, B, C, dtype, self._options)
         if result is None:
             options = replace(self._options, rng=np.random.default_rng(self._seed))
-            result = flow.on_host(
-                (self._A, B, C), self._method, options, (names[0], names[1], names[2])
-            )
+            result = flow.on_host((self._A, B, C), self._method, options, names)
         value = result.value
         if home is not None:
             value = home.astype(home.array(np.ascontiguousarray(value)), dtype)
@@ -261,7 +257,7 @@ class Solver:
         if as_method(self._method) is not None or isinstance(self._A, Operand):
             return self._left_by_method(problem)
         eps, options = problem.eps, self._options
-        problem = _in_double(problem)
+        problem = problem.doubled()
         if options.special():
             import scipy.linalg
 
@@ -281,15 +277,10 @@ class Solver:
         if self._options.ridge or self._options.special():
             return None
         options = replace(self._options, rng=np.random.default_rng(self._seed), callback=None)
-        probe = options.rng.standard_normal((self.shape[0], 1)).astype(self._A.dtype)
-        C = (
-            probe
-            if not isinstance(self._A, Operand)
-            else self._A.times(
-                options.rng.standard_normal((self.shape[1], 1)).astype(self._A.dtype)
-            )
-        )
-        result = flow.on_host((self._A, None, C), self._method, options, ("A", "B", "C"))
+        inside = isinstance(self._A, Operand)  # what only multiplies wants a C in the range of A
+        probe = options.rng.standard_normal((self.shape[inside], 1)).astype(self._A.dtype)
+        C = self._A.times(probe) if isinstance(self._A, Operand) else probe
+        result = flow.on_host((self._A, None, C), self._method, options, ABC)
         if result.inverse is None or not result.converged:
             return None
         return _held(problem, result.inverse, problem.A, result.method)
@@ -318,17 +309,6 @@ class _Spectral(Inverse):
     def adjoint_times(self, X: np.ndarray) -> np.ndarray:
         """``(A^+)^H X``."""
         return product(self.U, product(self.Vh, X) / self.s[:, None])
-
-
-def _in_double(problem: Problem) -> Problem:
-    """The same in double precision, from an A that `Problem.create` has scaled."""
-    algebra = problem.algebra
-    if algebra.dtype.char in "dD":
-        return problem.in_memory()
-    wide = np.result_type(algebra.dtype, np.float64)
-    return replace(
-        Problem.create(problem.in_memory().A.astype(wide), None, None), scale=problem.scale
-    )
 
 
 def _factorised(problem: Problem, eps: float) -> tuple[Inverse, object]:
@@ -393,53 +373,33 @@ def _from_held(held: _Held, B: Any, C: Any, dtype: str, options: Options) -> Res
     start, work = time.perf_counter(), held.A.dtype
     vector = C is not None and C.ndim == 1
     (d, n), (below, beside) = held.A.shape, held.extent
-    wanted = (
-        (beside if B is None else len(B)),
-        (below if C is None else C.reshape(below, -1).shape[1]),
-    )
-    if 0 in (*wanted, below, beside):
+    rows = beside if B is None else len(B)
+    columns = below if C is None else C.reshape(below, -1).shape[1]
+    if 0 in (rows, columns, below, beside):
         return None
     if np.result_type(work, *(X for X in (B, C) if X is not None)) != work:
         return None  # complex blocks for a real factorisation, or more precise ones
-    (B, b), (C, c) = _scaled_block(B, work), _scaled_block(C, work)
-    C = C[:, None] if vector else C
-    # Zeros beside B and below C, where a ridge stands in A.
-    if B is not None and beside < n:
-        B = np.concatenate([B, np.zeros((len(B), n - beside), work)], axis=1)
-    if C is not None and below < d:
-        C = np.concatenate([C, np.zeros((d - below, C.shape[1]), work)], axis=0)
+    B, C, exponent = _fitted(held, B, C)
     eps = float(np.finfo(work).eps)
-    flipped = C is None or (B is not None and wanted[0] < wanted[1])
+    turned = C is None or (B is not None and rows < columns)
     with np.errstate(all="ignore"):
-        if flipped:
-            value, error = _solved(held, C, B, eps, turned=True)
-            value = value.conj().T
-        else:
-            value, error = _solved(held, B, C, eps, turned=False)
-        value = value[: wanted[0], : wanted[1]]
+        value, error = _solved(held, B, C, eps, turned=turned)
+        value = value[:rows, :columns]
         gap = _inconsistency(held, B)
-    whole = norm(value)
-    natural = _natural(held, B, C)
+    whole, natural = norm(value), _natural(held, B, C)
     relative = error / max(whole, eps * natural) if max(whole, natural) else 0.0
-    asked = options.rtol
     # What is held is expected to be as accurate as `eagle.solve` would be.
-    limit = QUICK * eps if asked is None else asked
+    limit = QUICK * eps if options.rtol is None else options.rtol
     if not relative <= limit and not error <= 100 * eps * natural:
         return None
-    out = (
-        np.ldexp(value, b + c - held.scale)
-        if work.kind != "c"
-        else value * np.ldexp(1.0, b + c - held.scale)
-    )
-    narrow = np.dtype(dtype) if dtype not in ("bfloat16",) else np.dtype(np.float32)
-    out = np.asarray(out, narrow)
+    narrow = np.dtype(np.float32 if dtype == "bfloat16" else dtype)
+    out = Dense.of(work).restored(value, exponent, narrow)
     if not np.isfinite(out).all():
         return None
     if narrow.char not in "dD" and relative > 0:
         relative = max(relative, float(np.finfo(narrow).eps) / 2)
     seconds = time.perf_counter() - start
-    columns = wanted[0] if flipped else wanted[1]
-    flops = (4.0 if work.kind == "c" else 1.0) * 8.0 * d * n * columns
+    flops = 8.0 * d * n * (rows if turned else columns)
     return Result(
         value=out[:, 0] if vector else out,
         status=Status.CONVERGED,
@@ -452,35 +412,42 @@ def _from_held(held: _Held, B: Any, C: Any, dtype: str, options: Options) -> Res
         method=held.method,
         plan=f"held: {held.method!r} has factorised A before",
         seconds=seconds,
-        flops=flops,
+        flops=4 * flops if work.kind == "c" else flops,
         inverse=held.inverse,
     )
 
 
-def _scaled_block(X: Any, work: np.dtype) -> tuple[Any, int]:
-    """In the working dtype, with entries near 1, and the power of two that it is to be times."""
-    if X is None:
-        return None, 0
-    X = np.asarray(X, work)
-    top = float(np.abs(X).max(initial=0.0))
-    power = int(np.frexp(top)[1]) if top > 0 else 0
-    if abs(power) <= 100:  # squares and products are far from overflow
-        return X, 0
-    return X * np.ldexp(1.0, -power), power
+def _fitted(held: _Held, B: Any, C: Any) -> tuple[Any, Any, int]:
+    """The blocks as what is held wants them, and the power of two that the value is to be times.
+
+    Their entries are near 1; there are zeros beside B and below C, where a ridge stands in A.
+    """
+    work, (d, n), (below, beside) = held.A.dtype, held.A.shape, held.extent
+    exponent, fitted = -held.scale, []
+    for X in (B, C):
+        if X is not None:
+            power = math.frexp(float(np.abs(X).max(initial=0.0)))[1]
+            power = power if abs(power) > FAR else 0
+            X = shifted(X[:, None] if X.ndim == 1 else X, -power, work)
+            exponent += power
+        fitted.append(X)
+    B, C = fitted
+    if B is not None and beside < n:
+        B = np.concatenate([B, np.zeros((len(B), n - beside), work)], axis=1)
+    if C is not None and below < d:
+        C = np.concatenate([C, np.zeros((d - below, C.shape[1]), work)], axis=0)
+    return B, C, exponent
 
 
 def _solved(held: _Held, B: Any, C: Any, eps: float, *, turned: bool) -> tuple[np.ndarray, float]:
-    """``B A^+ C`` by columns of C, and a bound of its error.
-
-    With `turned`, A is the adjoint of what is held, and B and C are adjoints of what is given.
-    """
+    """``B A^+ C`` by columns of C, or with `turned` by rows of B, and a bound of its error."""
     A, inverse, rank = held.A, held.inverse, held.rank
     d, n = A.shape[::-1] if turned else A.shape
     times, back = inverse.times, inverse.adjoint_times
     Z, answers, W, answered = held.probes
     if turned:
         times, back, Z, answers = back, times, W, answered
-        B, C = (None if X is None else X.conj().T for X in (B, C))
+        B, C = (None if X is None else X.conj().T for X in (C, B))
     C = np.asfortranarray(np.eye(d, dtype=A.dtype) if C is None else C)
     X = times(C)
     D = X if B is None else product(B, X)
@@ -510,7 +477,7 @@ def _solved(held: _Held, B: Any, C: Any, eps: float, *, turned: bool) -> tuple[n
         left = C - product(A, X, adjoint="X" if turned else "")
         step = times(left)
         error = norm(step if B is None else product(B, step)) + rounding(norm(left))
-    return D, error
+    return D.conj().T if turned else D, error
 
 
 def _inconsistency(held: _Held, B: Any) -> float:
@@ -534,21 +501,6 @@ def _natural(held: _Held, B: Any, C: Any) -> float:
     size_B = 1.0 if B is None else norm(np.asarray(B))
     size_C = 1.0 if C is None else norm(np.asarray(C))
     return size_B * size_C / held.size if held.size else 0.0
-
-
-def _check_sizes(shape: tuple[int, int], blocks: dict[str, np.ndarray], names: str) -> None:
-    """Raise ValueError unless the blocks fit A."""
-    for name, side, what in ((names[1], 1, "columns"), (names[2], 0, "rows")):
-        block = blocks.get(name)
-        if block is None:
-            continue
-        length = block.shape[0] if what == "rows" else block.shape[-1]
-        if block.ndim > 2:
-            raise ValueError(f"{name} must be 1-D or 2-D for a solver, got shape {block.shape}")
-        if length != shape[side]:
-            raise ValueError(
-                f"{name} with shape {block.shape} must have as many {what} as A with shape {shape}"
-            )
 
 
 def _on_host(home: Home, name: str, array: Any) -> np.ndarray:

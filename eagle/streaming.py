@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from eagle.algebra.blas import norm
 from eagle.algebra.homes import find_home
 from eagle.algebra.running import RunningFactor
-from eagle.problem.checks import as_block
+from eagle.problem.checks import as_block, check_sizes
 from eagle.problem.options import Options, check_number, split_options
 from eagle.problem.result import Result as _Result
-from eagle.problem.result import Status, complain
+from eagle.problem.result import Status, complain, extended
 from eagle.run import flow
 
 COUNT = 4  # columns whose answers are known
@@ -248,10 +248,7 @@ class StreamingLstsq:
         try:
             A, b = _on_host(A, b)
             A, b = as_block("A", A), as_block("b", b, vectors=True)
-            if len(b) != len(A):
-                raise ValueError(
-                    f"b with shape {b.shape} must have as many rows as A with shape {A.shape}"
-                )
+            check_sizes(A, None, b, ("A", "B", "b"))
             if weights is not None:
                 weights = _checked(weights, len(A))
             if self._shape is not None:
@@ -373,7 +370,8 @@ def solve_factor(
     tail = norm(triangle[n : n + k, n : n + k])
     missed = np.vstack([A @ w - triangle[:n, n + k :], triangle[n:, n + k :]])
     if not inner.value.size or sensitivity is None:
-        return judged(inner, inner.value.astype(dtype, copy=False), inner.error_estimate, tail)
+        value = inner.value.astype(dtype, copy=False)
+        return extended(Result, inner, value=value, residual_norm=tail)
     eps = float(np.finfo(R.dtype).eps)
     backward = max(norm(missed) / math.sqrt(COUNT) / sensitivity.s, eps)
     x = inner.value if B is None else sensitivity.decomposition(b)
@@ -420,15 +418,15 @@ def bounded(
     status = inner.status
     if status in (Status.CONVERGED, Status.STAGNATED):
         status = Status.CONVERGED if enough else Status.STAGNATED
-    changed = replace(inner, status=status, condition=sensitivity.condition)
-    return judged(changed, inner.value.astype(dtype, copy=False), float(error), residual)
-
-
-def judged(inner: _Result, value: np.ndarray, error: float, residual: float) -> Result:
-    """The same with what the factor says."""
-    known = {field.name: getattr(inner, field.name) for field in fields(inner)}
-    known |= {"value": value, "error_estimate": error}
-    return Result(**known, residual_norm=residual)
+    return extended(
+        Result,
+        inner,
+        value=inner.value.astype(dtype, copy=False),
+        status=status,
+        condition=sensitivity.condition,
+        error_estimate=float(error),
+        residual_norm=residual,
+    )
 
 
 def probes(n: int) -> np.ndarray:

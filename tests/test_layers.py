@@ -14,7 +14,6 @@ PAGE = ROOT / "docs/architecture.md"
 LONGEST = 60  # lines of a function without its docstring
 LONG: dict[str, str] = {  # "module.function": why it is longer
     "eagle.problem.certificate.judge": "the table of its module, a line for each row",
-    "eagle.solver._from_held": "a solve in its order: sizes, zeros for a ridge, certificate",
 }
 
 

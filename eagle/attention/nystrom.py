@@ -6,7 +6,7 @@ Needs PyTorch: ``pip install 'eagle-solver[torch]'``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, Self, overload
 
 try:
@@ -21,7 +21,7 @@ from torch.linalg import matrix_norm
 from eagle.api import lstsq
 from eagle.attention.tokens import attend, means, sample, softmax
 from eagle.problem.options import check_count, check_number
-from eagle.problem.result import Result
+from eagle.problem.result import Result, extended
 from eagle.run.batch import LONGEST, QR
 from eagle.run.opaque import opaque
 
@@ -70,18 +70,7 @@ def nystrom_attention(
 
 @overload
 def nystrom_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    attn_mask: Tensor | None = ...,
-    dropout_p: float = ...,
-    is_causal: bool = ...,
-    scale: float | None = ...,
-    landmarks: int = ...,
-    ridge: float | str = ...,
-    return_result: Literal[True],
-    **options: Any,
+    query: Tensor, key: Tensor, value: Tensor, *, return_result: Literal[True], **options: Any
 ) -> tuple[Tensor, AttentionResult | None]: ...
 
 
@@ -237,10 +226,8 @@ def nystrom_attention(
         return output
     sizes = matrix_norm(Y_some).clamp(min=torch.finfo(double).tiny)
     error = matrix_norm(F_some @ T.detach() - Y_some) / sizes
-    known = {field.name: getattr(result, field.name) for field in fields(result)}
-    return output, AttentionResult(
-        **known, ridge=lambdas.expand(error.shape), approximation_error=error
-    )
+    ridges = lambdas.expand(error.shape)
+    return output, extended(AttentionResult, result, ridge=ridges, approximation_error=error)
 
 
 def fixed_step_pinv(A: Tensor, steps: int = 6) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -18,15 +19,13 @@ from sklearn.base import (
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from eagle.estimators.nystroem import Nystroem
-from eagle.estimators.parallel import for_each
 from eagle.estimators.reduced import Block, Features, Sums, refined
-from eagle.estimators.validation import validated
-from eagle.problem.options import check_number
+from eagle.estimators.validation import check_ridges, choose_ridge, floating, sample_weights
 from eagle.problem.result import ConvergenceWarning, callers_level
-from eagle.tables.ridge import default_ridges, generalised
+from eagle.tables.ridge import generalised
 
 BLOCK = 2**21  # entries of the kernel that are held at a time
 PIECE = 2**18  # of which one thread computes so many at a time
@@ -95,7 +94,7 @@ class _KernelMachine(BaseEstimator):
         if first:
             y, weights = self._begin(X, y, sample_weight, np.float64)
         else:
-            weights = _checked(sample_weight, X)
+            weights = sample_weights(sample_weight, X, np.float64)
             y = y - self._origin
         for block in self._blocks(X, y, weights):
             self._sums.add(block, np.float64)
@@ -110,23 +109,13 @@ class _KernelMachine(BaseEstimator):
         ridge: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose landmarks among the rows that count; targets less their mean, and weights."""
-        if self.ridges is not None:
-            for each in np.ravel(self.ridges).tolist() or [None]:
-                check_number("ridges", each)
-        weights = _checked(sample_weight, X)
+        check_ridges(self)
+        weights = sample_weights(sample_weight, X, np.float64)
         if not weights.any():
             raise ValueError("sample_weight must be positive for at least one sample")
-        self._kernels = Nystroem(
-            self.kernel,
-            gamma=self.gamma,
-            coef0=self.coef0,
-            degree=self.degree,
-            kernel_params=self.kernel_params,
-            n_components=self.n_components,
-            landmarks=self.landmarks,
-            random_state=check_random_state(self.random_state),
-            n_jobs=self.n_jobs,
-        )
+        shared = self.get_params(deep=False).keys() & Nystroem().get_params().keys()
+        self._kernels = Nystroem(**{name: getattr(self, name) for name in shared})
+        self._kernels.random_state = check_random_state(self.random_state)
         self._kernels._get_kernel_params()  # refuses what does not go together
         self.component_indices_, self.components_ = self._choose(X, weights)
         self._kernels.components_ = self.components_
@@ -176,12 +165,7 @@ class _KernelMachine(BaseEstimator):
         def fill(rows: slice) -> None:
             K[rows] = self._kernels._to_landmarks(X[rows])
 
-        pieces = list(gen_batches(len(K), max(1, PIECE // m)))
-        if self._kernels._own_rbf(X) and len(pieces) > 1:
-            for_each(fill, pieces)
-        else:
-            for rows in pieces:
-                fill(rows)
+        self._kernels._for_each(fill, X, PIECE // m)
         return K
 
     def _solve(self, blocks: Any) -> None:
@@ -189,11 +173,8 @@ class _KernelMachine(BaseEstimator):
         sums, intercept = self._sums, bool(self.fit_intercept)
         if isinstance(self.ridge, str):
             s, inside, outside = sums.spectrum(intercept)
-            grid = default_ridges(s[::-1]) if self.ridges is None else np.ravel(self.ridges)
-            self.ridges_ = np.asarray(grid, float)
-            freedom = sums.rows - intercept
-            self.cv_errors_ = generalised(s, inside, outside, freedom, self.ridges_)
-            self.ridge_ = float(self.ridges_[np.argmin(self.cv_errors_)])
+            errors = partial(generalised, s, inside, outside, sums.rows - intercept)
+            self.ridge_ = choose_ridge(self, s[::-1], errors)
         else:
             self.ridge_ = float(self.ridge)
         a, self.error_estimate_ = refined(sums, self.ridge_, intercept, blocks)
@@ -207,10 +188,18 @@ class _KernelMachine(BaseEstimator):
                 stacklevel=callers_level(),
             )
 
+    def _keep(self, single: bool) -> Self:
+        """Coefficients in the shape of the targets."""
+        self.dual_coef_ = self._coefficients[:, 0] if single else self._coefficients
+        self.intercept_: Any = 0.0
+        if self.fit_intercept:
+            self.intercept_ = float(self._constant[0]) if single else self._constant
+        return self
+
     def _predict(self, X: Any) -> np.ndarray:
         """``c + K a`` (n, k), block by block."""
         check_is_fitted(self)
-        X = validated(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        X = floating(self, X, reset=False)
         m = len(self._sums.features.T)
         out = np.empty((X.shape[0], self._coefficients.shape[1]), X.dtype)
         for rows in gen_batches(len(out), max(1, BLOCK // m)):
@@ -382,24 +371,8 @@ class NystroemRidge(MultiOutputMixin, RegressorMixin, _KernelMachine):
         return values[:, 0] if self.dual_coef_.ndim == 1 else values
 
     def _read(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, np.ndarray]:
-        X, y = validated(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-            reset=reset,
-        )
+        X, y = floating(self, X, y, reset=reset)
         return X, np.asarray(y, np.float64)
-
-    def _keep(self, single: bool) -> Self:
-        self.dual_coef_ = self._coefficients[:, 0] if single else self._coefficients
-        self.intercept_: Any = 0.0
-        if self.fit_intercept:
-            self.intercept_ = float(self._constant[0]) if single else self._constant
-        return self
 
 
 class NystroemRidgeClassifier(ClassifierMixin, _KernelMachine):
@@ -449,7 +422,7 @@ feature_names_in_
         X, y = self._read(X, y, reset=True)
         self.classes_ = unique_labels(y)
         self._fit(X, self._columns(y), sample_weight)
-        return self._keep()
+        return self._keep(self._coefficients.shape[1] == 1)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -477,7 +450,7 @@ feature_names_in_
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"classes must be those of the first call, {self.classes_}")
         self._fit_more(X, self._columns(y), sample_weight, first)
-        return self._keep()
+        return self._keep(self._coefficients.shape[1] == 1)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """How much speaks for each class; of two, for the second.
@@ -509,9 +482,7 @@ feature_names_in_
         return self.classes_[chosen]
 
     def _read(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, np.ndarray]:
-        X, y = validated(
-            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
-        )
+        X, y = floating(self, X, y, reset=reset)
         check_classification_targets(y)
         return X, y
 
@@ -526,21 +497,3 @@ feature_names_in_
         if len(self.classes_) == 2:
             return 2.0 * codes[:, None] - 1
         return (codes[:, None] == np.arange(len(self.classes_))).astype(float)
-
-    def _keep(self) -> Self:
-        single = self._coefficients.shape[1] == 1
-        self.dual_coef_ = self._coefficients[:, 0] if single else self._coefficients
-        self.intercept_: Any = 0.0
-        if self.fit_intercept:
-            self.intercept_ = float(self._constant[0]) if single else self._constant
-        return self
-
-
-def _checked(weights: Any, X: Any) -> np.ndarray:
-    """Weights in double precision, all 1 by default."""
-    if weights is None:
-        return np.ones(X.shape[0])
-    checked: np.ndarray = _check_sample_weight(
-        weights, X, dtype=np.float64, ensure_non_negative=True
-    )
-    return checked

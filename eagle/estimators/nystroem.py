@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -225,13 +226,17 @@ class Nystroem(kernel_approximation.Nystroem):
         def fill(rows: slice) -> None:
             self._root.apply(self._to_landmarks(X[rows]), Z[rows])
 
-        pieces = list(gen_batches(len(Z), max(1, PIECE // m)))
+        self._for_each(fill, X, PIECE // m)
+        return Z
+
+    def _for_each(self, fill: Callable[[slice], None], X: Any, count: int) -> None:
+        """Call for all rows of X, so many at a time, side by side if the kernel is our own."""
+        pieces = list(gen_batches(X.shape[0], max(1, count)))
         if self._own_rbf(X) and len(pieces) > 1:
             for_each(fill, pieces)
         else:  # the kernel may be a function that is not made for threads
             for rows in pieces:
                 fill(rows)
-        return Z
 
     def approximate_kernel(self, X: Any, Y: Any = None, **options: Any) -> Result:
         """A slice ``K_xm K_mm^+ K_my`` of the approximate kernel, with a certificate.

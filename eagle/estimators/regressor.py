@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,15 +11,20 @@ from scipy.sparse import diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from eagle.api import lstsq, pinv
-from eagle.estimators.validation import validated
+from eagle.estimators.validation import (
+    check_ridges,
+    choose_ridge,
+    floating,
+    sample_weights,
+)
 from eagle.methods import as_method
 from eagle.problem.options import check_flag, check_number, split_options
 from eagle.problem.result import complain
 from eagle.streaming import StreamingLstsq
-from eagle.tables.ridge import default_ridges, generalised, leave_one_out, left_factor
+from eagle.tables.ridge import generalised, leave_one_out, left_factor
 
 
 class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -133,15 +139,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Itself.
         """
         self._check_parameters()
-        X, y = validated(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-        )
+        X, y = floating(self, X, y)
         self._check_sparse(X)
         self._stream: StreamingLstsq | None = None
         single = y.ndim == 1
@@ -154,17 +152,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         root = np.sqrt(weights)
         b = root[:, None] * (y - y_mean)
         self.ridge_ = self._choose_ridge(X, x_mean, root, b)
-        self.result_ = lstsq(
-            _centred(X, x_mean, root),
-            b,
-            ridge=self.ridge_,
-            rank=self.rank,
-            cutoff=self.cutoff,
-            method=self.method,
-            rtol=self.rtol,
-            maxiter=self.maxiter,
-            rng=check_random_state(self.random_state).randint(2**31 - 1),
-        )
+        self.result_ = lstsq(_centred(X, x_mean, root), b, **self._options())
         self.rank_ = self.result_.rank
         coefficients = self.result_.value.T
         intercept = y_mean - coefficients @ x_mean
@@ -212,16 +200,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
-        X, y = validated(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-            reset=first,
-        )
+        X, y = floating(self, X, y, reset=first)
         X, y, weights = _weighted(X, np.asarray(y, X.dtype), sample_weight)
         X = X.toarray() if issparse(X) else X
         if first:
@@ -245,23 +224,10 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.ridge_ = float(self.ridge) if not isinstance(self.ridge, str) else np.nan
         if isinstance(self.ridge, str):
             U, s, _ = np.linalg.svd(R[skip:n, skip:n])
-            self.ridges_ = default_ridges(s) if self.ridges is None else np.ravel(self.ridges)
-            outside = float(np.linalg.norm(R[n:, n:]) ** 2)
-            freedom = stream.rows - skip
-            self.cv_errors_ = generalised(s, U.T @ R[skip:n, n:], outside, freedom, self.ridges_)
-            self.ridge_ = float(self.ridges_[np.argmin(self.cv_errors_)])
-        method, options = split_options(
-            "partial_fit",
-            {
-                "method": self.method,
-                "ridge": self.ridge_,
-                "rank": self.rank,
-                "cutoff": self.cutoff,
-                "rtol": self.rtol,
-                "maxiter": self.maxiter,
-                "rng": check_random_state(self.random_state).randint(2**31 - 1),
-            },
-        )
+            inside, outside = U.T @ R[skip:n, n:], float(np.linalg.norm(R[n:, n:]) ** 2)
+            errors = partial(generalised, s, inside, outside, stream.rows - skip)
+            self.ridge_ = choose_ridge(self, s, errors)
+        method, options = split_options("partial_fit", self._options())
         self.result_ = stream._solved(method, options, skip)
         complain(self.result_, options)
         self.rank_ = self.result_.rank
@@ -287,7 +253,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ndarray (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = validated(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        X = floating(self, X, reset=False)
         return X @ self.coef_.T + self.intercept_
 
     def _estimate_errors(
@@ -339,9 +305,13 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 )
         else:
             check_number("ridge", self.ridge)
-        if self.ridges is not None:
-            for each in np.ravel(self.ridges).tolist() or [None]:
-                check_number("ridges", each)
+        check_ridges(self)
+
+    def _options(self) -> dict[str, Any]:
+        """Of the solve, once the ridge is known."""
+        names = ("method", "rank", "cutoff", "rtol", "maxiter")
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        return {name: getattr(self, name) for name in names} | {"ridge": self.ridge_, "rng": seed}
 
     def _check_sparse(self, X: Any) -> None:
         method = as_method(self.method)
@@ -355,11 +325,8 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not isinstance(self.ridge, str):
             return float(self.ridge)
         U, s = left_factor(X, mean, root)
-        ridges = default_ridges(s) if self.ridges is None else np.ravel(self.ridges)
         intercept = root / np.linalg.norm(root) if self.fit_intercept else None
-        self.ridges_ = np.asarray(ridges, float)
-        self.cv_errors_ = leave_one_out(U, s, b, self.ridges_, intercept)
-        return float(self.ridges_[np.argmin(self.cv_errors_)])
+        return choose_ridge(self, s, lambda ridges: leave_one_out(U, s, b, ridges, intercept))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -369,9 +336,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 def _weighted(X: Any, y: np.ndarray, weights: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     """The samples whose weights are positive, and these."""
-    if weights is None:
-        return X, y, np.ones(X.shape[0], X.dtype)
-    weights = _check_sample_weight(weights, X, dtype=X.dtype, ensure_non_negative=True)
+    weights = sample_weights(weights, X, X.dtype)
     used = weights > 0
     if not used.any():
         raise ValueError("sample_weight must be positive for at least one sample")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.base import MultiOutputMixin
 from sklearn.utils import get_tags
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from eagle.estimators.arrays import Library
+from eagle.problem.options import check_number
 from eagle.tables.frames import library_of
+from eagle.tables.ridge import default_ridges
 
 
 def validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
@@ -43,6 +47,38 @@ def validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
             name = "X or y" if y else "X"
             raise ValueError(f"{name} has entries that are not numbers: {error}") from None
         raise
+
+
+def floating(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
+    """The same for rows that may be sparse, in single or double precision."""
+    kinds: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+    if y and isinstance(estimator, MultiOutputMixin):
+        kinds |= {"multi_output": True, "y_numeric": True}
+    return validated(estimator, X, *y, **kinds, **options)
+
+
+def sample_weights(weights: Any, X: Any, dtype: Any = None) -> np.ndarray:
+    """Weights of the rows of X, not negative; all 1 by default."""
+    if weights is None:
+        return np.ones(X.shape[0], dtype)
+    return np.asarray(_check_sample_weight(weights, X, dtype=dtype, ensure_non_negative=True))
+
+
+def check_ridges(estimator: Any) -> None:
+    """Raise unless `ridges`, if they are given, are numbers of at least 0."""
+    if estimator.ridges is not None:
+        for each in np.ravel(estimator.ridges).tolist() or [None]:
+            check_number("ridges", each)
+
+
+def choose_ridge(
+    estimator: Any, s: np.ndarray, errors: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """The one of `ridges`, by default of a grid for these singular values, with the least error."""
+    grid = default_ridges(s) if estimator.ridges is None else estimator.ridges
+    estimator.ridges_ = np.ravel(np.asarray(grid, float))
+    estimator.cv_errors_ = errors(estimator.ridges_)
+    return float(estimator.ridges_[np.argmin(estimator.cv_errors_)])
 
 
 def _check_columns(X: Any) -> None:

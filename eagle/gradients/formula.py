@@ -188,7 +188,7 @@ def pullback(
             None if c is None else c[..., :d, :],
         )
     return tuple(
-        bar if bar is None or block is None else _summed(bar, tuple(block.shape))
+        bar if bar is None or block is None else summed(bar, tuple(block.shape))
         for bar, block in zip(bars, blocks, strict=True)
     )
 
@@ -412,7 +412,7 @@ def _mirrored(solve: Solve) -> Solve:
     return solved
 
 
-def _summed(bar: Any, shape: tuple[int, ...]) -> Any:
+def summed(bar: Any, shape: tuple[int, ...]) -> Any:
     """The gradient with respect to an array before it was broadcast."""
     extra = bar.ndim - len(shape)
     axes = [

@@ -45,8 +45,25 @@ class HostSolves:
     planned: Any = None
     inverse: Inverse | None = None
 
-    def __call__(self, *blocks: Any) -> np.ndarray:
-        """The value for A, B and C, None standing for an identity."""
+    def __call__(self, A: np.ndarray, B: Any, C: Any) -> np.ndarray:
+        """The value for A, B and C, None standing for an identity.
+
+        If all problems of a batch have one A and one B (C), it is one problem with the columns
+        (rows) of all.
+        """
+        if A.ndim == 2 or not _one(A) or not (_one(B) or _one(C)):
+            return self._value(A, B, C)
+        leading = np.broadcast_shapes(*(X.shape[:-2] for X in (A, B, C) if X is not None))
+        if C is None or _one(C):
+            rows = None if B is None else B.reshape(-1, B.shape[-1])
+            value = self._value(_matrix(A), rows, _matrix(C))
+            return value.reshape(*leading, -1, value.shape[-1])
+        columns = np.moveaxis(C, -2, 0)
+        value = self._value(_matrix(A), _matrix(B), columns.reshape(len(columns), -1))
+        value = value.reshape(len(value), *leading, C.shape[-1])
+        return np.moveaxis(value, 0, -2)
+
+    def _value(self, *blocks: Any) -> np.ndarray:
         limit = QUICK * np.finfo(blocks[0].dtype).eps
         for method in self._cheaper(blocks[0]):
             try:
@@ -74,3 +91,12 @@ class HostSolves:
         if not (self.options.ridge or self.options.special()):  # else A is not what is factorised
             self.inverse = result.inverse
         return result
+
+
+def _one(block: Any) -> bool:
+    """Whether there is but one matrix, or an identity."""
+    return block is None or all(size == 1 for size in block.shape[:-2])
+
+
+def _matrix(block: Any) -> Any:
+    return None if block is None else block.reshape(block.shape[-2:])

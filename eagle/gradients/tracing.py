@@ -1,26 +1,35 @@
-"""`eagle.solve` on arrays that jax traces: under ``jit``, ``vmap`` and ``grad``.
+"""`eagle.solve` on arrays that jax traces: under ``jit``, ``vmap``, ``jvp`` and ``grad``.
 
 The solve itself runs on the host, when the traced program does, through `jax.pure_callback`; a
-mapped dimension becomes a leading dimension of one batched call.
+mapped dimension becomes a leading dimension of one batched call. So does its derivative, a linear
+map of tangents that jax can map, differentiate and transpose: forward mode is this map, reverse
+mode its transpose, and what follows them is differentiated by formula.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
     NUMPY,
     Library,
+    Solve,
     Solver,
     pullback,
+    pushforward,
     refuse_truncation,
+    summed,
     warn_if_steep,
 )
 from eagle.gradients.host import HostSolves
@@ -37,7 +46,7 @@ def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Resu
     """A result whose numbers are traced too; what only a run can tell is left out."""
     home, names = solver.home, solver.names
     dtype, (A, B, C) = home.to_compute(blocks)
-    check_sizes(A, B, C)
+    check_sizes(A, B, C, names)
     vector = False
     if C is not None and C.ndim == 1:
         C, vector = C[:, None], True
@@ -63,7 +72,7 @@ def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Resu
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Call:
     """Everything about a solve but the blocks."""
 
@@ -76,69 +85,24 @@ class _Call:
     def differentiable(self, ridge: float, *, watched: bool = False) -> Callable[[Blocks], Any]:
         """Value, error estimate, inconsistency and iterations from ``(A, B, C)``."""
 
-        @jax.custom_vjp
+        @jax.custom_jvp
         def outcome(blocks: Blocks) -> Any:
             return self.outcome(blocks, ridge, watched)
 
-        def forward(blocks: Blocks) -> Any:
-            refuse_truncation(self.options)
+        @partial(outcome.defjvp, symbolic_zeros=True)
+        def tangents_too(primals: tuple[Blocks], tangents: tuple[Any]) -> tuple[Any, Any]:
+            (blocks,), (given,) = primals, tangents
+            moved = tuple(None if isinstance(each, SymbolicZero) else each for each in given)
+            steep = moved[0] is not None
+            if steep:
+                refuse_truncation(self.options)
             # Not the callback itself: whoever wants a second derivative differentiates this line.
-            out = self.differentiable(ridge, watched=not ridge)(blocks)
-            return out, (blocks, out[0])
+            out = self.differentiable(ridge, watched=steep and not ridge)(blocks)
+            of = _Derivative.of(self, ridge, blocks, moved)
+            (tangent,) = derivative.bind(*jax.tree.leaves((blocks, out[0], moved)), of=of)
+            return out, (tangent, *map(_no_tangent, out[1:]))
 
-        def backward(saved: Any, gradients: Any) -> tuple[Blocks]:
-            blocks, D = saved
-            # jax's gradients are derivatives, the formulas are about their conjugates.
-            bars = self.gradients(ridge)(blocks, D, jnp.conj(gradients[0]))
-            return (jax.tree.map(jnp.conj, bars),)
-
-        outcome.defvjp(forward, backward)
         return outcome
-
-    def gradients(self, ridge: float) -> Callable[[Blocks, Any, Any], Blocks]:
-        """Gradients for the blocks from ``(blocks, D, G)``, computed by the host in one go."""
-        unseen = replace(self, options=replace(self.options, callback=None, progress=False))
-
-        def formula(blocks: Blocks, D: Any, G: Any) -> Blocks:
-            again = unseen.differentiable(0.0)
-            return pullback(
-                LIBRARY,
-                lambda A, B, C: again((A, B, C))[0],
-                blocks,
-                D,
-                G,
-                ridge=ridge,
-                needs=_there(blocks),
-            )
-
-        @jax.custom_vjp
-        def bars(blocks: Blocks, D: Any, G: Any) -> Blocks:
-            return jax.pure_callback(
-                lambda blocks, D, G: unseen.gradients_on_host(blocks, D, G, ridge),
-                jax.tree.map(lambda block: jax.ShapeDtypeStruct(block.shape, block.dtype), blocks),
-                blocks,
-                D,
-                G,
-                vmap_method="expand_dims",
-            )
-
-        # Whoever wants a second derivative differentiates the formula.
-        bars.defvjp(lambda *given: jax.vjp(formula, *given), lambda saved, out: saved(out))
-        return bars
-
-    def gradients_on_host(self, blocks: Blocks, D: Any, G: Any, ridge: float) -> Blocks:
-        """The same for arrays of numpy, or of jax; dimensions that vmap has added stay."""
-        blocks, D, G = jax.tree.map(np.asarray, (blocks, D, G))
-        given = [block for block in (*blocks, D, G) if block is not None]
-        depth = self.depth + 2
-        mapped = np.broadcast_shapes(*(block.shape[: block.ndim - depth] for block in given))
-        blocks, D, G = jax.tree.map(
-            lambda block: np.broadcast_to(block, (*mapped, *block.shape[block.ndim - depth :])),
-            (blocks, D, G),
-        )
-        options = replace(self.options, ridge=0.0, rng=np.random.default_rng(self.seed))
-        solve = HostSolves(self.solver.on_host, self.method, options)
-        return pullback(NUMPY, solve, blocks, D, G, ridge=ridge, needs=_there(blocks))
 
     def outcome(self, blocks: Blocks, ridge: float, watched: bool) -> Any:
         """The same from a callback, which jax knows nothing about."""
@@ -146,15 +110,15 @@ class _Call:
         A, B, C = blocks
         d, n = A.shape[-2:]
         leading = leading_shape(self.solver.names, blocks)
-        real = jnp.real(A).dtype
+        real, mapped = jnp.real(A).dtype, leading[: len(leading) - self.depth]
         shapes = (
             jax.ShapeDtypeStruct(
                 (*leading, n if B is None else B.shape[-2], d if C is None else C.shape[-1]),
                 A.dtype,
             ),
-            jax.ShapeDtypeStruct((), real),
-            jax.ShapeDtypeStruct((), real),
-            jax.ShapeDtypeStruct((), jnp.int32),
+            jax.ShapeDtypeStruct(mapped, real),
+            jax.ShapeDtypeStruct(mapped, real),
+            jax.ShapeDtypeStruct(mapped, jnp.int32),
         )
 
         def on_host(*arrays: Any) -> Any:
@@ -194,10 +158,154 @@ class _Call:
         )
 
 
-def _there(blocks: Blocks) -> tuple[bool, bool, bool]:
-    """Which blocks there are."""
-    A, B, C = (block is not None for block in blocks)
-    return A, B, C
+def _no_tangent(number: Any) -> Any:
+    """Zero; of integers, what jax takes for their tangents."""
+    if jnp.issubdtype(number.dtype, jnp.integer):
+        return np.zeros(number.shape, jax.dtypes.float0)
+    return jnp.zeros_like(number)
+
+
+# --- the derivative is a linear map -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Derivative:
+    """The tangent of D from those of the blocks; transposed, gradients for the blocks from D's.
+
+    What it is computed from comes as leaves: the blocks, D, and the tangents or the gradient.
+
+    Attributes
+    ----------
+    call : _Call
+    ridge, inside : float
+        Of the value, and the part of it that the formulas put into A: all if A has a tangent.
+    present, moved : PyTreeDef
+        Of the blocks, and of their tangents.
+    transposed : bool
+    """
+
+    call: _Call
+    ridge: float
+    inside: float
+    present: Any
+    moved: Any
+    transposed: bool = False
+
+    @classmethod
+    def of(cls, call: _Call, ridge: float, blocks: Blocks, tangents: Any) -> _Derivative:
+        """At the blocks, of those that have tangents."""
+        call = replace(call, options=replace(call.options, callback=None, progress=False))
+        inside = 0.0 if tangents[0] is None else ridge
+        return cls(call, ridge, inside, *map(jax.tree.structure, (blocks, tangents)))
+
+    def __call__(self, *leaves: Any) -> list[Any]:
+        """By the host, in one go: A is factorised once."""
+        found: list[Any] = jax.pure_callback(self.on_host, self.shapes(*leaves), *leaves)
+        return found
+
+    def on_host(self, *leaves: Any) -> list[np.ndarray]:
+        """The same for arrays of numpy, or of jax."""
+        rng = np.random.default_rng(self.call.seed)
+        options = replace(self.call.options, ridge=self.ridge - self.inside, rng=rng)
+        solves = HostSolves(self.call.solver.on_host, self.call.method, options)
+        return self.formula(NUMPY, solves, *map(np.asarray, leaves))
+
+    def traced(self, *leaves: Any) -> list[Any]:
+        """The same by solves that can be differentiated in turn."""
+        again = self.call.differentiable(self.ridge - self.inside)
+        return self.formula(LIBRARY, lambda A, B, C: again((A, B, C))[0], *leaves)
+
+    def formula(self, library: Library, solves: Solve, *leaves: Any) -> list[Any]:
+        """What comes out, for arrays of numpy or of jax."""
+        blocks, D, given = self._parts(leaves)
+        mapped, xp = self._mapped(leaves), library.xp
+        # Each mapped problem has a derivative of its own, also with a block that all of them share.
+        if self.transposed:
+            blocks = jax.tree.map(lambda X: xp.broadcast_to(X, self._full(X, mapped)), blocks)
+            # jax's gradients are derivatives, the formulas are about their conjugates.
+            a, b, c = (each is not None for each in self._wanted(blocks))
+            bars = pullback(
+                library, solves, blocks, D, xp.conj(given), ridge=self.inside, needs=(a, b, c)
+            )
+            return [xp.conj(bar) for bar in jax.tree.leaves(self._wanted(bars))]
+        tangent = pushforward(library, solves, blocks, D, given, ridge=self.inside)
+        return [xp.broadcast_to(tangent, self._full(D, mapped))]
+
+    def shapes(self, *leaves: Any) -> list[jax.core.ShapedArray]:
+        """Of what comes out."""
+        blocks, D, _ = self._parts(leaves)
+        mapped = self._mapped(leaves)
+        like = jax.tree.leaves(self._wanted(blocks)) if self.transposed else [D]
+        return [jax.core.ShapedArray(self._full(X, mapped), X.dtype) for X in like]
+
+    def _parts(self, leaves: Any) -> tuple[Blocks, Any, Any]:
+        """Blocks, D, and the tangents or the gradient."""
+        count = self.present.num_leaves
+        blocks, (D, *given) = self.present.unflatten(leaves[:count]), leaves[count:]
+        return blocks, D, given[0] if self.transposed else self.moved.unflatten(given)
+
+    def _wanted(self, blocks: Any) -> Any:
+        """Of three, those that have tangents, None for the others."""
+        moved = self.moved.unflatten([True] * self.moved.num_leaves)
+        return tuple(X if has else None for X, has in zip(blocks, moved, strict=True))
+
+    def _mapped(self, leaves: Any) -> tuple[int, ...]:
+        """The dimensions that vmap has put in front of all others."""
+        return np.broadcast_shapes(*(X.shape[: X.ndim - self.call.depth - 2] for X in leaves))
+
+    def _full(self, X: Any, mapped: tuple[int, ...]) -> tuple[int, ...]:
+        return (*mapped, *X.shape[len(mapped) :])
+
+
+def _differentiated(primals: Any, tangents: Any, *, of: _Derivative) -> tuple[Any, Any]:
+    """It is its own derivative in the last leaves; in the others its formula is differentiated."""
+    out, known = derivative.bind(*primals, of=of), of.present.num_leaves + 1
+    moved = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
+    if moved[0] >= known:
+        given = map(ad.instantiate_zeros, tangents[known:])
+        return out, derivative.bind(*primals[:known], *given, of=of)
+
+    def traced(*some: Any) -> list[Any]:
+        leaves = dict(enumerate(primals)) | dict(zip(moved, some, strict=True))
+        return of.traced(*leaves.values())
+
+    _, along = jax.jvp(traced, [primals[i] for i in moved], [tangents[i] for i in moved])
+    return out, along
+
+
+def _transposed(gradients: Any, *leaves: Any, of: _Derivative) -> list[Any]:
+    """The transpose at the same blocks; what mapped problems share takes the sum."""
+    known = of.present.num_leaves + 1
+    back = replace(of, transposed=not of.transposed)
+    given = [ad.instantiate_zeros(each) for each in gradients]
+    found = derivative.bind(*leaves[:known], *given, of=back)
+    return [None] * known + [
+        summed(bar, leaf.aval.shape) for bar, leaf in zip(found, leaves[known:], strict=True)
+    ]
+
+
+def _mapped(leaves: Any, axes: Any, *, of: _Derivative) -> tuple[list[Any], list[int]]:
+    """One more leading dimension everywhere."""
+    raised = [
+        leaf[None] if axis is None else jnp.moveaxis(leaf, axis, 0)
+        for leaf, axis in zip(leaves, axes, strict=True)
+    ]
+    found = derivative.bind(*raised, of=of)
+    return found, [0] * len(found)
+
+
+def _computed(*leaves: Any, of: _Derivative) -> list[Any]:
+    return of(*leaves)
+
+
+derivative = Primitive("eagle_derivative")
+derivative.multiple_results = True
+derivative.def_impl(_computed)
+derivative.def_abstract_eval(lambda *leaves, of: of.shapes(*leaves))
+mlir.register_lowering(derivative, mlir.lower_fun(_computed, multiple_results=True))
+ad.primitive_jvps[derivative] = _differentiated
+ad.primitive_transposes[derivative] = _transposed
+batching.primitive_batchers[derivative] = _mapped
 
 
 # --- a result is a tree -------------------------------------------------------------------------

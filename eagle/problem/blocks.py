@@ -101,7 +101,7 @@ class Problem:
 
         `names` are what the caller's user calls the blocks.
         """
-        check_sizes(A, B, C)
+        check_sizes(A, B, C, names)
         vector = C is not None and C.ndim == 1
         if C is not None and vector:
             C = C[:, None]
@@ -141,7 +141,7 @@ class Problem:
     ) -> Self:
         """Blocks (..., rows, columns) whose leading dimensions broadcast to `leading`."""
         xp, count = algebra.xp, math.prod(leading)
-        check_sizes(*blocks)
+        check_sizes(*blocks, names)
         A, B, C = blocks
         vector = C is not None and C.ndim == 1
         if C is not None and vector:

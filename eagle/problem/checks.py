@@ -62,32 +62,20 @@ def _given(name: str, value: Any, vectors: bool, batches: bool) -> tuple[np.ndar
     return array, dtype
 
 
-def check_sizes(A: Any, B: Any, C: Any) -> None:
+def check_sizes(A: Any, B: Any, C: Any, names: tuple[str, str, str] = ("A", "B", "C")) -> None:
     """Raise ValueError unless the blocks fit; C may be one vector, all may be batches."""
-    given = tuple(A.shape)
-    if B is not None and B.shape[-1] != given[-1]:
-        raise ValueError(
-            f"B with shape {tuple(B.shape)} must have as many columns as A with shape {given}"
-        )
-    if C is not None and C.shape[-min(C.ndim, 2)] != given[-2]:
-        raise ValueError(
-            f"C with shape {tuple(C.shape)} must have as many rows as A with shape {given}"
-        )
+    for name, block, axis, what in ((names[1], B, -1, "columns"), (names[2], C, -2, "rows")):
+        if block is not None and block.shape[max(axis, -block.ndim)] != A.shape[axis]:
+            raise ValueError(
+                f"{name} with shape {tuple(block.shape)} must have as many {what} as {names[0]} "
+                f"with shape {tuple(A.shape)}"
+            )
 
 
-def check_slices(A: Any, B: Any, C: Any) -> None:
-    """Raise ValueError unless the three slices of a kernel that `eagle.nystrom` takes fit."""
-    A_shape, B_shape, C_shape = (tuple(block.shape) for block in (A, B, C))
-    if A_shape[-2] != A_shape[-1]:
-        raise ValueError(f"K_mm must be square, got shape {A_shape}")
-    if B_shape[-1] != A_shape[-1]:
-        raise ValueError(
-            f"K_nm with shape {B_shape} must have as many columns as K_mm with shape {A_shape}"
-        )
-    if C_shape[-2] != A_shape[-1]:
-        raise ValueError(
-            f"K_mq with shape {C_shape} must have as many rows as K_mm with shape {A_shape}"
-        )
+def check_square(name: str, A: Any) -> None:
+    """Raise ValueError unless a matrix, or those of a batch, are square."""
+    if A.shape[-2] != A.shape[-1]:
+        raise ValueError(f"{name} must be square, got shape {tuple(A.shape)}")
 
 
 def leading_shape(names: Sequence[str], blocks: Sequence[Any]) -> tuple[int, ...]:

@@ -197,6 +197,14 @@ class Options:
             return self
         return replace(self, time_limit=max(self.time_limit - seconds, LEAST))
 
+    def check_rank(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError for a rank beyond the smaller side of an A of this shape."""
+        if self.rank is not None and self.rank > min(shape[-2:]):
+            raise ValueError(
+                f"rank must be at most {min(shape[-2:])}, the smaller side of A with shape "
+                f"{tuple(shape)}, got {self.rank}"
+            )
+
     def special(self) -> set[str]:
         """Names of the options that are set and that only some methods can honour."""
         names = ("rank", "cutoff", "memory_limit")

@@ -9,9 +9,9 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -284,6 +284,9 @@ class Result:
         return "\n".join(lines)
 
 
+Kind = TypeVar("Kind", bound=Result)
+
+
 @dataclass(frozen=True)
 class Record:
     """One iteration of the matrices that were iterated then; numbers of `One` or of `Many`."""
@@ -545,6 +548,12 @@ def callers_level() -> int:
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in OURS:
         level, frame = level + 1, frame.f_back
     return level
+
+
+def extended(kind: type[Kind], result: Result, **more: Any) -> Kind:
+    """The same as a kind of result that says more; `more` may change what is known."""
+    known = {field.name: getattr(result, field.name) for field in fields(result)}
+    return kind(**known | more)
 
 
 def with_value(result: Result, value: Any) -> Result:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from benchmarks.batches import flops, numpy_solvers, qr_flops, random_batch
-from benchmarks.datasets import TABLES, split
+from benchmarks.datasets import TABLES
 from tests.tolerances import relative_error, tolerance
 
 
@@ -90,21 +90,6 @@ def test_flops_of_full_rank_are_those_of_the_textbook() -> None:
     assert qr_flops(n, 0, columns) == 0
     batch = random_batch(4, 8, 3, deficient=0.0, rng=0)
     assert flops(batch) == pytest.approx(4 * qr_flops(8, 8, 3))
-
-
-@pytest.mark.parametrize("ordered", [None, 0, 1])
-def test_a_split_hides_one_half_of_one_half(ordered: int | None) -> None:
-    X = np.arange(77.0).reshape(7, 11)
-    s = split(X, np.random.default_rng(0), ordered)
-    assert (s.A.shape, s.D.shape) == ((4, 6), (3, 5))
-    whole = np.block([[s.A, s.C], [s.B, s.D]])
-    assert sorted(whole.ravel()) == list(X.ravel())
-    order = [whole[:, 0] // 11, whole[0] % 11]
-    for axis in (0, 1):
-        assert (axis == ordered) == bool(np.all(np.diff(order[axis]) > 0))
-    assert np.isnan(s.holed).sum() == 15
-    assert s.error(s.D) == 0
-    assert s.error(2 * s.D) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
