@@ -127,7 +127,7 @@ def _drawn() -> Any:
             label = "eagle" if name == "ours" else name
             axes.loglog(sizes, values, "o-" if name == "ours" else "s--", color=colour, label=label)
             place = sizes[-1], values[-1]
-            text = f"{slope(sizes, values):.1f}"
+            text = f"{abs(round(slope(sizes, values), 1)):.1f}"
             axes.annotate(text, place, (4, 0), textcoords="offset points", color=colour, fontsize=8)
         axes.set(title=title, ylabel="rounds" if "rounds" in title else "seconds")
         axes.set_ylim(min(map(min, curves.values())) / 2, max(map(max, curves.values())) * 2)
