@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -19,9 +18,9 @@ from eagle.methods import Direct, as_method, complete
 from eagle.methods.base import QUICK, Inverse
 from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import as_block, as_matrix, check_sizes
+from eagle.problem.fit import Fit
 from eagle.problem.options import Options, SolveOptions, split_options
 from eagle.problem.result import Iteration, Result, Status, complain, with_value
-from eagle.problem.weights import residual_norm
 from eagle.run import flow
 from eagle.run.opaque import opaque
 
@@ -239,15 +238,11 @@ class Solver:
             result = with_value(result, value)
         if names[2] == "b":
             given_b = host["b"] if home is None else there["b"]
-            result = replace(result, residual=partial(self._residual, given_b, value))
+            fit = Fit(self._A, given_b, None, value, self._options.shaped())
+            result = replace(result, fit=fit)
         result = replace(result, seconds=time.perf_counter() - start)
         complain(result, self._options)
         return result
-
-    def _residual(self, b: Any, x: Any) -> Any:
-        """``||A x - b||``, when somebody asks."""
-        A: Any = self._A
-        return residual_norm(A if self._home is None else self._home.array(A), b, None, x)
 
     def _hold(self) -> _Held | None:
         """Factorise, if that leaves anything to solve with."""

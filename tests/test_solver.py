@@ -11,7 +11,8 @@ import scipy.sparse
 
 import eagle
 from eagle.methods.complete import Decomposition
-from eagle.methods.direct import LU, QR
+from eagle.methods.direct import QR
+from eagle.methods.elimination import LU
 from tests.systems import DTYPES, KINDS, SHAPES, normal, system
 from tests.tolerances import relative_error, tolerance
 

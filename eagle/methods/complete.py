@@ -39,7 +39,15 @@ import numpy as np
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Inverse
 
-__all__ = ["Answer", "Decomposition", "decompose", "graded", "solve"]
+__all__ = [
+    "Answer",
+    "Decomposition",
+    "decompose",
+    "graded",
+    "norm_of_inverse",
+    "solve",
+    "spectral_norm",
+]
 
 SWEEPS = 12  # of equilibration at most, each of which halves exponents; they reach to 2^1074
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
@@ -405,7 +413,7 @@ def decompose(
     k = min(k, int(np.count_nonzero(diagonal)))
     dropped = diagonal[k:].max(initial=0.0)
     doubtful = rank is None and level == NOISE * noise and bool(dropped > DOUBT * noise)
-    size = _spectral_norm(T[:k])
+    size = spectral_norm(T[:k])
     condition = float(diagonal[0] / diagonal[k - 1]) if k else 1.0
     left = Orthogonal(Q[:, :k], None) if r is None else Orthogonal.of(r * Q[:, :k])
     right: Orthogonal | Triangular
@@ -417,7 +425,7 @@ def decompose(
         right = Orthogonal.of(R if c is None else c * R)
     found = Decomposition(A, left, right, r, c, size, k, condition, doubtful, entrywise=by_columns)
     if k and not (r is None and c is None):
-        found.condition = norm(A) * _norm_of_inverse(found)
+        found.condition = norm(A) * norm_of_inverse(found)
     return found
 
 
@@ -472,7 +480,7 @@ def _rounded(A: np.ndarray, eps: float) -> bool:
     return bool((np.mean(used, axis=0) > USED).any())
 
 
-def _spectral_norm(T: np.ndarray) -> float:
+def spectral_norm(T: np.ndarray) -> float:
     """By a few steps of the power iteration, from the row of the largest pivot."""
     if not T.size:
         return 0.0
@@ -486,7 +494,7 @@ def _spectral_norm(T: np.ndarray) -> float:
     return value
 
 
-def _norm_of_inverse(found: Decomposition) -> float:
+def norm_of_inverse(found: Any) -> float:
     """``|A^+|`` by a few steps of the power iteration."""
     x, value = np.ones((found.A.shape[0], 1), found.A.dtype), 0.0
     for _ in range(STEPS):

@@ -28,16 +28,53 @@ __all__ = ["Cross", "Skeleton", "look", "reach"]
 FIRST = 128  # rows and columns of the first look
 MOST = 0.4, 0.7  # of the shorter side, of a square A and of others: where a look costs too much
 SPARE = 0.85  # of them that may be taken by the rank, so that an end is no accident
-ENDED = 30.0  # in units of s eps: what elimination leaves where nothing is left
+ENDED = 100.0  # in units of s eps: what elimination leaves at most where nothing is left
+DROP = 0.1  # of the smallest pivot before it, at most
 
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """``A_IJ = L U`` for rows I and columns J that make up A."""
+    """``A_IJ = L U``, or its transpose, for rows I and columns J that make up A."""
 
     rows: np.ndarray
     columns: np.ndarray
     LU: np.ndarray  # both factors in one array
+    turned: bool
+
+    @classmethod
+    def of(
+        cls,
+        LU: np.ndarray,
+        swaps: np.ndarray,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        *,
+        turned: bool = False,
+        spare: float = 1.0,
+    ) -> Skeleton | None:
+        """Out of an elimination of these rows and columns, if it came to an end.
+
+        Of places where what is left is at rounding level the one where most is lost at once; None
+        if there is none, or more than this part of rows and columns, `spare`, are before it.
+        """
+        size, eps = len(LU), float(np.finfo(LU.dtype).eps)
+        pivots = np.abs(np.diagonal(LU))
+        level = ENDED * size * eps * pivots.max(initial=0.0)
+        if not pivots.min() <= level:
+            return None
+        left = np.maximum.accumulate(np.abs(np.triu(LU)).max(axis=1)[::-1])[::-1]
+        before = np.minimum.accumulate(np.append(np.inf, pivots[:-1]))
+        lost = np.where(left <= level, left / np.where(before > 0, before, 1.0), np.inf)
+        k = int(np.argmin(lost))
+        if not lost[k] <= DROP or k > spare * size:
+            return None
+        order = np.arange(size)
+        for place, other in enumerate(swaps[:k]):
+            order[[place, other]] = order[[other, place]]
+        core, order = np.asfortranarray(LU[:k, :k]), order[:k]
+        if turned:
+            return cls(rows[:k], columns[order], core, turned)
+        return cls(rows[order], columns[:k], core, turned)
 
     @property
     def rank(self) -> int:
@@ -49,37 +86,40 @@ class Skeleton:
         from scipy.linalg import get_lapack_funcs
 
         trtrs = get_lapack_funcs("trtrs", (self.LU, X))
+        if self.turned:
+            Y, _ = trtrs(self.LU, X, trans=1)
+            return trtrs(self.LU, Y, lower=1, unitdiag=1, trans=1)[0]
         Y, _ = trtrs(self.LU, X, lower=1, unitdiag=1)
         return trtrs(self.LU, Y)[0]
 
 
-def reach(A: np.ndarray) -> int:
-    """Rows and columns of the last look; where there is no skeleton, the rank is about that."""
-    most = MOST[A.shape[0] != A.shape[1]] * min(A.shape)
+def reach(A: np.ndarray, most: float = 1.0) -> int:
+    """Rows and columns of the last look; where there is no skeleton, the rank is about that.
+
+    `most` is the part of the usual that may be looked at.
+    """
+    most *= MOST[A.shape[0] != A.shape[1]] * min(A.shape)
     return FIRST * 2 ** int(np.log2(most / FIRST)) if most >= FIRST else 0
 
 
-def look(A: np.ndarray, rng: np.random.Generator) -> Skeleton | None:
+def look(A: np.ndarray, rng: np.random.Generator, most: float = 1.0) -> Skeleton | None:
     """A skeleton of A, if its rank is small beside its sides; none at all for zeros."""
     from scipy.linalg import get_lapack_funcs
 
-    (d, n), size, eps = A.shape, FIRST, float(np.finfo(A.dtype).eps)
+    (d, n), size, last = A.shape, FIRST, reach(A, most)
+    if size > last:
+        return None
     rows, columns = rng.permutation(d), rng.permutation(n)
-    most = MOST[d != n] * min(d, n)
-    while size <= most:
+    (getrf,) = get_lapack_funcs(("getrf",), (A,))
+    turned = not A.flags.f_contiguous
+    while size <= last:
         above, left = rows[:size], columns[:size]
-        core = np.asfortranarray(A[np.ix_(above, left)])
-        (getrf,) = get_lapack_funcs(("getrf",), (core,))
-        LU, swaps, _ = getrf(core)
-        pivots = np.abs(np.diagonal(LU))
-        small = pivots <= ENDED * size * eps * pivots.max(initial=0.0)
-        k = int(np.argmax(small)) if small.any() else size
-        if k <= SPARE * size:
-            order = np.arange(size)
-            for place, other in enumerate(swaps[:k]):
-                order[[place, other]] = order[[other, place]]
-            core = np.asfortranarray(LU[:k, :k])
-            return Skeleton(above[order[:k]], left[:k], core)
+        # Whole rows, or columns, as they lie in memory, are many times faster than entries.
+        core = A.take(above, 0).take(left, 1).T if turned else A.T.take(left, 0).take(above, 1).T
+        LU, swaps, _ = getrf(core, overwrite_a=1)
+        found = Skeleton.of(LU, swaps, above, left, turned=turned, spare=SPARE)
+        if found is not None:
+            return found
         size *= 2
     return None
 

@@ -11,8 +11,9 @@ import numpy as np
 from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.algebra.numbers import One
-from eagle.methods import complete
+from eagle.methods import complete, elimination
 from eagle.methods.base import Inverse, Method, State, by_rows, relative
+from eagle.methods.elimination import LU
 from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
 from eagle.problem.certificate import Certificate
@@ -34,32 +35,7 @@ class DirectState(State):
     qr: QR | None = None
     decomposition: complete.Decomposition | None = None
     rounding: float = 0.0  # what rounding of C alone may do to the value
-
-
-@dataclass(frozen=True, eq=False)
-class LU(Inverse):
-    """Gaussian elimination of A, or of ``A^H``."""
-
-    factors: np.ndarray
-    pivots: np.ndarray
-    turned: bool
-    rank: int
-    condition: float
-
-    def times(self, X: np.ndarray) -> np.ndarray:
-        """``A^-1 X``."""
-        return self._solve(X, self.turned)
-
-    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        """``A^-H X``."""
-        return self._solve(X, not self.turned)
-
-    def _solve(self, X: np.ndarray, adjoint: bool) -> np.ndarray:
-        from scipy.linalg import get_lapack_funcs
-
-        getrs = get_lapack_funcs("getrs", (self.factors,))
-        solution, _ = getrs(self.factors, self.pivots, X, trans=2 if adjoint else 0)
-        return solution
+    rng: np.random.Generator | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +91,8 @@ class Direct(Method):
         a bound of its error in place of probes), ``"gelsd"`` (scipy's default least squares,
         divide-and-conquer SVD), ``"gelsy"`` (QR with column pivoting and a complete orthogonal
         decomposition, 3 to 5 times faster), ``"lu"`` (Gaussian elimination, for nonsingular square
-        A only, the fastest), ``"qr"`` (Householder QR, for A of full rank only) or ``"svd"``
-        (explicit singular vectors).
+        A only, the fastest; it measures its error, see ``eagle.methods.elimination``), ``"qr"``
+        (Householder QR, for A of full rank only) or ``"svd"`` (explicit singular vectors).
     kernel : {"lapack", "numba"}
         ``"numba"``: compiled loops in place of LAPACK, for the driver "gelsy" alone. They solve a
         batch of small problems on all threads without a call per problem.
@@ -162,8 +138,8 @@ class Direct(Method):
 
     @property
     def certifies(self) -> bool:
-        """Whether the driver bounds its own error, without probes."""
-        return self.driver == "cod"
+        """Whether the driver bounds or measures its own error, without probes."""
+        return self.driver in ("cod", "lu")
 
     @property
     def supports(self) -> frozenset[str]:
@@ -179,12 +155,14 @@ class Direct(Method):
             raise ValueError(
                 f"A must be square for the driver 'lu', got shape {problem.extent}{made}"
             )
-        return DirectState(problem=problem, planned=1)
+        return DirectState(problem=problem, planned=1, rng=options.rng)
 
     def step(self, state: DirectState) -> DirectState:
         """Factorise and solve for the side with fewer right-hand sides."""
         problem, num = state.problem, state.problem.algebra.num
         if self.certifies and num is One:
+            if self.driver == "lu":
+                return self._eliminated(state)
             return self._decomposed(state)
         state.change, state.settled, state.resolved = (
             num.full(value, problem.scale) for value in (0.0, True, True)
@@ -216,7 +194,6 @@ class Direct(Method):
         work = (problem.adjoint() if flipped else problem).doubled()
         C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
         found, answer = complete.solve(work.A, work.B, C, problem.eps)
-        value = answer.value.conj().T if flipped else answer.value
         known = replace(found, turned=flipped)
         if problem.extent != (d, n):
             inconsistency = _bias(problem, known)
@@ -224,10 +201,32 @@ class Direct(Method):
             inconsistency = found.unexplained(work.C)
         else:
             inconsistency = answer.inconsistency
+        state.decomposition = known
+        return self._answered(state, known, replace(answer, inconsistency=inconsistency), flipped)
+
+    def _eliminated(self, state: DirectState) -> DirectState:
+        """By Gaussian elimination, on the side with fewer right-hand sides."""
+        problem, rng = state.problem, state.rng
+        assert rng is not None
+        A, B, C = problem.A, problem.B, problem.C
+        flipped = by_rows(problem)
+        if flipped:
+            B, C = (None if X is None else X.conj().T for X in (C, B))
+        seen = problem.seen
+        lu = seen if isinstance(seen, LU) else elimination.eliminate(A)
+        state.lu, answer = elimination.solve(lu, B, C, rng, adjoint=flipped)
+        return self._answered(state, state.lu, answer, flipped)
+
+    def _answered(
+        self, state: DirectState, found: Inverse, answer: complete.Answer, flipped: bool
+    ) -> DirectState:
+        """The value and its certificate."""
+        problem, (d, n) = state.problem, state.problem.A.shape
+        value = answer.value.conj().T if flipped else answer.value
         own = norm(value[: problem.wanted[0], : problem.wanted[1]])
         state.value, state.rank, state.condition = value, found.rank, found.condition
         state.change, state.settled, state.resolved = 0.0, True, True
-        state.decomposition, state.rounding = known, answer.rounding
+        state.rounding = answer.rounding
         state.certificate = Certificate(np.inf, np.nan, False)
         if np.isfinite(own):
             size = max(own, answer.rounding)
@@ -235,9 +234,9 @@ class Direct(Method):
             if np.isnan(error):
                 error = np.inf
             negligible = answer.error <= 100 * answer.rounding
-            state.certificate = Certificate(error, inconsistency, negligible)
+            state.certificate = Certificate(error, answer.inconsistency, negligible)
         state.count(max(d, n), min(d, n), min(d, n))
-        state.flops *= OPERATIONS["cod"] / 2
+        state.flops *= OPERATIONS[self.driver] / 2
         return state
 
     def output(self, state: DirectState) -> Any:
@@ -290,8 +289,6 @@ class Direct(Method):
         cutoff = max(A.shape) * work.eps
         if self.kernel == "numba":
             return self._compiled(state, A, C, cutoff)
-        if self.driver == "lu":
-            return self._by_lu(state, work, C)
         if self.driver == "qr":
             return self._by_qr(state, work, C, cutoff)
         if self.driver == "svd":
@@ -320,23 +317,6 @@ class Direct(Method):
         value, ranks, _ = least_squares(A[None], None, C[None], w, z, cutoff)
         state.rank = int(ranks[0])
         return value[0]
-
-    def _by_lu(self, state: DirectState, work: Problem, C: np.ndarray) -> np.ndarray:
-        import scipy.linalg
-
-        A = work.A
-        getrf, gecon, lange = scipy.linalg.get_lapack_funcs(("getrf", "gecon", "lange"), (A,))
-        factors, pivots, _ = getrf(A)
-        reciprocal, _ = gecon(factors, lange("1", A))
-        if not reciprocal > len(A) * state.problem.eps:
-            raise np.linalg.LinAlgError(
-                "A is singular to working precision, which the driver 'lu' cannot solve: use "
-                "'gelsy' or 'gelsd'"
-            )
-        state.rank, state.condition = len(A), float(1 / reciprocal)
-        lu = LU(factors, pivots, False, state.rank, state.condition)
-        state.lu = lu if work is state.problem else replace(lu, turned=True)
-        return lu.times(C)
 
     def _by_qr(self, state: DirectState, work: Problem, C: np.ndarray, cutoff: float) -> np.ndarray:
         import scipy.linalg

@@ -25,7 +25,7 @@ from eagle.problem.certificate import judge
 from eagle.problem.checks import check_finite, leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Record, Result, Results, Status
-from eagle.run import driver
+from eagle.run import driver, opinions
 
 __all__ = ["is_batch", "solve_batch", "solve_stacked"]
 
@@ -171,9 +171,18 @@ def _by_kernel(
     auto = limit is not None
     said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
     ridged = problem.ridged(options.ridge)
-    value, ranks, sizes = _least_squares(problem, ridged, options)
+    extended, ranks, sizes = _least_squares(problem, ridged, options)
     d_full, n_full = (ranks == side for side in ridged.A.shape[-2:])
     certificate = judge(Many, sizes, algebra.eps, full=(d_full, n_full))
+    known = ranks, sizes["condition"]
+    if opinions.is_cheap(ridged) and auto:
+        certificate = opinions.sensitivity(ridged, extended, certificate, *known)
+        short = (ranks < min(ridged.A.shape[-2:])) | (options.ridge > 0)
+        if short.any():
+            trusted = trusted & ~(short & opinions.graded(ridged))
+    elif opinions.is_cheap(ridged):
+        certificate = opinions.checked(ridged, extended, certificate, *known)
+    value = ridged.restore(extended)
     finite = np.isfinite(sizes["hidden"])
     if dtype != work or problem.exponent.any() or options.ridge:
         finite = finite & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
@@ -213,7 +222,7 @@ def _by_kernel(
 def _least_squares(
     plain: Problem, problem: Problem, options: Options
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Values in the user's units, ranks, and the sizes for the certificate.
+    """Values, ranks, and the sizes for the certificate.
 
     `problem` is `plain` with its ridge, which gets further columns: the probes that measure the
     inconsistency of the user's own A and B.
@@ -249,7 +258,7 @@ def _least_squares(
         errors = value[..., :rows, extra - COUNT :] - answers[..., :rows, :]
         sizes["column_errors_plain"] = frobenius(errors)
         sizes["column_answers_plain"] = frobenius(answers[..., :rows, :])
-    return problem.restore(value), ranks, sizes
+    return value, ranks, sizes
 
 
 def _mirrored(name: str) -> str:

@@ -21,13 +21,13 @@ from eagle.problem.certificate import LUCK
 from eagle.problem.checks import leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, with_value
-from eagle.run import driver
+from eagle.run import driver, opinions
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
 from eagle.run.plan import FEW, Choice, choices
 
 __all__ = ["Solver", "solve"]
 
-LU = Direct("lu")
+LU, COD = Direct("lu"), Direct("cod")
 LOG = logging.getLogger("eagle")
 
 
@@ -142,11 +142,13 @@ def _single(
 
 def _run(choice: Choice) -> Result:
     problem, method, options = choice.problem, choice.method, choice.options
+    if method == COD:  # which takes numbers of any size
+        problem = problem.unscaled()
     asked = options.special() | ({"ridge"} if options.ridge else set())
     given = None
     if asked & method.factorises_for and not problem.trivial:
         factors = method.factorise(problem, options)
-        if options.ridge and driver.is_cheap(problem):
+        if options.ridge and opinions.is_cheap(problem):
             given = problem.ridged(options.ridge)
         problem = problem.truncated(factors, options.rank, options.cutoff)
     ready = problem.ridged(options.ridge)
@@ -157,10 +159,10 @@ def _run(choice: Choice) -> Result:
 def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """Whether auto should try something else after all.
 
-    LU and sketches are tried because they are cheap, and are expected to be as accurate as what
-    they stand in for. So is everything where LAPACK takes no time worth saving. Other methods may
-    stop as early as they were asked to. Beside an identity nothing beats LU or EAGLE,
-    unless rows or columns of A are of different sizes.
+    LU loses no more than rounding of the blocks does. Sketches are tried because they are cheap,
+    and are expected to be as accurate as what they stand in for. So is everything where LAPACK
+    takes no time worth saving. Other methods may stop as early as they were asked to. Beside an
+    identity nothing beats EAGLE, unless rows or columns of A are of different sizes.
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
@@ -169,9 +171,9 @@ def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     if isinstance(result.method, Cross):  # a sketch costs little more and loses less
         limit /= 10
     hidden = isinstance(problem.A, np.ndarray) and (problem.B is None or problem.C is None)
-    as_good = hidden and (result.method == LU or isinstance(result.method, Eagle))
-    if as_good and result.error_estimate > limit and not graded(problem.A):
-        limit = LUCK * problem.eps * (result.condition or 0.0)
+    as_good = hidden and isinstance(result.method, Eagle) and result.error_estimate > limit
+    if result.method == LU or (as_good and not graded(problem.A)):
+        limit = max(limit, LUCK * problem.eps * (result.condition or 0.0))
     return not result.converged or not result.error_estimate <= limit
 
 

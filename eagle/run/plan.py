@@ -7,7 +7,8 @@ A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates o
 
 * a sketch of s columns, which has the rank if that is less: ``2 d n s`` in products, and
   ``2 s^3`` in a QR factorisation of the sketch;
-* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products;
+* LU if A is square, in case it is nonsingular: ``2/3 n^3``, at half the rate of products; where it
+  comes to an end the rows and columns before that make up a singular A, for nothing more;
 * EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
 * LAPACK's least squares, should all that not be accurate.
 
@@ -40,6 +41,7 @@ from eagle.methods import (
 from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
 from eagle.methods.cross import Cross
+from eagle.methods.elimination import eliminate
 from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
@@ -53,6 +55,7 @@ LOOK = 250  # shorter side from which on a sketch has something to save
 THINNER = 3  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
 MANY = 2**23  # entries in single precision up to which that is computed in double
+HIDDEN = 0.4  # of the rows and columns that may be looked at, where B or C is an identity
 FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
@@ -113,10 +116,14 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
-    skeleton = cross.look(A, options.rng) if look else None
+    both = not (
+        problem.B is None or problem.C is None
+    )  # that may be made of a few rows and columns
+    part = 1.0 if both else HIDDEN
+    skeleton = cross.look(A, options.rng, part) if look else None
     if looks is not None and skeleton is None:
-        looks.skip(cross.reach(A))
-    if skeleton is not None and skeleton.rank and not (problem.B is None or problem.C is None):
+        looks.skip(cross.reach(A, part))
+    if skeleton is not None and skeleton.rank and both:
         reason = f"auto: {skeleton.rank} rows and columns make up A, as far as a look tells"
         yield Choice(Cross(skeleton), problem, options, reason)
         said.append("few rows and columns were not enough")
@@ -135,10 +142,17 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         yield choice(SemiNormal(), "A is thin: its triangular factor is held")
         said.append("its triangular factor was not enough")
     if square:
-        if looks is not None:
+        if looks is not None and skeleton is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
-        yield choice(Direct("lu"), "LU takes the fewest operations for a square A")
+        factors = eliminate(A)
+        ready = replace(problem, seen=factors)
+        yield choice(Direct("lu"), "LU takes the fewest operations for a square A", ready)
         said.append("LU was not accurate, as if A were singular")
+        skeleton = factors.skeleton() if both else None
+        if skeleton is not None and skeleton.rank:
+            found = f"the {skeleton.rank} rows and columns at which it came to an end"
+            yield choice(Cross(skeleton), f"{found} make up A")
+            said.append(f"{found} were not enough")
     if looks is not None:
         yield from sketched(ALL * looks.full())
     yield choice(

@@ -138,7 +138,7 @@ def choose(
         return Choice(scaling, rank, ridge, none, np.empty(0), np.nan, np.empty(0), 0.0, {})
     if n > MOST:
         some = np.sort(generator.choice(n, MOST, replace=False))
-        A, C = A[some], C[some]
+        A, C, n = A[some], C[some], MOST
     weights = 1 / deviations(C) ** 2
     masks = list(_halves(n, ahead) if ahead else _folds(n, generator))
     farther = ahead / np.count_nonzero(~masks[0]) if ahead else 0.0

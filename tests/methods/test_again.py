@@ -8,7 +8,7 @@ import pytest
 import eagle
 from eagle.methods.again import Again
 from eagle.methods.compressed.ranges import Core, width_for
-from eagle.methods.direct import LU
+from eagle.methods.elimination import LU
 from eagle.problem.options import Options
 from eagle.run.flow import on_host
 from tests.systems import KINDS, normal, system

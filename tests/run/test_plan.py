@@ -66,15 +66,24 @@ def test_a_large_matrix_of_low_rank_is_compressed_with_the_sketch_that_showed_it
     assert names(tried)[0] == "Compressed"
     assert tried[0].problem.seen.T.size == FIRST
     assert f"a sketch of {FIRST} columns has room" in tried[0].reason
-    A = wide(1000, 1000, 30)
+    A = wide(700, 800, 30)
     result = eagle.solve(A, A[:2], A[:, :3], rng=0)
     assert isinstance(result.method, eagle.Compressed)
     assert result.iterations == 1
-    assert result.flops == 2 * 1000 * 1000 * FIRST
+    assert result.flops == 2 * 700 * 800 * FIRST
     assert relative_error(result.value, A[:2, :3]) <= tolerance(np.float64, 1000)
 
 
-def test_a_large_square_matrix_is_looked_at_before_and_after_lu():
+def test_a_large_square_matrix_is_sketched_before_lu_if_its_rank_looks_low(monkeypatch):
+    A = wide(1600, 1600, 60)
+    assert names(planned(A)) == ["Direct", "Compressed", "Eagle", "Direct"]
+    monkeypatch.setattr("eagle.methods.cross.FIRST", 128)
+    tried = planned(A)
+    assert names(tried) == ["Compressed", "Direct", "Eagle", "Direct"]
+    assert "has room for all of A" in tried[0].reason
+
+
+def test_a_large_square_matrix_is_sketched_after_lu():
     tried = planned(wide(1600, 1600, 300))
     assert names(tried) == ["Direct", "Compressed", "Eagle", "Direct"]
     assert tried[1].problem.seen.T.size == SECOND
@@ -105,10 +114,11 @@ def test_looks_that_cost_too_much_are_not_taken(monkeypatch):
 
 
 def test_a_singular_square_matrix_ends_with_eagle():
-    given = system("square", rank=5, condition=3)
+    given = system("square", rank=5, condition=3, kind="both inconsistent")
     result = eagle.solve(given.A, given.B, given.C, rng=0)
     assert result.method == eagle.Eagle("cholesky")
     assert "LU was not accurate" in result.plan
+    assert "the 5 rows and columns at which it came to an end were not enough" in result.plan
     assert relative_error(result.value, given.value) <= tolerance(np.float64, 10)
 
 
@@ -122,18 +132,33 @@ def test_a_nonsingular_square_matrix_takes_lu():
 
 def test_the_best_of_what_was_tried_is_kept(monkeypatch):
     """C is not made of A: the error grows with the condition number whatever is tried."""
-    problem = eagle.problems.low_rank(60, 60, condition=1e11, rng=0)
+    problem = eagle.problems.low_rank(60, 70, condition=1e11, rng=0)
     C = np.random.default_rng(0).standard_normal((60, 2))
+    B = np.random.default_rng(1).standard_normal((3, 70))
     tried = [
-        eagle.solve(problem.A, problem.B, C, method=method, rng=0).error_estimate
-        for method in (eagle.Direct("lu"), eagle.Eagle("cholesky"))
+        eagle.solve(problem.A, B, C, method=method, rng=0).error_estimate
+        for method in (eagle.Eagle("cholesky"), eagle.Direct("cod"))
     ]
     ran = []
     run = flow._run
     monkeypatch.setattr(flow, "_run", lambda choice: ran.append(choice.method) or run(choice))
-    result = eagle.solve(problem.A, problem.B, C, rng=0)
+    result = eagle.solve(problem.A, B, C, rng=0)
     assert 1e-12 < result.error_estimate <= 1.001 * min(tried)
-    assert ran[:2] == [eagle.Direct("lu"), eagle.Eagle("cholesky")]
+    assert ran == [eagle.Eagle("cholesky"), eagle.Direct("cod")]
+
+
+@pytest.mark.parametrize("shape", ["explained", "generic"])
+def test_an_ill_conditioned_square_matrix_stays_with_lu(shape):
+    """No other method could know more of the answer than rounding of the blocks leaves."""
+    problem = eagle.problems.low_rank(60, 60, condition=1e11, rng=0)
+    C = np.random.default_rng(0).standard_normal((60, 2))
+    if shape == "explained":
+        result = eagle.solve(problem.A, problem.B, problem.C, rng=0)
+        assert problem.error(result.value) <= 10 * result.error_estimate <= 1e-12
+    else:
+        result = eagle.lstsq(problem.A, C, rng=0)
+        assert 1e-9 < result.error_estimate < 1e-4
+    assert result.method == eagle.Direct("lu")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
