@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.bounds import STRUCTURES, columns, optimise
+from benchmarks.bounds import STRUCTURES, blocks_of, columns, descend, optimise
 from benchmarks.common import Parser, Report, make_folder, new_file, refuse_unknown
 from benchmarks.discovery import CHOICES, discover
 from benchmarks.looks import panels
@@ -43,7 +43,7 @@ from eagle.transformer import (
 )
 from eagle.transformer.config import SPECTRA
 from eagle.transformer.train import Trainer
-from eagle.update import Blocks, update
+from eagle.update import update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
 LITERAL = "variance"  # the reading of the data on which the first four were made
@@ -81,28 +81,21 @@ def short(*, model: dict | None = None, task: dict | None = None) -> TrainConfig
 def best(config: ModelConfig, task: TaskConfig, *, steps: int = 2000, seed: int = 0) -> Rule:
     """The 2 L scalars of a depth-L rule, one norm for all prompts, optimised directly.
 
-    Adam on the logarithms of the step sizes, from the universal constants, with the loss, the
-    clipping and the batches that the transformer is trained with.
+    By their logarithms, from the universal constants.
     """
     start = Rule(config, tuple(LayerRule(0.0, 0.0, 1.0) for _ in range(config.layers)))
     start = start.with_constants(1.0, 1.2, task=task)
     pairs = [[np.log(layer.eta_step), np.log(layer.gamma_step)] for layer in start.layers]
     logarithms = torch.tensor(pairs, dtype=torch.float32, requires_grad=True)
-    optimizer = torch.optim.Adam([logarithms], lr=1e-2)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-2 * min(1.0, 2 * (1 - step / steps))
-        A, B, C, D = sample_batch(task, 1024, generator=generator)
-        blocks = Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
+
+    def predict(batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        blocks = blocks_of(batch)
         for eta, gamma in logarithms.exp():
             blocks = update(blocks, eta, gamma)
-        loss = (blocks.D.mT - D).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([logarithms], 0.1)
-        if torch.isfinite(norm):
-            optimizer.step()
+        return blocks.D.mT
+
+    settings = {"rate": 1e-2, "batch_size": 1024}
+    descend([logarithms], predict, task, steps=steps, seed=seed, **settings)
     return with_steps(config, logarithms.detach().exp().double().tolist(), task)
 
 

@@ -26,11 +26,11 @@ from eagle.run.opaque import opaque
 
 ABC: Names = ("A", "B", "C")
 LOG = logging.getLogger("eagle")
-PROBES = 8  # chi-squared tails put a norm below half of itself once in 600
-EASILY = 1e3  # in units of eps: errors that are not worth a closer look
-HALF = 2.0  # times the norm that the probes show
+PROBES = 8  # of which every norm is estimated
+NEGLIGIBLE = 1e3  # in units of eps: errors that are not worth a closer look
+SAFETY = 2.0  # times an estimated norm: it is less than half of the norm once in 600 (chi-squared)
 FAR = 100  # power of two up to which squares and products are far from overflow
-WELL = 0.5  # power of eps: condition up to which a factorisation without pivots is held
+WELL_CONDITIONED = 0.5  # power of eps: condition up to which a factorisation without pivots is held
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +319,7 @@ def _factorised(problem: Problem, eps: float) -> tuple[Inverse, object]:
     try:
         state = method.step(method.init(nothing, options))
         inverse = method.inverse(state)
-        if inverse is not None and state.condition * eps**WELL <= 1:
+        if inverse is not None and state.condition * eps**WELL_CONDITIONED <= 1:
             return inverse, method
     except np.linalg.LinAlgError:
         pass
@@ -338,7 +338,7 @@ def _held(problem: Problem, inverse: Inverse, A: Any, method: object) -> _Held:
             G = (G + 1j * rng.standard_normal((rows, PROBES))) / 2**0.5
         return np.asfortranarray(G, dtype)
 
-    scale = HALF / PROBES**0.5
+    scale = SAFETY / PROBES**0.5
     Z, W = draw(n), draw(d)
     back, ahead = inverse.adjoint_times(Z), inverse.times(W)
     squared = inverse.times(back)
@@ -347,7 +347,7 @@ def _held(problem: Problem, inverse: Inverse, A: Any, method: object) -> _Held:
     again = product(A, product(A, forth, adjoint="X"))
     lengths = np.linalg.norm(forth, axis=0)
     size = float((np.linalg.norm(again, axis=0) / np.where(lengths > 0, lengths, 1)).max()) ** 0.5
-    size = HALF * size if isinstance(A, Operand) else min(HALF * size, norm(A))
+    size = SAFETY * size if isinstance(A, Operand) else min(SAFETY * size, norm(A))
     return _Held(
         A=A,
         inverse=inverse,
@@ -466,8 +466,8 @@ def _solved(held: _Held, B: Any, C: Any, eps: float, *, turned: bool) -> tuple[n
         return eps * (held.size * total + size_B * size_X + size_Y * size_C)
 
     wrong = product(Z, X, adjoint="X") - product(answers, C, adjoint="X")
-    error = HALF / PROBES**0.5 * size_B * norm(wrong) + rounding(size_C)
-    if not error <= EASILY * eps * whole:
+    error = SAFETY / PROBES**0.5 * size_B * norm(wrong) + rounding(size_C)
+    if not error <= NEGLIGIBLE * eps * whole:
         # What is left of C tells more, and what follows from it is the error to first order.
         left = C - product(A, X, adjoint="X" if turned else "")
         step = times(left)

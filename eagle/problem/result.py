@@ -318,7 +318,7 @@ class Record:
     matmuls: int
 
     def of(self, which: np.ndarray, names: np.ndarray) -> Record:
-        """The same of those problems alone that a mask has, under other names."""
+        """The record of the problems that the mask `which` has, renumbered by `names`."""
         kept = which[self.places]
         return replace(
             self,
@@ -414,7 +414,7 @@ class Results:
         return replace(first, **vectors, leading=(start,), seconds=seconds, history=tuple(history))
 
     def better(self, second: Results, places: np.ndarray, algebra: Any) -> Results:
-        """The more trustworthy result of each of many problems; the second has some of them."""
+        """The more trustworthy result of each problem; `second` has those at `places`."""
         then, now = (each.status == Status.CONVERGED for each in (self, second))
         then, errors = then[places], self.error_estimate[places]
         takes = (now & ~then) | ((now == then) & ~(errors <= second.error_estimate))
