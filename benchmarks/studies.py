@@ -3,8 +3,9 @@
 ``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
 for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
 the schedule tend to the minimax one? ``bound``: what does training leave on the table in the
-compute-limited regime, ``capacity``: does depth make up for columns there, and ``discovery``: what
-is looked at where columns may be chosen for every prompt? Runs that FOLDER does not hold yet are
+compute-limited regime, ``capacity``: does depth make up for columns there, ``start``: does one
+start for all layers bring one sketch sooner, and ``discovery``: what is looked at where columns may
+be chosen for every prompt? Runs that FOLDER does not hold yet are
 trained first, minutes each; pictures go to ``--output``. The first four take the data as the
 paper's text has it, ``spectrum="variance"``.
 """
@@ -12,19 +13,20 @@ paper's text has it, ``spectrum="variance"``.
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from benchmarks.bounds import STRUCTURES, blocks_of, columns, descend, optimise
 from benchmarks.common import Parser, Report, make_folder, new_file, refuse_unknown
 from benchmarks.discovery import CHOICES, discover
 from benchmarks.looks import panels
 from benchmarks.paper.training import energies, energy_table, inside, picture
-from benchmarks.transformer import Models, mean_square
+from benchmarks.transformer import Models, mean_square, shared_part
 from eagle.gallery.plotting import COLOURS, save
 from eagle.methods.eagle.schedule import Minimax, largest
 from eagle.transformer import (
@@ -32,6 +34,7 @@ from eagle.transformer import (
     ModelConfig,
     Rule,
     Run,
+    RunStatus,
     TaskConfig,
     TrainConfig,
     extract,
@@ -39,6 +42,7 @@ from eagle.transformer import (
     train,
 )
 from eagle.transformer.config import SPECTRA
+from eagle.transformer.train import Trainer
 from eagle.update import update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
@@ -269,24 +273,56 @@ def capacity(setting: Setting) -> None:
         "best rules by depth and rank, full lift; r L / n: looks at a column, on average"
     )
     found: dict[str, dict[int, list[tuple[float, float]]]] = {"random": {}, "shared": {}}
-    for rank in (5, 9):
-        for layers in (4, 8, 12):
-            config = ModelConfig("compute-limited", rank=rank, layers=layers)
-            looks, errors = rank * layers / config.n, {}
-            for start, curves in found.items():
-                error = optimise(config, task, "full lift", start=start, steps=600).error
-                curves.setdefault(rank, []).append((looks, error))
-                errors[start] = error
-            report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
+    for rank, layers in product((5, 9, 18), (4, 8, 12)):
+        config = ModelConfig("compute-limited", rank=rank, layers=layers)
+        looks, errors = rank * layers / config.n, {}
+        for begun, curves in found.items():
+            error = optimise(config, task, "full lift", start=begun, steps=600).error
+            curves.setdefault(rank, []).append((looks, error))
+            errors[begun] = error
+        report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
     figure, axes = panels(2, width=3.2)
-    for ax, (start, curves) in zip(axes, found.items(), strict=True):
+    for ax, (begun, curves) in zip(axes, found.items(), strict=True):
         for colour, (rank, points) in zip(COLOURS, curves.items(), strict=False):
             ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"r = {rank}")
-        ax.set(title=f"sketches at the start: {start}", xlabel="r L / n", xscale="log")
+        ax.set(title=f"sketches at the start: {begun}", xlabel="r L / n", xscale="log")
         ax.set(yscale="log")
     axes[0].set(ylabel="mean square of an entry of D")
     axes[1].legend(frameon=False, fontsize=8)
     setting.save(figure, "capacity")
+
+
+def start(setting: Setting) -> None:
+    """Whether one start for all layers brings one sketch sooner: matched seeds and data.
+
+    The shared start *imposes* that layers begin equal. What stays equal afterwards is found.
+    """
+    report = setting.report
+    report.section("one sketch: overlap of the ranges of S in layers 1-2, 2-3, 3-4; by chance 0.28")
+    torch.set_num_threads(1)
+    for seed, shared in product((0, 1, 2), (False, True)):
+        config = TrainConfig.paper("compute-limited", seed=seed, batch=256, log_every=500)
+        trainer = Trainer(replace(config, steps=8000), torch.device("cpu"))
+        if shared:
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter[:] = parameter[0].clone()
+        with tqdm(disable=not sys.stderr.isatty()) as bar:
+            while trainer.status is RunStatus.RUNNING:
+                trainer.advance(bar)
+                if trainer.step not in (500, 1000, 2000, 4000, 8000):
+                    continue
+                rule = extract(trainer.model)
+                ranges = [np.linalg.qr(layer.sketch)[0] for layer in rule.layers]
+                pairs = pairwise(ranges)
+                overlaps = " ".join(f"{shared_part(Q, other):.2f}" for Q, other in pairs)
+                report.row(
+                    seed=seed,
+                    start="shared" if shared else "own   ",
+                    steps=trainer.step,
+                    overlap=overlaps,
+                    error=rule.model_error,
+                )
 
 
 def discovery(setting: Setting) -> None:
@@ -328,7 +364,7 @@ def discovery(setting: Setting) -> None:
 
 STUDIES = {
     study.__name__: study
-    for study in (constants, lift, families, depth, bound, capacity, discovery)
+    for study in (constants, lift, families, depth, bound, capacity, start, discovery)
 }
 
 
