@@ -1,4 +1,4 @@
-"""What may be asked of a completion: everything that can be wrong is found before any work."""
+"""Whether a table can be filled as its owner asks: what can be wrong is found before any work."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Spread:
         units: np.ndarray | None = None,
         independent: float | None = None,
     ) -> Spread:
-        """From errors (rows, n_hidden), NaN where nothing was left out, and leverages alike.
+        """From the errors (rows, n_hidden) of left-out entries, NaN elsewhere.
 
         `leverages` are (rows,) or (rows, n_hidden). With `units` (n_hidden,), in which columns are
         alike, the variances of columns with few errors draw near that of all, as much as their

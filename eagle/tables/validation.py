@@ -78,7 +78,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Fold:
-    """Rows predicted from others, in the singular directions of what these show."""
+    """Left-out rows predicted from the kept ones, direction by singular direction of these.
+
+    With ``P = U S V^H`` the features of the kept rows and T their hidden columns: `left` are the
+    left-out rows' features times V, `right` is ``U^H T``, `truth` what is to be found.
+    """
 
     left: np.ndarray
     s: np.ndarray
