@@ -54,20 +54,11 @@ def complete_chunks(
             raise ValueError(f"{name} is for arrays in memory, and X is a Dask array")
     if not is_chunked(X):
         raise TypeError("mask is a Dask array and X is not: both must be, or neither")
-    X = received("X", X)
-    dtype = X.dtype
-    if mask is not None:
-        if mask.dtype != bool:
-            raise TypeError(f"mask must be boolean, True where X is missing, got {mask.dtype}")
-        if mask.shape != X.shape:
-            raise ValueError(f"mask with shape {mask.shape} must have the shape of X, {X.shape}")
-        X = da.where(mask, np.nan, X).astype(dtype)
-    X = X.rechunk({1: -1})
+    X = _masked(received("X", X), mask).rechunk({1: -1})
     table = _Chunks.of(X)
     work = _Work.of(table, scaled(wish, table.unit), generator, options)
-    limits = bounds(X.shape[1])
     fillers = [work.filler(rows, hidden, coverage) for rows, hidden in table.holes]
-    task = delayed(_filled, pure=True)
+    task, limits = delayed(_filled, pure=True), bounds(X.shape[1])
     done = [task(part, fillers, table.unit, limits) for part in table.parts]
     told = compute(*(delayed(itemgetter(3))(each) for each in done))
     squares, lost, moved = (sum(each[1:], each[0]) for each in zip(*told, strict=True))
@@ -80,15 +71,7 @@ def complete_chunks(
         counts[hidden] += len(rows)
     with np.errstate(invalid="ignore"):
         column_errors = np.sqrt(squares / counts) * table.unit
-    filled, lower, upper = (
-        da.concatenate(
-            [
-                da.from_delayed(delayed(itemgetter(i))(each), (rows, X.shape[1]), dtype=dtype)
-                for each, rows in zip(done, X.chunks[0], strict=True)
-            ]
-        )
-        for i in range(3)
-    )
+    filled, lower, upper = (_joined(X, done, i) for i in range(3))
     return Completion(
         X=filled,
         lower=lower,
@@ -108,8 +91,30 @@ def complete_chunks(
         missing=da.isnan(X),
         counts=counts,
         effects=None,
-        dtype=dtype,
+        dtype=X.dtype,
     )
+
+
+def _masked(X: Any, mask: Any) -> Any:
+    """NaN where a mask marks more missing entries."""
+    if mask is None:
+        return X
+    mask = mask if is_chunked(mask) else np.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be boolean, True where X is missing, got dtype {mask.dtype}")
+    if mask.shape != X.shape:
+        raise ValueError(f"mask with shape {mask.shape} must have the shape of X, {X.shape}")
+    return da.where(mask, np.nan, X).astype(X.dtype)
+
+
+def _joined(X: Any, done: list[Any], i: int) -> Any:
+    """One of what comes of each chunk, in the chunks of X."""
+    pick, columns = delayed(itemgetter(i)), X.shape[1]
+    pieces = [
+        da.from_delayed(pick(each), (rows, columns), dtype=X.dtype)
+        for each, rows in zip(done, X.chunks[0], strict=True)
+    ]
+    return da.concatenate(pieces)
 
 
 @dataclass(frozen=True)
