@@ -358,7 +358,7 @@ class Results:
     method: object
     plan: str
     seconds: float
-    history: tuple[Record, ...] = ()
+    history: tuple[Any, ...] = ()
     singular_values: Any = None
     inverse: Any = None
     own: dict[int, Result] = field(default_factory=dict)
@@ -556,10 +556,19 @@ def extended(kind: type[Kind], result: Result, **more: Any) -> Kind:
     return kind(**known | more)
 
 
+def changed(result: Result, **fields: Any) -> Result:
+    """The same result but for these fields: many times faster than `dataclasses.replace`."""
+    one = object.__new__(Result)
+    one.__dict__.update(result.__dict__, **fields)
+    for looked_up in ("results", "residual_norm"):
+        one.__dict__.pop(looked_up, None)
+    return one
+
+
 def with_value(result: Result, value: Any) -> Result:
     """The same result with another array for its value, and parts of that for its results'."""
     parts = None if result.parts is None else partial(_with_parts, result, value)
-    return replace(result, value=value, parts=parts)
+    return changed(result, value=value, parts=parts)
 
 
 def _with_parts(result: Result, value: Any) -> np.ndarray:
@@ -567,7 +576,5 @@ def _with_parts(result: Result, value: Any) -> np.ndarray:
     assert result.results is not None
     each = np.empty_like(result.results)
     for index in np.ndindex(each.shape):
-        # Many times faster than `dataclasses.replace`, which matters for 10,000 of them.
-        each[index] = one = object.__new__(Result)
-        one.__dict__.update(result.results[index].__dict__, value=value[(*index, ...)])
+        each[index] = changed(result.results[index], value=value[(*index, ...)])
     return each

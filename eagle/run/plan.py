@@ -47,7 +47,11 @@ from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
 
-__all__ = ["Choice", "choices"]
+__all__ = ["LU", "Choice", "choices"]
+
+LU = Direct("lu")
+BY_LU = "LU takes the fewest operations for a square A"
+NOT_BY_LU = "LU was not accurate, as if A were singular"
 
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
@@ -108,11 +112,15 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
     few = MANY if A.dtype.char in "fF" else FEW
+    square = d == n and not ridge
     if min(d, n) <= THIN and A.size <= few and not tried:
-        reason = "auto: a complete orthogonal decomposition, with a bound of its error"
+        reason = "auto: "
+        if square and A.dtype.char in "dD":
+            yield Choice(LU, problem, options, reason + BY_LU)
+            reason += NOT_BY_LU + "; "
+        reason += "a complete orthogonal decomposition, with a bound of its error"
         yield Choice(Direct("cod"), problem, options, reason)
         return
-    square = d == n and not ridge
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
@@ -145,9 +153,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         if looks is not None and skeleton is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
         factors = eliminate(A)
-        ready = replace(problem, seen=factors)
-        yield choice(Direct("lu"), "LU takes the fewest operations for a square A", ready)
-        said.append("LU was not accurate, as if A were singular")
+        yield choice(LU, BY_LU, replace(problem, seen=factors))
+        said.append(NOT_BY_LU)
         skeleton = factors.skeleton() if both else None
         if skeleton is not None and skeleton.rank:
             found = f"the {skeleton.rank} rows and columns at which it came to an end"
