@@ -29,7 +29,7 @@ from eagle.methods.base import Inverse
 from eagle.methods.complete import Answer, norm_of_inverse, spectral_norm
 from eagle.methods.cross import Skeleton
 
-__all__ = ["LU", "eliminate", "solve"]
+__all__ = ["LU", "eliminate", "gaussian", "solve"]
 
 LOST = 10.0  # in units of n^(1/2) times what rounding of the blocks does: what elimination may lose
 SHARP = 1e-3  # of the condition from which on A is singular: from there on it is looked at twice
@@ -113,9 +113,9 @@ def solve(
     if X.shape[1] <= 2 * COUNT:
         part, given = X, np.eye(n, dtype=A.dtype) if C is None else C
     else:
-        S = _gaussian(rng, X.shape[1], A.dtype)
+        S = gaussian(rng, X.shape[1], A.dtype)
         part, given = product(X, S), S if C is None else product(C, S)
-    G, k = _gaussian(rng, n, A.dtype), part.shape[1]
+    G, k = gaussian(rng, n, A.dtype), part.shape[1]
     xG = _lengths(X) * G
     image = product(A, _beside(part, xG, G), adjoint=side)
     w = np.hypot(_lengths(image[:, k : k + COUNT]), 1.0 if C is None else _lengths(C))
@@ -154,7 +154,7 @@ SINGULAR = (
 )
 
 
-def _gaussian(rng: np.random.Generator, rows: int, dtype: np.dtype) -> np.ndarray:
+def gaussian(rng: np.random.Generator, rows: int, dtype: np.dtype) -> np.ndarray:
     """Whose products ``M G`` have the norm of M in the mean square."""
     G = rng.standard_normal((COUNT, rows)).T
     if dtype.kind == "c":

@@ -321,7 +321,9 @@ class _Loop:
         )
 
 
-def _at_once(problem: Problem, method: Method, options: Options, start: float, plan: str) -> Results:
+def _at_once(
+    problem: Problem, method: Method, options: Options, start: float, plan: str
+) -> Results:
     """A single step that brings its certificate along."""
     state = method.step(method.init(problem, options))
     value, certificate = problem.restore(method.output(state)), state.certificate
