@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmarks.fuzz.campaign import ARRAY, asked_for, attempt
 from benchmarks.fuzz.cases import Case
 from benchmarks.fuzz.truth import SLACK, Verdict, judge, norm, reference
 
-FOUR_DIGITS = 1e-4  # what `pinv` promises where it does not warn
+FOUR_DIGITS = float(np.finfo(np.float64).eps) ** 0.25  # what `pinv` promises where it does not warn
 Array = np.ndarray
 
 
@@ -58,6 +58,15 @@ class Trial:
     def worse(self) -> bool:
         """Whether numpy is more than ten times as accurate, and nothing was said."""
         return self.outcome == "kept" and self.error > SLACK * self.rival
+
+
+def described(trial: Trial) -> dict[str, Any]:
+    """All there is to say, None for what is no number."""
+    fields = asdict(trial) | {"failed": trial.failed}
+    return {
+        name: None if isinstance(entry, float) and not np.isfinite(entry) else entry
+        for name, entry in fields.items()
+    }
 
 
 Trials = Callable[[int, int, Sequence[str], Path | None], list[Trial]]
@@ -171,7 +180,7 @@ def campaign(
     call = f"--{trials.__module__.rpartition('.')[2]}"
     failures = [trial for trial in found if trial.failed]
     for trial in failures:
-        report.say(f"{call} --seed {seed} --start {trial.index} --problems 1 {trial}")
+        report.say(f"{call} --seed {seed} --replay {trial.index} {trial}")
     report.say(
         f"\n{done} problems, {len(found)} solves in {taken:.0f} s ({done / taken:.0f} problems/s, "
         f"{len(found) / taken:.0f} solves/s): {len(failures)} failures"

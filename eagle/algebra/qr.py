@@ -24,7 +24,8 @@ __all__ = ["SIZES", "least_squares"]
 LANES = 16  # columns in a row of M are a multiple of this
 TILE = 16  # problems
 
-# Squared sizes that the certificate is made of, in the order of the kernel's output.
+# Squared sizes that the certificate is made of, in the order of the kernel's output, and the ratio
+# of the first pivot to the last.
 SIZES = (
     "hidden",
     "column_errors_white",
@@ -42,6 +43,7 @@ SIZES = (
     "corner_answers_white_ranged",
     "corner_answers_ranged_ranged",
     "corner_answers_white_white",
+    "condition",
 )
 
 
@@ -78,7 +80,8 @@ def least_squares(
     value : ndarray (N, d', n')
     ranks : ndarray of int (N,)
     sizes : dict of ndarray (N,)
-        Frobenius norms of values and probes, by the names of ``SIZES``.
+        Frobenius norms of values and probes, and an estimate of the condition from below, by the
+        names of ``SIZES``.
 
     Notes
     -----
@@ -159,6 +162,8 @@ def _solve(
                 M[i, n + j] = C[b, i, j]
         _probe(M, n, k, rows, inner, outer, answers)
         rank = _factor(M, n, cutoff, v, pull, norms, order)
+        if rank:
+            sizes[b, 16] = _square(M[0, 0]) / _square(M[rank - 1, rank - 1])
         _substitute(M, n, rank, order, taus, X, line)
         ranks[b] = rank
         for i in range(m):

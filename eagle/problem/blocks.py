@@ -74,6 +74,8 @@ class Problem:
         What the value comes back as.
     vector : bool
         Whether the user gave C as a vector, and gets a vector back.
+    given : tuple of array or None
+        The blocks before they were scaled, if that rounded entries that are small beside others.
     """
 
     algebra: Any
@@ -92,6 +94,7 @@ class Problem:
     dtype: Any
     vector: bool
     seen: Any = None
+    given: tuple[Any, Any, Any] | None = None
 
     @classmethod
     def create(
@@ -116,13 +119,22 @@ class Problem:
             exponents.append(int(exponent))
             zeros.append(zero)
         a, b, c = exponents
-        scaled = (
-            None if block is None else shifted(block, -power, algebra.dtype)
-            for block, power in zip((A, B, C), exponents, strict=True)
+        blocks = tuple(
+            block if block is None else shifted(block, 0, algebra.dtype) for block in (A, B, C)
+        )
+        scaled = tuple(
+            block if block is None else shifted(block, -power)
+            for block, power in zip(blocks, exponents, strict=True)
+        )
+        exact = all(
+            isinstance(block, Operand) or bool((shifted(small, power) == block).all())
+            for block, small, power in zip(blocks, scaled, exponents, strict=True)
+            if power
         )
         return cls._bare(
             algebra,
             *scaled,
+            given=None if exact else blocks,
             zero=zeros[0],
             scale=a,
             exponent=b + c - a,
@@ -201,7 +213,7 @@ class Problem:
         kept = int(np.count_nonzero(s > level * s[0]))
         kept = kept if rank is None else min(rank, kept)
         U, s, Vh = U[:, :kept], s[:kept], Vh[:kept]
-        return replace(self, A=LowRank.create(U, s, Vh), factors=(U, s, Vh))
+        return replace(self, A=LowRank.create(U, s, Vh), factors=(U, s, Vh), given=None)
 
     def _weighted(self, factors: Factors, rank: int | None, level: float) -> Problem:
         """The same for many: zeros stand for what each of them loses."""
@@ -251,10 +263,18 @@ class Problem:
             column_probes=algebra.zeros(A.shape[-2], 0),
             factors=factors,
             seen=None,
+            given=None,
             mu=0.0 if factors is None else mu,
             scale=self.scale + shift,
             exponent=self.exponent - shift,
         )
+
+    def unscaled(self) -> Problem:
+        """The same in the user's units if scaling has rounded a block; `self` if it has not."""
+        if self.given is None:
+            return self
+        A, B, C = self.given
+        return replace(self, A=A, B=B, C=C, given=None, scale=0, exponent=0)
 
     def in_memory(self) -> Problem:
         """The same with an array for A."""
@@ -287,6 +307,25 @@ class Problem:
             zero=self.zero[places],
             scale=self.scale[places],
             exponent=self.exponent[places],
+        )
+
+    def one(self, place: int) -> Problem:
+        """One of many problems, in the host's memory."""
+        home = self.algebra.home
+
+        def found(X: Any) -> Any:
+            return None if X is None else home.to_host(X[place if X.shape[0] > 1 else 0, ...])
+
+        blocks: dict[str, Any] = {name: found(getattr(self, name)) for name in BLOCKS}
+        return replace(
+            self,
+            **blocks,
+            algebra=Dense.of(blocks["A"].dtype),
+            factors=None,
+            mu=0.0,
+            zero=bool(self.zero[place]),
+            scale=int(self.scale[place]),
+            exponent=int(self.exponent[place]),
         )
 
     @property
@@ -325,6 +364,7 @@ class Problem:
             wanted=self.wanted[::-1],
             extent=self.extent[::-1],
             factors=factors,
+            given=None,
         )
 
     def transposed(self) -> Problem:
@@ -339,6 +379,7 @@ class Problem:
             wanted=self.wanted[::-1],
             extent=self.extent[::-1],
             factors=None,
+            given=None,
         )
 
     def rows(self) -> Any:

@@ -86,11 +86,14 @@ class Certificate:
         ``||B - W A|| / ||B||``.
     negligible : number
         Whether the error is what rounding makes of data of this size, however small the value.
+    misfits : number
+        Whether B or C is inconsistent: what rounding of A makes of that the probes do not see.
     """
 
     error_estimate: Number
     inconsistency: Number
     negligible: Number
+    misfits: Number = False
 
     def enough(self, num: Any, eps: float, rtol: float | None) -> Number:
         """Whether a value is as accurate as was asked for; without `rtol`, to four digits."""
@@ -309,6 +312,7 @@ def judge(
         error_estimate=where(error == error, relative, np.inf),
         inconsistency=share(num, sizes[f"column_errors_{plain}"], sizes[f"column_answers_{plain}"]),
         negligible=error <= 100 * eps * natural,
+        misfits=worst > GROSS,
     )
 
 

@@ -25,14 +25,16 @@ from eagle.problem.certificate import LUCK, Certificate, judge
 from eagle.problem.checks import check_finite, leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Record, Result, Results, Status
-from eagle.run import driver
+from eagle.run import driver, opinions
 
 __all__ = ["is_batch", "solve_batch", "solve_stacked"]
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
 
+ENDINGS = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])
 LU = Direct("lu")
 QR = Direct("gelsy", kernel="numba")
+LONG = 250  # and from which on each matrix is worth a look at its rank
 SHORT = 40  # side of A up to which compiled elimination beats LAPACK's, call by call
 LONGEST = 128  # side of A up to which compiled loops beat LAPACK, call by call
 MANY = 200  # problems that are worth the half second of loading them
@@ -129,7 +131,8 @@ def _at_once(
     if not whole or options.callback or options.progress:
         return None, none
     (d, n), plain = A.shape[-2:], chosen is None and not options.special() and not options.ridge
-    if plain and d == n and count >= (MANY if n <= SHORT else 2):
+    by_lapack = SHORT < n < LONG and count > 1 and options.time_limit is None
+    if plain and d == n and ((n <= SHORT and count >= MANY) or by_lapack):
         return _square(blocks, shape, names, options, limit)
     if max(d, n) > LONGEST:
         return None, none
@@ -177,23 +180,22 @@ def _by_elimination(
     algebra = HostStacked(Host(), cast[0])
     A, B, C = cast
     problem = Problem.stack(algebra, (A, B, C), names, shape, str(dtype))
-    A, B, C = problem.A, problem.B, problem.C
-    flipped = C is None or (B is not None and B.shape[-2] < C.shape[-1])
+    a, b, c = problem.A, problem.B, problem.C
+    flipped = c is None or (b is not None and b.shape[-2] < c.shape[-1])
     if flipped:
-        A, B, C = (None if X is None else algebra.adjoint(X) for X in (A, C, B))
-    n = A.shape[-1]
-    if C is None:
-        C = np.broadcast_to(np.eye(n, dtype=work), (count, n, n))
+        a, b, c = (None if X is None else algebra.adjoint(X) for X in (a, c, b))
+    n = a.shape[-1]
+    identity = np.broadcast_to(np.eye(n, dtype=work), (count, n, n))
+    right = identity if c is None else c
+    solve = _compiled if n <= SHORT else _one_by_one
     with np.errstate(all="ignore"):
-        value, error, rounding, condition = (
-            _compiled(A, B, C, options) if n <= SHORT else _one_by_one(A, B, C, options)
-        )
+        value, error, rounding, condition = solve(a, b, right, options)
         hidden = frobenius(value)
         whole = np.maximum(hidden, rounding)
         error = np.maximum(error, rounding)
         relative = np.where(np.isnan(error + whole), np.inf, share(Many, error, whole))
     value = problem.restore(algebra.adjoint(value) if flipped else value)
-    zeros = np.zeros(count)
+    zeros, each, unknown = np.zeros(count), np.arange(count), np.full(count, np.nan)
     certificate = Certificate(relative, zeros, error <= 100 * rounding)
     finite = np.isfinite(relative) & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
     converged = certificate.enough(Many, algebra.eps, options.rtol)
@@ -206,9 +208,7 @@ def _by_elimination(
     results = Results(
         value=value,
         leading=(count,),
-        status=np.where(
-            finite, np.where(converged, Status.CONVERGED, Status.STAGNATED), Status.NONFINITE
-        ),
+        status=ENDINGS[np.where(finite, np.where(converged, 0, 1), 2)],
         iterations=np.ones(count),
         error_estimate=relative,
         inconsistency=zeros,
@@ -218,18 +218,7 @@ def _by_elimination(
         method=LU,
         plan=f"auto: LU for {count} problems of {n} x {n}",
         seconds=seconds,
-        history=(
-            Record(
-                Many,
-                1,
-                np.arange(count),
-                zeros,
-                relative,
-                np.full(count, np.nan),
-                seconds / count,
-                1,
-            ),
-        ),
+        history=(Record(Many, 1, each, zeros, relative, unknown, seconds / count, 1),),
     )
     return results, trusted
 
@@ -237,7 +226,7 @@ def _by_elimination(
 def _compiled(
     A: np.ndarray, B: np.ndarray | None, C: np.ndarray, options: Options
 ) -> tuple[np.ndarray, ...]:
-    """Values, errors, what rounding of such data makes, and condition numbers, by compiled loops."""
+    """Values, errors, what rounding of such data makes, condition numbers, by compiled loops."""
     from eagle.algebra.lu import eliminated
 
     n, eps = A.shape[-1], float(np.finfo(A.dtype).eps)
@@ -306,9 +295,18 @@ def _by_kernel(
     auto = limit is not None
     said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
     ridged = problem.ridged(options.ridge)
-    value, ranks, sizes = _least_squares(problem, ridged, options)
+    extended, ranks, sizes = _least_squares(problem, ridged, options)
     d_full, n_full = (ranks == side for side in ridged.A.shape[-2:])
     certificate = judge(Many, sizes, algebra.eps, full=(d_full, n_full))
+    known = ranks, sizes["condition"]
+    if opinions.is_cheap(ridged) and auto:
+        certificate = opinions.sensitivity(ridged, extended, certificate, *known)
+        short = (ranks < min(ridged.A.shape[-2:])) | (options.ridge > 0)
+        if short.any():
+            trusted = trusted & ~(short & opinions.graded(ridged))
+    elif opinions.is_cheap(ridged):
+        certificate = opinions.checked(ridged, extended, certificate, *known)
+    value = ridged.restore(extended)
     finite = np.isfinite(sizes["hidden"])
     if dtype != work or problem.exponent.any() or options.ridge:
         finite = finite & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
@@ -319,9 +317,7 @@ def _by_kernel(
         if block is not None:
             trusted = trusted & (frobenius(block) > 0)
     seconds, zeros = time.perf_counter() - start, np.zeros(count)
-    status = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])[
-        np.where(finite, np.where(converged, 0, 1), 2)
-    ]
+    status = ENDINGS[np.where(finite, np.where(converged, 0, 1), 2)]
     error = certificate.error_estimate
     results = Results(
         value=value,
@@ -348,7 +344,7 @@ def _by_kernel(
 def _least_squares(
     plain: Problem, problem: Problem, options: Options
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Values in the user's units, ranks, and the sizes for the certificate.
+    """Values, ranks, and the sizes for the certificate.
 
     `problem` is `plain` with its ridge, which gets further columns: the probes that measure the
     inconsistency of the user's own A and B.
@@ -384,7 +380,7 @@ def _least_squares(
         errors = value[..., :rows, extra - COUNT :] - answers[..., :rows, :]
         sizes["column_errors_plain"] = frobenius(errors)
         sizes["column_answers_plain"] = frobenius(answers[..., :rows, :])
-    return problem.restore(value), ranks, sizes
+    return value, ranks, sizes
 
 
 def _mirrored(name: str) -> str:

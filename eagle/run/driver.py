@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Number, One, share
-from eagle.methods import Direct
 from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import LUCK, Certificate, Probes
 from eagle.problem.options import Options
 from eagle.problem.result import Iteration, Record, Results, Status
+from eagle.run import opinions
 
-__all__ = ["Snapshot", "is_cheap", "progress_bar", "run"]
+__all__ = ["Snapshot", "progress_bar", "run"]
 
-CHEAP = 2e6  # operations of a decomposition up to which one judges what other methods say
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
 
@@ -261,6 +259,25 @@ class _Loop:
             "flops": num.full(state.flops, like),
         }
 
+    def _judged(self, state: State, extended: Any, numbers: dict[str, Number]) -> Certificate:
+        """What probes say in the end, and a second opinion."""
+        certificate, (rank, condition) = self.certificate, (numbers["rank"], numbers["condition"])
+        if certificate is None:
+            assert self.probes is not None
+            certificate = self.probes.certify(
+                extended,
+                resolved=numbers["resolved"],
+                condition=condition,
+                own=state.own,
+                quick=False,
+            )
+        truncated = self.options.rank is not None or self.options.cutoff is not None
+        if state.certificate is None and opinions.is_cheap(self.problem) and not truncated:
+            certificate = opinions.checked(self.given, extended, certificate, rank, condition)
+        if self.num is One and state.floor > certificate.error_estimate:
+            certificate = replace(certificate, error_estimate=state.floor)
+        return certificate
+
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""
         num, problem, eps = self.num, self.problem, self.problem.eps
@@ -275,22 +292,8 @@ class _Loop:
             numbers = {
                 name: np.concatenate([part[name] for part in parts])[order] for name in numbers
             }
-        resolved = numbers.pop("resolved")
-        certificate = self.certificate
-        if certificate is None:
-            assert self.probes is not None
-            certificate = self.probes.certify(
-                extended,
-                resolved=resolved,
-                condition=numbers["condition"],
-                own=state.own,
-                quick=False,
-            )
-        truncated = self.options.rank is not None or self.options.cutoff is not None
-        if num is One and state.certificate is None and is_cheap(problem) and not truncated:
-            certificate = _compared(self.given, extended)
-        if num is One and state.floor > certificate.error_estimate:
-            certificate = replace(certificate, error_estimate=state.floor)
+        certificate = self._judged(state, extended, numbers)
+        del numbers["resolved"]
         wanted = None if self.rtol is None else LUCK * self.rtol
         # What was seen of the error on the way is right within an order of magnitude.
         vague = num.invert(certificate.enough(num, eps, wanted))
@@ -366,34 +369,6 @@ def _in_units(state: State, problem: Problem) -> Any:
     if s is None or (problem.factors is None and problem.extent != problem.A.shape[-2:]):
         return None
     return np.ldexp(s, problem.scale)
-
-
-def is_cheap(problem: Problem) -> bool:
-    """Whether solving once more takes no time worth saving."""
-    d, n = problem.A.shape
-    return 4 * d * n * min(d, n) <= CHEAP
-
-
-def _compared(problem: Problem, extended: Any) -> Certificate:
-    """What a second solve says, which is independent of the first and bounds its own error."""
-    rows, columns = problem.wanted
-    value = np.asarray(extended[:rows, :columns])
-    if not _finite(value):
-        return Certificate(np.inf, np.nan, False)
-    method = Direct("cod")
-    plain = replace(problem.in_memory(), factors=None)
-    state = method.step(method.init(plain, Options()))
-    second = method.output(state)[:rows, :columns]
-    certificate, size = state.certificate, norm(second)
-    assert certificate is not None
-    whole = max(size, state.rounding)
-    error = certificate.error_estimate * whole + norm(value - second)
-    whole = max(norm(value), state.rounding)
-    return Certificate(
-        error / whole if whole else 0.0,
-        certificate.inconsistency,
-        error <= 100 * state.rounding,
-    )
 
 
 def _finite(value: np.ndarray) -> bool:

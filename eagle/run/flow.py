@@ -21,12 +21,13 @@ from eagle.problem.certificate import LUCK
 from eagle.problem.checks import leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, changed, with_value
-from eagle.run import driver
+from eagle.run import driver, opinions
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
 from eagle.run.plan import FEW, LU, Choice, choices
 
 __all__ = ["Solver", "solve"]
 
+COD = Direct("cod")
 LOG = logging.getLogger("eagle")
 
 
@@ -141,11 +142,13 @@ def _single(
 
 def _run(choice: Choice) -> Result:
     problem, method, options = choice.problem, choice.method, choice.options
+    if method == COD:  # which takes numbers of any size
+        problem = problem.unscaled()
     asked = options.special() | ({"ridge"} if options.ridge else set())
     given = None
     if asked & method.factorises_for and not problem.trivial:
         factors = method.factorise(problem, options)
-        if options.ridge and driver.is_cheap(problem):
+        if options.ridge and opinions.is_cheap(problem):
             given = problem.ridged(options.ridge)
         problem = problem.truncated(factors, options.rank, options.cutoff)
     ready = problem.ridged(options.ridge)

@@ -317,6 +317,7 @@ def test_sizes_are_the_norms_that_they_are_named_by():
             wanted[f"corner_answers_{kind}_{other}"] = corner
             if (kind, other) != ("white", "white"):
                 wanted[f"corner_errors_{kind}_{other}"] = rows @ solve @ a @ ws[other] - corner
+    wanted["condition"] = R[0, 0] / R[2, 2]
     assert set(SIZES) == set(wanted)
     for name in SIZES:
         assert sizes[name][0] == pytest.approx(np.linalg.norm(wanted[name]), rel=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import mpmath
@@ -13,6 +14,8 @@ from flint import fmpq, fmpq_mat
 import eagle
 from benchmarks import fuzz
 from benchmarks.fuzz import designs, exact, promise
+from tests.systems import normal
+from tests.tolerances import relative_error, tolerance
 
 FILES = Path(__file__).parent / "data" / "exact"
 
@@ -178,7 +181,7 @@ def test_a_campaign_counts_saves_and_says_how_to_see_a_failure_again(monkeypatch
     monkeypatch.setattr(exact, "answer", lambda *blocks: 2 * honest(*blocks))
     assert fuzz.main([*options, "--save", str(tmp_path)]) == 1
     said = capsys.readouterr().out
-    assert "--exact --seed 7 --start 0 --problems 1 --methods 'auto': beyond" in said
+    assert "--exact --seed 7 --replay 0 --methods 'auto': beyond" in said
     saved = sorted(tmp_path.glob("exact-7-*.npz"))
     assert saved
     with np.load(saved[0]) as blocks:
@@ -242,3 +245,57 @@ def test_the_error_of_a_converged_value_is_within_ten_estimates(name, method):
     error = np.linalg.norm(result.value - D) / np.linalg.norm(D)
     assert result.converged or method == "lsmr"  # which iterates for its own `rtol`, and says so
     assert error <= 10 * result.error_estimate + promise.floor(A.dtype)
+
+
+@pytest.mark.parametrize(
+    ("seed", "index", "method"),
+    [
+        (9001, 6616, "minimax"),
+        (9001, 9584, "auto"),
+        (9001, 9932, "auto"),
+        (9001, 10028, "auto"),
+        (9001, 10028, "minimax"),
+        (9301, 338, "minimax"),
+        (9301, 338, "svd"),
+        (9302, 167, "auto"),
+        (9302, 167, "minimax"),
+        (9302, 186, "auto"),
+    ],
+)
+def test_so_it_is_in_a_batch(seed, index, method):
+    """Graded, of low rank or in single precision, with a B or C that misfits."""
+    problem = exact.draw(index, seed)
+    problem.form = f"batch {exact.MANY}"
+    trial = promise.forward(problem.case(method), problem.D, problem.kind)
+    assert trial.outcome == ("flagged" if index == 6616 else "kept")
+    assert not trial.failed
+
+
+def test_a_problem_with_an_exact_answer_is_replayed(capsys):
+    assert fuzz.main(["--exact", "--seed", "9001", "--replay", "9584", "--methods", "auto"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    (trial,) = exact.trials(9584, 9001, ["auto"], None)
+    assert (said["index"], said["method"], said["outcome"]) == (9584, "auto", "kept")
+    assert (said["error"], said["kind"]) == (trial.error, trial.kind)
+    assert (said["rival"], said["failed"]) == (None, False)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5)])
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_rational_arithmetic_answers_for_any_blocks(shape, ridge, dtype):
+    rng = np.random.default_rng(5)
+    A, B, C = (normal(rng, sides, dtype) for sides in (shape, (2, shape[1]), (shape[0], 2)))
+    units = np.array([1e-200] + [1.0] * (shape[1] - 1))
+    unit, A = A, A * units
+    for left, right in [(B, C), (None, C), (B, None), (None, None)]:
+        b = np.eye(shape[1]) if left is None else left
+        c = np.eye(shape[0]) if right is None else right
+        if ridge:
+            wanted = b @ A.conj().T @ np.linalg.solve(A @ A.conj().T + ridge * np.eye(len(A)), c)
+        elif shape[0] >= shape[1]:
+            wanted = (b / units) @ np.linalg.pinv(unit) @ c
+        else:  # the column that is nearly zero has no part in it
+            wanted = b @ np.linalg.pinv(A) @ c
+        found = exact.given(A, left, right, ridge)
+        assert relative_error(found, wanted) <= tolerance(float, 100)

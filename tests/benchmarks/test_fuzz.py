@@ -8,7 +8,7 @@ import pytest
 
 import eagle
 from benchmarks import fuzz
-from benchmarks.fuzz import truth
+from benchmarks.fuzz import campaign, cases, truth
 from tests.tolerances import relative_error, tolerance
 
 SLICE = 20
@@ -182,6 +182,25 @@ def test_between_two_possible_ranks_everything_is_right_and_beyond_them_nothing(
     for part in (0.1, 0.5, 0.9):
         assert fuzz.judge(low + part * (high - low), 0.0, answers)[1] <= 1
     assert fuzz.judge(low - 20 * (high - low), 0.0, answers[:2])[1] > 1
+
+
+@pytest.mark.parametrize("index", [929, 1187])
+def test_what_extended_precision_has_no_digits_for_rational_arithmetic_decides(index, monkeypatch):
+    """Entries from 1e-250 to 1e300: the value is right, and the reference is not."""
+    family = "mixed scales"
+    monkeypatch.setattr(cases, "FAMILIES", {family: fuzz.FAMILIES[family]})
+    case = fuzz.draw(index, 77)
+    assert fuzz.run(case).outcome == "right"
+    monkeypatch.setattr(campaign, "_exactly", lambda *given: False)
+    assert fuzz.run(case).outcome == "SILENT"
+
+
+def test_rational_arithmetic_forgives_no_wrong_value():
+    case = fuzz.draw(1)
+    problem = eagle.problems.low_rank(6, 5, condition=10, rng=0)
+    case.A, case.B, case.C, case.options = problem.A, problem.B, problem.C, {}
+    assert campaign._exactly(case, problem.D, 1e-16)
+    assert not campaign._exactly(case, problem.D * (1 + 1e-10), 1e-16)
 
 
 def test_rivals_are_judged_by_the_same_measure():

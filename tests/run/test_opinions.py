@@ -1,0 +1,67 @@
+"""Second opinions: what probes cannot see is in the estimate all the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import eagle
+from eagle import Direct, Eagle, Status
+from eagle.run import batch as batches
+from tests.systems import quietly, stacks, system
+from tests.tolerances import relative_error, tolerance
+
+
+@pytest.mark.parametrize("condition", [3, 300, 3e4])
+@pytest.mark.parametrize("method", ["auto", "eagle", Direct("gelsy", kernel="numba")])
+def test_of_many_that_misfit_on_both_sides_the_estimate_is_that_of_each(method, condition):
+    """What rounding does to the answer is one formula, with an SVD or a decomposition."""
+    systems = [
+        system("tall", rank=4, condition=condition, kind="inconsistent", seed=seed)
+        for seed in range(batches.MANY)
+    ]
+    many = eagle.solve(*stacks(systems), method=method, rng=0)
+    for one, each in list(zip(many.results, systems, strict=True))[::20]:
+        alone = eagle.solve(each.A, each.B, each.C, method="direct", rng=0)
+        cod = eagle.solve(each.A, each.B, each.C, method=Direct("cod"), rng=0)
+        assert relative_error(one.value, each.value) <= 10 * one.error_estimate
+        assert cod.error_estimate / 10 <= one.error_estimate <= 10 * cod.error_estimate
+        assert alone.error_estimate >= cod.error_estimate
+
+
+@pytest.mark.parametrize("count", [3, batches.SOME, batches.MANY])
+@pytest.mark.parametrize("ridge", [0.0, 2.0**-60])
+def test_of_many_a_direction_in_small_units_is_no_noise(count, ridge):
+    A = np.array([[3.0, 1.0], [1.0, 2.0]]) * np.array([1.0, 2.0**-60])
+    eye = np.eye(2)
+    wanted = np.linalg.inv(A.T @ A + ridge * eye) @ A.T
+    wanted = np.linalg.inv(A) if not ridge else wanted
+    auto = eagle.solve(np.stack([A] * count), eye, eye, ridge=ridge, rng=0)
+    asked = quietly(
+        eagle.solve, np.stack([A] * count), eye, eye, ridge=ridge, method=Eagle(), rng=0
+    )
+    for result in (auto, asked):
+        for one in result.results:
+            error = relative_error(one.value, wanted)
+            assert error <= 10 * one.error_estimate
+            assert one.converged or one.status is Status.STAGNATED
+    assert auto.converged
+    assert relative_error(auto.value[0], wanted) <= tolerance(float, 10)
+
+
+def test_directions_that_scaling_would_round_away_are_kept():
+    """The range of what is given is wider than that beside a largest entry of 1."""
+    eye = np.eye(2)
+    for A, B, wanted in [
+        (np.diag([1e300, 1e-100]), eye, np.diag([1e-300, 1e100])),
+        (np.diag([1e20, 1e-30]).astype(np.float32), eye, np.diag([1e-20, 1e30])),
+        (np.diag([1e300, 1e-100]), np.array([[1e300, 1e-90]]), np.array([[1.0, 1e10]])),
+    ]:
+        result = quietly(eagle.solve, A, B.astype(A.dtype), eye.astype(A.dtype), rng=0)
+        np.testing.assert_allclose(result.value, wanted, rtol=tolerance(A.dtype))
+        assert result.rank == 2
+        for method in ("gelsy", "svd"):
+            other = quietly(
+                eagle.solve, A, B.astype(A.dtype), eye.astype(A.dtype), method=Direct(method), rng=0
+            )
+            assert not other.converged
