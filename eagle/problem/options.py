@@ -210,6 +210,10 @@ class Options:
         names = ("rank", "cutoff", "memory_limit")
         return {name for name in names if getattr(self, name) is not None}
 
+    def shaped(self) -> tuple[str, ...]:
+        """Names of the options that drop or damp directions of A."""
+        return tuple(name for name in ("ridge", "rank", "cutoff") if getattr(self, name))
+
 
 KNOWN = ("method", *(field.name for field in fields(Options)))
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from eagle.algebra.numbers import Number
+from eagle.problem.fit import Fit
 from eagle.problem.options import Options
 
 
@@ -149,8 +150,8 @@ class Result:
     parts : callable or None
         For a batch: makes `results`. The other numbers are those of the worst of its problems,
         `status` is that of the first that failed.
-    residual : callable or None
-        Of `eagle.lstsq`: computes `residual_norm`.
+    fit : Fit or None
+        Of `eagle.lstsq`: computes `residual_norm` and `standard_errors`.
     """
 
     value: np.ndarray
@@ -168,7 +169,7 @@ class Result:
     singular_values: np.ndarray | None = None
     inverse: Any = None
     parts: Callable[[], np.ndarray] | None = None
-    residual: Callable[[], Any] | None = None
+    fit: Fit | None = None
 
     @cached_property
     def results(self) -> np.ndarray | None:
@@ -197,7 +198,24 @@ class Result:
         them, ``sqrt(sum(w * |A x - b|^2))``. It is computed when somebody asks, by one product,
         from A and b as they are then.
         """
-        return None if self.residual is None else self.residual()
+        return None if self.fit is None else self.fit.residual_norm()
+
+    @cached_property
+    def standard_errors(self) -> Any:
+        """Of the coefficients of `eagle.lstsq`, in the shape of x; None for anything else.
+
+        ``sigma |row_j of A^+|`` with ``sigma^2 = |A x - b|^2 / (d - n)``, for errors of b that are
+        independent and of one size, or have variances inverse to the weights. Computed when
+        somebody asks, by a QR factorisation of A as it is then, in double precision.
+
+        Raises
+        ------
+        ValueError
+            If there are none: A has not full column rank or no more rows than columns, or the
+            solution was shaped by ridge, rank or cutoff; if A is no dense matrix; and if x is
+            differentiated or traced.
+        """
+        return None if self.fit is None else self.fit.standard_errors()
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the error estimates against the iterations; needs matplotlib.
@@ -300,7 +318,7 @@ class Record:
     matmuls: int
 
     def of(self, which: np.ndarray, names: np.ndarray) -> Record:
-        """The same of those problems alone that a mask has, under other names."""
+        """The record of the problems that the mask `which` has, renumbered by `names`."""
         kept = which[self.places]
         return replace(
             self,
@@ -402,7 +420,7 @@ class Results:
         return replace(first, **vectors, leading=(start,), seconds=seconds)
 
     def better(self, second: Results, places: np.ndarray, algebra: Any) -> Results:
-        """The more trustworthy result of each of many problems; the second has some of them."""
+        """The more trustworthy result of each problem; `second` has those at `places`."""
         then, now = (each.status == Status.CONVERGED for each in (self, second))
         then, errors = then[places], self.error_estimate[places]
         takes = (now & ~then) | ((now == then) & ~(errors <= second.error_estimate))
@@ -568,10 +586,12 @@ def extended(kind: type[Kind], result: Result, **more: Any) -> Kind:
 def changed(result: Any, **fields: Any) -> Any:
     """The same result but for these fields: many times faster than `dataclasses.replace`."""
     one = object.__new__(Result)
-    one.__dict__.update(result.__dict__, **fields)
-    for looked_up in ("results", "residual_norm"):
-        one.__dict__.pop(looked_up, None)
+    known = result.__dict__  # with what has been looked up, too
+    one.__dict__.update({name: known[name] for name in FIELDS}, **fields)
     return one
+
+
+FIELDS = tuple(each.name for each in dataclass_fields(Result))
 
 
 def with_value(result: Result, value: Any) -> Result:
