@@ -591,7 +591,7 @@ def changed(result: Any, **fields: Any) -> Any:
     return one
 
 
-FIELDS = tuple(each.name for each in dataclass_fields(Result))
+FIELDS = tuple(Result.__dataclass_fields__)
 
 
 def with_value(result: Result, value: Any) -> Result:
