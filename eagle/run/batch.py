@@ -28,8 +28,6 @@ from eagle.problem.result import Result, Status
 from eagle.problem.results import Record, Results
 from eagle.run import driver, opinions
 
-__all__ = ["is_batch", "solve_batch", "solve_stacked"]
-
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
 
 QR = Direct("gelsy", kernel="numba")

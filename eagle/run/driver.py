@@ -19,8 +19,6 @@ from eagle.problem.result import Iteration, Status
 from eagle.problem.results import Record, Results
 from eagle.run import opinions
 
-__all__ = ["Snapshot", "progress_bar", "run"]
-
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 
 
