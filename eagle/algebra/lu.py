@@ -16,8 +16,6 @@ from eagle.algebra.base import COUNT
 from eagle.algebra.jit import compiled
 from eagle.algebra.threads import threaded
 
-__all__ = ["SIZES", "eliminated"]
-
 TILE = 64  # problems
 
 # Squared sizes that the certificate is made of, in the order of the kernel's output.

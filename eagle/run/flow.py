@@ -25,8 +25,6 @@ from eagle.run import driver, opinions
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
 from eagle.run.plan import FEW, LU, Choice, choices
 
-__all__ = ["Solver", "solve"]
-
 COD = Direct("cod")
 LOG = logging.getLogger("eagle")
 

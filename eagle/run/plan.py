@@ -47,8 +47,6 @@ from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
 
-__all__ = ["LU", "Choice", "choices"]
-
 LU = Direct("lu")
 BY_LU = "LU takes the fewest operations for a square A"
 BY_COD = "a complete orthogonal decomposition, with a bound of its error"
