@@ -11,8 +11,6 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["Rates", "memory", "rates"]
-
 SIZE = 384  # of the trial matrices: a few milliseconds in all
 TRIALS = 3
 
