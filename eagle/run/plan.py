@@ -116,9 +116,7 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
-    both = not (
-        problem.B is None or problem.C is None
-    )  # that may be made of a few rows and columns
+    both = not (problem.B is None or problem.C is None)
     part = 1.0 if both else HIDDEN
     skeleton = cross.look(A, options.rng, part) if look else None
     if looks is not None and skeleton is None:
@@ -138,7 +136,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
                 yield choice(Compressed(), looks.reason, looks.found)
             said.append(looks.reason)
 
-    if THINNER * min(d, n) <= max(d, n) and not ridge and not tried and isinstance(A, np.ndarray):
+    thin = THINNER * min(d, n) <= max(d, n) and not ridge and not tried
+    if thin:
         yield choice(SemiNormal(), "A is thin: its triangular factor is held")
         said.append("its triangular factor was not enough")
     if square:
@@ -155,13 +154,10 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
             said.append(f"{found} were not enough")
     if looks is not None:
         yield from sketched(ALL * looks.full())
-    yield choice(
-        Eagle(schedule="cholesky"),
-        "EAGLE with Cholesky factorisations takes the fewest operations for any A"
-        if not square
-        else "EAGLE with Cholesky factorisations",
-    )
-    said.append("EAGLE was not accurate")
+    if not thin or min(d, n) > THIN:  # else it takes as long as what is careful
+        fewest = "" if square else " take the fewest operations for any A"
+        yield choice(Eagle("cholesky"), f"EAGLE with Cholesky factorisations{fewest}")
+        said.append("EAGLE was not accurate")
     yield choice(Direct("cod"), "fell back on a complete orthogonal decomposition")
 
 
