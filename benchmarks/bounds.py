@@ -6,7 +6,7 @@ place of the weights, with nothing off the pattern, so that what training leaves
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,8 +92,7 @@ class _Free(torch.nn.Module):
 
     def forward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """The hidden block, by the rule."""
-        A, B, C, D = batch
-        blocks = Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
+        blocks = blocks_of(batch)
         for eta, gamma, S, lift in self.layers():
             blocks = update(blocks, eta, gamma, sketch=S, lift=lift)
         return blocks.D.mT
@@ -108,6 +107,39 @@ class _Free(torch.nn.Module):
         return Rule(self.config, tuple(layers))
 
 
+def blocks_of(batch: tuple[torch.Tensor, ...]) -> Blocks:
+    """As a transformer has them before its first layer, D being 0."""
+    A, B, C, D = batch
+    return Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
+
+
+def descend(
+    parameters: list[torch.Tensor],
+    predict: Callable[[tuple[torch.Tensor, ...]], torch.Tensor],
+    task: TaskConfig,
+    *,
+    steps: int,
+    seed: int,
+    rate: float = RATE,
+    batch_size: int = BATCH,
+) -> None:
+    """Adam with the loss, the clipping and the kind of batches that transformers are trained with.
+
+    The rate falls to zero over the second half.
+    """
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, 2 * (1 - step / steps))
+        batch = sample_batch(task, batch_size, generator=generator)
+        optimizer.zero_grad()
+        (predict(batch) - batch.D).square().mean().backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 0.1)
+        if torch.isfinite(norm):
+            optimizer.step()
+
+
 def optimise(
     config: ModelConfig,
     task: TaskConfig,
@@ -119,21 +151,9 @@ def optimise(
 ) -> Bound:
     """The best rule of a structure that Adam finds from one start.
 
-    With the loss, the clipping and the kind of batches that transformers are trained with, and a
-    rate that falls to zero over the second half. Sketches are random at the start: another in every
-    layer, or (``start="shared"``) the same one.
+    Sketches are random at the start: another in every layer, or (``start="shared"``) the same one.
     """
     free = _Free(config, task, structure, start, seed)
-    optimizer = torch.optim.Adam(free.parameters(), lr=RATE)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
-        batch = sample_batch(task, BATCH, generator=generator)
-        optimizer.zero_grad()
-        (free(batch) - batch.D).square().mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(free.parameters(), 0.1)
-        if torch.isfinite(norm):
-            optimizer.step()
+    descend(list(free.parameters()), free, task, steps=steps, seed=seed)
     rule = free.rule()
     return Bound(rule, mean_square(rule, reference(task, 16, TEST_SEED)))

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from benchmarks.bounds import BATCH, RATE
-from eagle.transformer import LayerRule, ModelConfig, Rule, TaskConfig, sample_batch
+from benchmarks.bounds import RATE, blocks_of, descend
+from eagle.transformer import LayerRule, ModelConfig, Rule, TaskConfig
 from eagle.transformer.rule import reference
 from eagle.transformer.train import TEST_SEED, typical
-from eagle.update import Blocks, update
+from eagle.update import update
 
 CHOICES = ("same columns", "other columns", "by name", "by content")
 
@@ -73,9 +73,8 @@ class Scored(torch.nn.Module):
         self, batch: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
         """The hidden block; which columns every layer picked, and which are the largest."""
-        A, B, C, D = batch
-        blocks = Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
-        before = torch.zeros(len(A), A.shape[1])
+        blocks = blocks_of(batch)
+        before = torch.zeros(blocks.A.shape[0], blocks.A.shape[-1])
         picks, largest = [], []
         for layer, (eta, gamma) in enumerate(self.logarithms.exp()):
             sizes = blocks.A.square().sum(-2).clamp_min(1e-12).log()  # (batch, columns)
@@ -101,17 +100,7 @@ def discover(
     """Train step sizes and scores; as in `benchmarks.bounds.optimise`."""
     model = Scored(config, task, choice, seed)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=RATE)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3 * RATE * min(1.0, 2 * (1 - step / steps))
-        batch = sample_batch(task, BATCH, generator=generator)
-        optimizer.zero_grad()
-        (model(batch)[0] - batch.D).square().mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained, 0.1)
-        if torch.isfinite(norm):
-            optimizer.step()
+    descend(trained, lambda batch: model(batch)[0], task, steps=steps, seed=seed, rate=3 * RATE)
     errors, again, largest = [], [], []
     with torch.no_grad():
         for batch in reference(task, 16, TEST_SEED):

@@ -17,7 +17,7 @@ import torch
 from benchmarks.common import Parser
 from eagle.transformer import Run, RunStatus, TrainConfig, load_run, train
 from eagle.transformer.config import REGIMES
-from eagle.transformer.train import CHECKPOINT
+from eagle.transformer.run import CHECKPOINT
 
 OUTPUT = Path(__file__).parents[1] / "eagle" / "transformer" / "checkpoints"
 SEEDS = {"estimation": (0, 1)}

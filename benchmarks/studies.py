@@ -3,8 +3,9 @@
 ``constants``: are the learned constants the best ones for depth 4? ``lift``: does a model with room
 for the full lift choose it? ``families``: what becomes of the rule on other data? ``depth``: does
 the schedule tend to the minimax one? ``bound``: what does training leave on the table in the
-compute-limited regime, ``capacity``: does depth make up for columns there, and ``discovery``: what
-is looked at where columns may be chosen for every prompt? Runs that FOLDER does not hold yet are
+compute-limited regime, ``capacity``: does depth make up for columns there, ``start``: does one
+start for all layers bring one sketch sooner, and ``discovery``: what is looked at where columns may
+be chosen for every prompt? Runs that FOLDER does not hold yet are
 trained first, minutes each; pictures go to ``--output``. The first four take the data as the
 paper's text has it, ``spectrum="variance"``.
 """
@@ -12,19 +13,20 @@ paper's text has it, ``spectrum="variance"``.
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from benchmarks.bounds import STRUCTURES, columns, optimise
+from benchmarks.bounds import STRUCTURES, blocks_of, columns, descend, optimise
 from benchmarks.common import Parser, Report, make_folder, new_file, refuse_unknown
 from benchmarks.discovery import CHOICES, discover
 from benchmarks.looks import panels
 from benchmarks.paper.training import energies, energy_table, inside, picture
-from benchmarks.transformer import Models, mean_square
+from benchmarks.transformer import Models, mean_square, shared_part
 from eagle.gallery.plotting import COLOURS, save
 from eagle.methods.eagle.schedule import Minimax, largest
 from eagle.transformer import (
@@ -32,6 +34,7 @@ from eagle.transformer import (
     ModelConfig,
     Rule,
     Run,
+    RunStatus,
     TaskConfig,
     TrainConfig,
     extract,
@@ -39,7 +42,8 @@ from eagle.transformer import (
     train,
 )
 from eagle.transformer.config import SPECTRA
-from eagle.update import Blocks, update
+from eagle.transformer.train import Trainer
+from eagle.update import update
 
 STEPS, COOLDOWN = 6000, 0.5  # enough for the rule to appear; the pretrained models have 20,000
 LITERAL = "variance"  # the reading of the data on which the first four were made
@@ -77,28 +81,21 @@ def short(*, model: dict | None = None, task: dict | None = None) -> TrainConfig
 def best(config: ModelConfig, task: TaskConfig, *, steps: int = 2000, seed: int = 0) -> Rule:
     """The 2 L scalars of a depth-L rule, one norm for all prompts, optimised directly.
 
-    Adam on the logarithms of the step sizes, from the universal constants, with the loss, the
-    clipping and the batches that the transformer is trained with.
+    By their logarithms, from the universal constants.
     """
     start = Rule(config, tuple(LayerRule(0.0, 0.0, 1.0) for _ in range(config.layers)))
     start = start.with_constants(1.0, 1.2, task=task)
     pairs = [[np.log(layer.eta_step), np.log(layer.gamma_step)] for layer in start.layers]
     logarithms = torch.tensor(pairs, dtype=torch.float32, requires_grad=True)
-    optimizer = torch.optim.Adam([logarithms], lr=1e-2)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-2 * min(1.0, 2 * (1 - step / steps))
-        A, B, C, D = sample_batch(task, 1024, generator=generator)
-        blocks = Blocks(A.mT, C.mT, B.mT, torch.zeros_like(D).mT)
+
+    def predict(batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        blocks = blocks_of(batch)
         for eta, gamma in logarithms.exp():
             blocks = update(blocks, eta, gamma)
-        loss = (blocks.D.mT - D).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([logarithms], 0.1)
-        if torch.isfinite(norm):
-            optimizer.step()
+        return blocks.D.mT
+
+    settings = {"rate": 1e-2, "batch_size": 1024}
+    descend([logarithms], predict, task, steps=steps, seed=seed, **settings)
     return with_steps(config, logarithms.detach().exp().double().tolist(), task)
 
 
@@ -276,24 +273,56 @@ def capacity(setting: Setting) -> None:
         "best rules by depth and rank, full lift; r L / n: looks at a column, on average"
     )
     found: dict[str, dict[int, list[tuple[float, float]]]] = {"random": {}, "shared": {}}
-    for rank in (5, 9):
-        for layers in (4, 8, 12):
-            config = ModelConfig("compute-limited", rank=rank, layers=layers)
-            looks, errors = rank * layers / config.n, {}
-            for start, curves in found.items():
-                error = optimise(config, task, "full lift", start=start, steps=600).error
-                curves.setdefault(rank, []).append((looks, error))
-                errors[start] = error
-            report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
+    for rank, layers in product((5, 9, 18), (4, 8, 12)):
+        config = ModelConfig("compute-limited", rank=rank, layers=layers)
+        looks, errors = rank * layers / config.n, {}
+        for begun, curves in found.items():
+            error = optimise(config, task, "full lift", start=begun, steps=600).error
+            curves.setdefault(rank, []).append((looks, error))
+            errors[begun] = error
+        report.row(rank=rank, depth=layers, looks=looks, **errors, columns=columns(task, rank))
     figure, axes = panels(2, width=3.2)
-    for ax, (start, curves) in zip(axes, found.items(), strict=True):
+    for ax, (begun, curves) in zip(axes, found.items(), strict=True):
         for colour, (rank, points) in zip(COLOURS, curves.items(), strict=False):
             ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"r = {rank}")
-        ax.set(title=f"sketches at the start: {start}", xlabel="r L / n", xscale="log")
+        ax.set(title=f"sketches at the start: {begun}", xlabel="r L / n", xscale="log")
         ax.set(yscale="log")
     axes[0].set(ylabel="mean square of an entry of D")
     axes[1].legend(frameon=False, fontsize=8)
     setting.save(figure, "capacity")
+
+
+def start(setting: Setting) -> None:
+    """Whether one start for all layers brings one sketch sooner: matched seeds and data.
+
+    The shared start *imposes* that layers begin equal. What stays equal afterwards is found.
+    """
+    report = setting.report
+    report.section("one sketch: overlap of the ranges of S in layers 1-2, 2-3, 3-4; by chance 0.28")
+    torch.set_num_threads(1)
+    for seed, shared in product((0, 1, 2), (False, True)):
+        config = TrainConfig.paper("compute-limited", seed=seed, batch=256, log_every=500)
+        trainer = Trainer(replace(config, steps=8000), torch.device("cpu"))
+        if shared:
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter[:] = parameter[0].clone()
+        with tqdm(disable=not sys.stderr.isatty()) as bar:
+            while trainer.status is RunStatus.RUNNING:
+                trainer.advance(bar)
+                if trainer.step not in (500, 1000, 2000, 4000, 8000):
+                    continue
+                rule = extract(trainer.model)
+                ranges = [np.linalg.qr(layer.sketch)[0] for layer in rule.layers]
+                pairs = pairwise(ranges)
+                overlaps = " ".join(f"{shared_part(Q, other):.2f}" for Q, other in pairs)
+                report.row(
+                    seed=seed,
+                    start="shared" if shared else "own   ",
+                    steps=trainer.step,
+                    overlap=overlaps,
+                    error=rule.model_error,
+                )
 
 
 def discovery(setting: Setting) -> None:
@@ -335,7 +364,7 @@ def discovery(setting: Setting) -> None:
 
 STUDIES = {
     study.__name__: study
-    for study in (constants, lift, families, depth, bound, capacity, discovery)
+    for study in (constants, lift, families, depth, bound, capacity, start, discovery)
 }
 
 

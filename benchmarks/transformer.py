@@ -257,7 +257,7 @@ def sketch(report: Report, options: argparse.Namespace) -> None:
                 gaussian=found.gaussian,
                 agreement=float("nan") if index == 3 else found.agreement,
                 up_to_range=float("nan") if index == 3 else _apart(Q, layer.lift, r),
-                next_layer=float("nan") if index == 3 else _shared(Q, ranges[index + 1]),
+                next_layer=float("nan") if index == 3 else shared_part(Q, ranges[index + 1]),
             )
     report.say("agreement: relative difference of the two blocks over a1 and a2 (the paper: 0.28)")
     report.say(
@@ -278,7 +278,7 @@ def _apart(Q: np.ndarray, lift: np.ndarray, rank: int) -> float:
     return float(np.linalg.norm(Q @ Q.T - U @ U.T) / rank**0.5)
 
 
-def _shared(Q: np.ndarray, other: np.ndarray) -> float:
+def shared_part(Q: np.ndarray, other: np.ndarray) -> float:
     """Mean squared cosine of the angles between two ranges."""
     return float(np.linalg.norm(Q.T @ other) ** 2 / Q.shape[1])
 

@@ -10,9 +10,10 @@ from typing import Any, Never, Unpack
 from eagle.algebra.homes import adjoint as adjoint_of
 from eagle.algebra.homes import find_home
 from eagle.problem.checks import as_block, as_matrix, check_sizes, check_square, is_chunked
+from eagle.problem.fit import Fit
 from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
 from eagle.problem.result import Result, complain
-from eagle.problem.weights import residual_norm, row_roots, scaled_rows
+from eagle.problem.weights import row_roots, scaled_rows
 from eagle.run import flow
 from eagle.run.opaque import opaque
 
@@ -161,7 +162,7 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
     -------
     Result
         ``result.value``, or ``result.x``, is ``(n,)`` or ``(..., n, k)``; ``result.residual_norm``
-        is the norm of ``A x - b``, for each column.
+        is the norm of ``A x - b``, for each column; ``result.standard_errors`` are those of x.
 
     Raises
     ------
@@ -188,7 +189,7 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
     roots = None if weights is None else row_roots(A, weights)
     rows = (A, b) if roots is None else (scaled_rows(A, roots), scaled_rows(b, roots, b.ndim == 1))
     result = _solve(rows[0], None, rows[1], method, settings, ("A", "B", "b"))
-    return replace(result, residual=partial(residual_norm, A, b, roots, result.value))
+    return replace(result, fit=Fit(A, b, roots, result.value, settings.shaped()))
 
 
 @opaque

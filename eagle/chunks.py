@@ -247,7 +247,7 @@ def _pull(A: np.ndarray, C: np.ndarray, w: np.ndarray, x: np.ndarray) -> tuple[A
 
 
 def _pairs(A: Any, C: Any, names: Names) -> list[tuple[Any, Any]]:
-    """Chunks of rows of A, and of C, which is cut like A; each looked at where it is."""
+    """Rows of A with the same rows of C, chunk by chunk; NaN is looked for where they lie."""
     A = watched(names[0], A).rechunk({1: -1})
     if isinstance(C, np.ndarray):
         C = da.from_array(C, chunks=(A.chunks[0], -1))
@@ -257,7 +257,7 @@ def _pairs(A: Any, C: Any, names: Names) -> list[tuple[Any, Any]]:
 
 
 def _total(parts: list[Any]) -> tuple[Any, ...]:
-    """Sums of tuples, here."""
+    """The sum of tuples of arrays, entry by entry, computed."""
     total: tuple[Any, ...] = _tree(parts, _sums).compute()
     return total
 
@@ -267,7 +267,7 @@ def _sums(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 
 def _tree(parts: list[Any], combine: Callable[[Any], Any]) -> Any:
-    """Merged, some at a time, in an order that is always the same."""
+    """All parts combined, `FAN` at a time, always in the same order: a task of Dask."""
     join = delayed(combine, pure=True)
     while len(parts) > 1:
         parts = [join(parts[i : i + FAN]) for i in range(0, len(parts), FAN)]
@@ -381,7 +381,7 @@ def _value(result: Result) -> np.ndarray:
 
 
 def _strips(name: str, X: Any, whole: int = 0) -> list[Any]:
-    """Its chunks once there is but one along the axis `whole`; of an array of numpy itself."""
+    """The chunks of X, in one piece along the axis `whole`; an array of numpy is one chunk."""
     if isinstance(X, np.ndarray):
         return [delayed(X, pure=True)]
     return list(watched(name, X).rechunk({whole: -1}).to_delayed().ravel())

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -19,19 +18,19 @@ from eagle.methods import Direct, as_method, complete
 from eagle.methods.base import QUICK, Inverse
 from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import as_block, as_matrix, check_sizes
+from eagle.problem.fit import Fit
 from eagle.problem.options import Options, SolveOptions, split_options
 from eagle.problem.result import Iteration, Result, Status, complain, with_value
-from eagle.problem.weights import residual_norm
 from eagle.run import flow
 from eagle.run.opaque import opaque
 
 ABC: Names = ("A", "B", "C")
 LOG = logging.getLogger("eagle")
-PROBES = 8  # chi-squared tails put a norm below half of itself once in 600
-EASILY = 1e3  # in units of eps: errors that are not worth a closer look
-HALF = 2.0  # times the norm that the probes show
+PROBES = 8  # of which every norm is estimated
+NEGLIGIBLE = 1e3  # in units of eps: errors that are not worth a closer look
+SAFETY = 2.0  # times an estimated norm: it is less than half of the norm once in 600 (chi-squared)
 FAR = 100  # power of two up to which squares and products are far from overflow
-WELL = 0.5  # power of eps: condition up to which a factorisation without pivots is held
+WELL_CONDITIONED = 0.5  # power of eps: condition up to which a factorisation without pivots is held
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,15 +238,11 @@ class Solver:
             result = with_value(result, value)
         if names[2] == "b":
             given_b = host["b"] if home is None else there["b"]
-            result = replace(result, residual=partial(self._residual, given_b, value))
+            fit = Fit(self._A, given_b, None, value, self._options.shaped())
+            result = replace(result, fit=fit)
         result = replace(result, seconds=time.perf_counter() - start)
         complain(result, self._options)
         return result
-
-    def _residual(self, b: Any, x: Any) -> Any:
-        """``||A x - b||``, when somebody asks."""
-        A: Any = self._A
-        return residual_norm(A if self._home is None else self._home.array(A), b, None, x)
 
     def _hold(self) -> _Held | None:
         """Factorise, if that leaves anything to solve with."""
@@ -324,7 +319,7 @@ def _factorised(problem: Problem, eps: float) -> tuple[Inverse, object]:
     try:
         state = method.step(method.init(nothing, options))
         inverse = method.inverse(state)
-        if inverse is not None and state.condition * eps**WELL <= 1:
+        if inverse is not None and state.condition * eps**WELL_CONDITIONED <= 1:
             return inverse, method
     except np.linalg.LinAlgError:
         pass
@@ -343,7 +338,7 @@ def _held(problem: Problem, inverse: Inverse, A: Any, method: object) -> _Held:
             G = (G + 1j * rng.standard_normal((rows, PROBES))) / 2**0.5
         return np.asfortranarray(G, dtype)
 
-    scale = HALF / PROBES**0.5
+    scale = SAFETY / PROBES**0.5
     Z, W = draw(n), draw(d)
     back, ahead = inverse.adjoint_times(Z), inverse.times(W)
     squared = inverse.times(back)
@@ -352,7 +347,7 @@ def _held(problem: Problem, inverse: Inverse, A: Any, method: object) -> _Held:
     again = product(A, product(A, forth, adjoint="X"))
     lengths = np.linalg.norm(forth, axis=0)
     size = float((np.linalg.norm(again, axis=0) / np.where(lengths > 0, lengths, 1)).max()) ** 0.5
-    size = HALF * size if isinstance(A, Operand) else min(HALF * size, norm(A))
+    size = SAFETY * size if isinstance(A, Operand) else min(SAFETY * size, norm(A))
     return _Held(
         A=A,
         inverse=inverse,
@@ -471,8 +466,8 @@ def _solved(held: _Held, B: Any, C: Any, eps: float, *, turned: bool) -> tuple[n
         return eps * (held.size * total + size_B * size_X + size_Y * size_C)
 
     wrong = product(Z, X, adjoint="X") - product(answers, C, adjoint="X")
-    error = HALF / PROBES**0.5 * size_B * norm(wrong) + rounding(size_C)
-    if not error <= EASILY * eps * whole:
+    error = SAFETY / PROBES**0.5 * size_B * norm(wrong) + rounding(size_C)
+    if not error <= NEGLIGIBLE * eps * whole:
         # What is left of C tells more, and what follows from it is the error to first order.
         left = C - product(A, X, adjoint="X" if turned else "")
         step = times(left)

@@ -17,7 +17,7 @@ from eagle.problem.result import Result as _Result
 from eagle.problem.result import Status, complain, extended
 from eagle.run import flow
 
-COUNT = 4  # columns whose answers are known
+COUNT = 4  # columns A w with known w, that measure the backward error
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +233,7 @@ class StreamingLstsq:
         return np.triu(self._running.R[:size, :size])
 
     def _solved(self, method: Any, options: Options, skip: int = 0) -> Result:
-        """The same without complaint, or for deviations from means: `skip` a first column of 1."""
+        """`solve` without a warning; with ``skip=1`` less a first column, of ones, and its mean."""
         assert self._running is not None
         assert self._shape is not None
         n, k = self._shape
@@ -278,7 +278,7 @@ class Sensitivity:
     W, N : float
         Spectral norms.
     loose : float
-        That of the last factor's, times the condition number.
+        Spectral norm of ``B - W A``, times the condition number.
     condition : float
     factors : tuple of ndarray
         ``U, f, V^H`` with ``x = V f U^H C``.
@@ -319,12 +319,15 @@ class Sensitivity:
         )
 
     def decomposition(self, C: np.ndarray) -> np.ndarray:
-        """The x of these factors."""
+        """``x = A^+ C`` by `factors`."""
         U, f, Vh = self.factors
         return Vh.conj().T @ (f[:, None] * (U.conj().T @ C))
 
     def error(self, backward: float, x: float, C: float, residual: float) -> float:
-        """Absolute, from relative backward errors of this size, and norms of x, C and r."""
+        """Bound of ``|d(B A^+ C)|`` for relative changes of A and C of the size `backward`.
+
+        `x`, `C` and `residual` are norms, the last that of r.
+        """
         moved = self.W * (x + C / self.s) + self.N * residual / self.s + self.loose * x
         return backward * moved
 
@@ -381,9 +384,9 @@ def solve_factor(
 
 
 def _ranked(options: Options, method: Any, sensitivity: Sensitivity | None) -> Options:
-    """With the rank of the rows: a factor of few of them has its rounding for its last rows.
+    """With a rank to keep, where the stream has seen fewer independent rows than A has columns.
 
-    Each of those rows by itself would be an equation like any other.
+    The last rows of its factor are rounding errors then, which a solve would take for equations.
     """
     given = options.ridge or options.rank is not None or options.cutoff is not None
     if given or sensitivity is None or method != "auto":
@@ -403,7 +406,10 @@ def bounded(
     residual: float,
     B: np.ndarray | None,
 ) -> Result:
-    """A result for these backward errors; see `Sensitivity`. Its own estimate counts as well."""
+    """The result with an estimate that covers a backward error in A and C, see `Sensitivity`.
+
+    The estimate of the solve itself counts where it is larger. `x`, `C` and `residual` are norms.
+    """
     size = norm(inner.value)
     misfit = math.hypot(residual, math.sqrt(options.ridge) * x)
     absolute = max(sensitivity.error(backward, x, C, misfit), inner.error_estimate * size)
@@ -430,7 +436,7 @@ def bounded(
 
 
 def probes(n: int) -> np.ndarray:
-    """The same for all streams, or they could not be merged."""
+    """The w of ``A w``; the same for all streams, or they could not be merged."""
     return np.random.default_rng(n).standard_normal((n, COUNT))
 
 

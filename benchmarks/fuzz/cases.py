@@ -150,28 +150,59 @@ BLOCKS = ("consistent",) * 4 + ("random",) * 3 + ("nearly", "orthogonal", "weak"
 BLOCKS += ("zero", "scaled", "own")
 
 
-def draw(index: int, seed: int = 0) -> Case:
-    """Problem number `index`."""
-    rng = np.random.default_rng([seed, index])
-    family = str(rng.choice(list(FAMILIES)))
-    d, n = _side(rng), _side(rng)
-    dtype = np.dtype(DTYPES[rng.integers(len(DTYPES))])
-    functions = ("solve",) * 14 + ("lstsq", "lstsq", "estimate", "pinv", "nystrom")
-    function = str(rng.choice(functions))
-    if rng.random() < 0.3 or function == "nystrom":
-        n = d
+FUNCTIONS = ("solve",) * 14 + ("lstsq", "lstsq", "estimate", "pinv", "nystrom")
+
+
+def _matrix(
+    rng: np.random.Generator, family: str, d: int, n: int, dtype: np.dtype, function: str
+) -> Array:
+    """A of a family, within the range of its dtype."""
     with np.errstate(all="ignore"):
         A = FAMILIES[family](rng, d, n)
         if dtype.kind == "c":
             A = A + 1j * FAMILIES[family](rng, d, n) if rng.random() < 0.5 else A.astype(complex)
         if function == "nystrom":
             A = A @ A.conj().T if np.isfinite(A @ A.conj().T).all() else np.eye(d)
-        single = dtype.itemsize // (2 if dtype.kind == "c" else 1) == 4
-        if single and (top := np.abs(A).max(initial=0.0)) > 0:
+        if _is_single(dtype) and (top := np.abs(A).max(initial=0.0)) > 0:
             # Kept within the range of the dtype, at some place.
             exponent = np.clip(np.log10(top), -30, 30)
             A = A / top * 10**exponent
-        A = np.nan_to_num(A, nan=1.0, posinf=1.0, neginf=1.0).astype(dtype)
+        return np.nan_to_num(A, nan=1.0, posinf=1.0, neginf=1.0).astype(dtype)
+
+
+def _is_single(dtype: np.dtype) -> bool:
+    return dtype.char in "fF"
+
+
+def _options(rng: np.random.Generator, method: str, instance: Any, A: Array) -> dict[str, Any]:
+    """What is asked for beyond the method, often nothing."""
+    options: dict[str, Any] = {"maxiter": PATIENCE} if method in SLOW else {}
+    single, roll = _is_single(A.dtype), rng.random()
+    able = method in ("auto", "compressed") or (
+        method == "direct" and instance.driver in ("gelsd", "svd")
+    )
+    if roll < 0.08:
+        mu = norm(A.astype(np.clongdouble)) * 10 ** np.longdouble(rng.uniform(-9, 1))
+        options["ridge"] = float(min(mu**2, 1e300))
+    elif roll < 0.13 and able:
+        options["rank"] = int(rng.integers(1, min(A.shape) + 1))
+    elif roll < 0.18 and able:
+        options["cutoff"] = float(10 ** rng.uniform(-5 if single else -12, -0.5))
+    elif roll < 0.26:
+        options["rtol"] = float(10 ** rng.uniform(-5 if single else -12, -2))
+    return options
+
+
+def draw(index: int, seed: int = 0) -> Case:
+    """Problem number `index`."""
+    rng = np.random.default_rng([seed, index])
+    family = str(rng.choice(list(FAMILIES)))
+    d, n = _side(rng), _side(rng)
+    dtype = np.dtype(DTYPES[rng.integers(len(DTYPES))])
+    function = str(rng.choice(FUNCTIONS))
+    if rng.random() < 0.3 or function == "nystrom":
+        n = d
+    A = _matrix(rng, family, d, n, dtype, function)
     d, n = A.shape
     kinds = [str(rng.choice(BLOCKS)) for _ in range(2)]
     wide = A.astype(np.complex128 if dtype.kind == "c" else np.float64)
@@ -184,22 +215,7 @@ def draw(index: int, seed: int = 0) -> Case:
     pool = _methods(rng, d, n)
     method = str(rng.choice(list(pool), p=share / share.sum()))
     instance = pool[method]()
-    options: dict[str, Any] = {}
-    if method in SLOW:
-        options["maxiter"] = PATIENCE
-    roll = rng.random()
-    able = method in ("auto", "compressed") or (
-        method == "direct" and instance.driver in ("gelsd", "svd")
-    )
-    if roll < 0.08:
-        mu = norm(wide.astype(np.clongdouble)) * 10 ** np.longdouble(rng.uniform(-9, 1))
-        options["ridge"] = float(min(mu**2, 1e300))
-    elif roll < 0.13 and able:
-        options["rank"] = int(rng.integers(1, min(d, n) + 1))
-    elif roll < 0.18 and able:
-        options["cutoff"] = float(10 ** rng.uniform(-5 if single else -12, -0.5))
-    elif roll < 0.26:
-        options["rtol"] = float(10 ** rng.uniform(-5 if single else -12, -2))
+    options = _options(rng, method, instance, A)
     case = Case(
         index,
         family,

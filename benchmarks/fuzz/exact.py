@@ -220,18 +220,10 @@ def _block(
     return mix + small * other * columns
 
 
-def draw(index: int, seed: int = 0) -> Exact:
-    """Problem number `index`."""
-    rng = np.random.default_rng([seed, index])
-    single, gaussian = rng.random() < 0.2, rng.random() < 0.2
-    dtype = np.dtype((np.complex64 if single else np.complex128) if gaussian else
-                     (np.float32 if single else np.float64))  # fmt: skip
-    function = str(rng.choice(FUNCTIONS))
-    largest = 40 if rng.random() < 0.15 else 16
-    d, n = (int(np.exp(rng.uniform(0, np.log(largest + 1)))) for _ in range(2))
-    if function == "nystrom" or rng.random() < 0.2:
-        n = d
-    most = 5 if single else 20
+def _product(
+    rng: np.random.Generator, d: int, n: int, function: str, *, gaussian: bool, most: int
+) -> tuple[np.ndarray, ...]:
+    """L, what stands between, R, and the powers of two of rows and columns: ``A = L between R``."""
     rank = int(rng.integers(1, min(d, n) + 1)) if rng.random() < 0.7 else min(d, n)
     while True:
         L = _factor(rng, d, rank, gaussian=gaussian)
@@ -244,11 +236,25 @@ def draw(index: int, seed: int = 0) -> Exact:
     between = _powers(rng, rank, most)
     if function == "nystrom":
         columns, between = rows, between**2
-    L, R = rows[:, None] * L, R * columns
-    A = (L * between) @ R
     if np.ptp(np.log2(between)) > 2 * most:
         between = np.ones(rank)
-        A = L @ R
+    return rows[:, None] * L, between, R * columns, rows, columns
+
+
+def draw(index: int, seed: int = 0) -> Exact:
+    """Problem number `index`."""
+    rng = np.random.default_rng([seed, index])
+    single, gaussian = rng.random() < 0.2, rng.random() < 0.2
+    dtype = np.dtype((np.complex64 if single else np.complex128) if gaussian else
+                     (np.float32 if single else np.float64))  # fmt: skip
+    function = str(rng.choice(FUNCTIONS))
+    largest = 40 if rng.random() < 0.15 else 16
+    d, n = (int(np.exp(rng.uniform(0, np.log(largest + 1)))) for _ in range(2))
+    if function == "nystrom" or rng.random() < 0.2:
+        n = d
+    most = 5 if single else 20
+    L, between, R, rows, columns = _product(rng, d, n, function, gaussian=gaussian, most=most)
+    A, rank = (L * between) @ R, len(between)
     m, k = (int(rng.integers(1, 6)) for _ in range(2))
     sides = rng.random(2) < 0.5
     B = C = None

@@ -93,6 +93,13 @@ def _svd(A: Array) -> tuple[Array, Array, Array]:
     return X[:d] / np.where(s > 0, s, 1), s, X[d:]
 
 
+def _svd_in_double(X: Array) -> tuple[Array, Array, Array]:
+    """The same as LAPACK has it."""
+    narrow = X.astype(np.complex128 if X.dtype.kind == "c" else np.float64)
+    U, s, Vh = scipy.linalg.svd(narrow, lapack_driver="gesvd", full_matrices=False)
+    return U.astype(X.dtype), s.astype(np.longdouble), Vh.conj().T.astype(X.dtype)
+
+
 def norm(X: Array) -> Any:
     """Frobenius, in the precision of X."""
     return np.sqrt((X.real**2 + X.imag**2).sum())
@@ -137,13 +144,8 @@ def reference(
     top = np.abs(A).max(initial=0)
     if not top:
         return [Answer(0, np.zeros((len(B), C.shape[1]), high), *(high(0).real,) * 3)]
-    unit = A / top
-    if eps > 1e-10:  # single precision: double is more than enough
-        narrow = unit.astype(np.complex128 if complex_type else np.float64)
-        U, s, Vh = scipy.linalg.svd(narrow, lapack_driver="gesvd", full_matrices=False)
-        U, s, V = U.astype(high), s.astype(np.longdouble), Vh.conj().T.astype(high)
-    else:
-        U, s, V = _svd(unit)
+    # For single precision double is more than enough.
+    U, s, V = _svd(A / top) if eps < 1e-10 else _svd_in_double(A / top)
     whole, c = norm(s), CONSTANT * max(d, n) ** 0.5
     BV, UC = B @ V, U.conj().T @ C
     size_B, size_C = norm(B), norm(C)
@@ -160,7 +162,6 @@ def reference(
     answers = []
     for k in ranks:
         sk, Bk, Ck = s[:k], BV[:, :k], UC[:k]
-        value = (Bk / sk) @ Ck
         X, Y = norm(Ck / sk[:, None]), norm(Bk / sk)
         outside_B = norm(B - Bk @ V[:, :k].conj().T)
         outside_C = norm(C - U[:, :k] @ Ck)
@@ -182,6 +183,7 @@ def reference(
         # Singular values that are there, but far below rounding, have an exact answer or none.
         floor = by_A + by_blocks if not k or sk[-1] > 0.1 * eps * s[0] else digit
         natural = eps * size_B * size_C / whole
+        value = (Bk / sk) @ Ck
         answers.append(Answer(k, *(each / top for each in (value, floor, digit, natural))))
     return answers
 

@@ -353,3 +353,8 @@ def _name(dtype: Any) -> str:
 
 def _is_integer(dtype: Any) -> bool:
     return _name(dtype).startswith(("int", "uint", "bool"))
+
+
+def real(dtype: str) -> str:
+    """The name of what the real parts of a dtype are."""
+    return {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)

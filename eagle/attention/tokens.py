@@ -54,7 +54,7 @@ def means(X: Tensor, landmarks: int, keep: Tensor | None) -> Tensor:
 
 
 def sample(X: Tensor, size: int, keep: Tensor | None) -> Tensor:
-    """One token of each of so many parts, at places that follow no pattern of the data."""
+    """One token from each of `size` equal parts, at a place that differs from part to part."""
     start, stop = _segments(X.shape[-2], size, keep, X.device)
     part = torch.arange(size, dtype=torch.float64) * GOLDEN % 1
     place = start + (part.to(X.device, torch.float32) * (stop - start)).long()

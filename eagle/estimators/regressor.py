@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from eagle.api import lstsq, pinv
+from eagle.api import lstsq
 from eagle.estimators.validation import (
     check_ridges,
     choose_ridge,
@@ -21,6 +21,7 @@ from eagle.estimators.validation import (
     sample_weights,
 )
 from eagle.methods import as_method
+from eagle.problem.fit import degrees_of_freedom, inverse_factor
 from eagle.problem.options import check_flag, check_number, split_options
 from eagle.problem.result import complain
 from eagle.streaming import StreamingLstsq
@@ -66,6 +67,7 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     standard_errors_ : ndarray, of the shape of ``coef_``
         With ``standard_errors=True``: ``sigma |row_j of A^+|`` with the weighted, centred samples A
         and ``sigma^2`` the weighted residual sum of squares over the degrees of freedom.
+        After `partial_fit` they are those of all samples so far, NaN while these are too few.
     intercept_standard_error_ : float or ndarray (n_outputs,)
         Likewise of the intercept; only with one.
     ridge_ : float
@@ -161,7 +163,8 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not self.fit_intercept:
             self.intercept_ = 0.0
         if self.standard_errors:
-            self._estimate_errors(_centred(X, x_mean, root), b, x_mean, weights, single)
+            A, left = _centred(X, x_mean, root), np.asarray(self.result_.residual_norm)
+            self._estimate_errors(A, left, len(root), x_mean, weights.sum(), single)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -239,6 +242,14 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             y_mean = R[0, n:] / R[0, 0] + self._y_origin
             intercept = (y_mean - coefficients @ x_mean).astype(dtype)
             self.intercept_ = float(intercept[0]) if single else intercept
+        if self.standard_errors and stream.rows <= n:
+            self.standard_errors_ = np.full(self.coef_.shape, np.nan)
+            self.intercept_standard_error_ = np.nan if single else np.full(len(self.coef_), np.nan)
+        elif self.standard_errors:
+            A, b, tail = R[skip:n, skip:n], R[skip:n, n:], R[n:, n:]
+            left = np.linalg.norm(np.vstack([A @ coefficients.T - b, tail]), axis=0)
+            mean = x_mean if self.fit_intercept else np.zeros(n)
+            self._estimate_errors(A, left, stream.rows, mean, R[0, 0] ** 2, single)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -257,32 +268,21 @@ class EagleRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return X @ self.coef_.T + self.intercept_
 
     def _estimate_errors(
-        self, A: Any, b: np.ndarray, mean: np.ndarray, weights: np.ndarray, single: bool
+        self, A: Any, residual: np.ndarray, rows: int, mean: np.ndarray, total: float, single: bool
     ) -> None:
-        """Of least squares with independent errors, whose variances are inverse to the weights."""
+        """Of least squares with independent errors, whose variances are inverse to the weights.
+
+        A is the centred, weighted X or its factor, `residual` (n_outputs,) what is left of y, and
+        `total` the sum of weights.
+        """
         if not isinstance(A, np.ndarray):
             raise ValueError("standard_errors needs a dense X")
-        n, p = A.shape
-        freedom = n - p - bool(self.fit_intercept)
-        if freedom < 1:
-            raise ValueError(
-                f"standard_errors needs more samples than coefficients, got {n} samples and "
-                f"{n - freedom} coefficients"
-            )
-        size = np.linalg.norm(A, axis=0)
-        rank = np.linalg.matrix_rank(A / np.where(size > 0, size, 1))
-        if rank < p:
-            raise ValueError(
-                f"standard_errors needs X of full column rank, got rank {rank} of {p} columns: "
-                "coefficients that collinear columns share have none"
-            )
-        inverse = pinv(A, rng=0)
-        residual = b - A @ self.result_.value
-        sigma = np.sqrt((residual**2).sum(axis=0) / freedom)
-        errors = np.outer(sigma, np.linalg.norm(inverse, axis=1))
+        freedom = degrees_of_freedom(rows, A.shape[1] + bool(self.fit_intercept))
+        (inverse, units), sigma = inverse_factor(A, "X"), residual / np.sqrt(freedom)
+        errors = np.outer(sigma, np.linalg.norm(inverse, axis=1) / units)
         self.standard_errors_ = errors[0] if single else errors
         if self.fit_intercept:
-            middle = np.sqrt(1 / weights.sum() + np.linalg.norm(mean @ inverse) ** 2)
+            middle = np.sqrt(1 / total + np.linalg.norm(mean / units @ inverse) ** 2)
             self.intercept_standard_error_ = float(sigma[0] * middle) if single else sigma * middle
 
     def _check_parameters(self) -> None:

@@ -271,10 +271,8 @@ class _Formula:
         (A, B, C), (a, b, c) = blocks, tangents
         (d, n), product = A.shape[-2:], self.product
         if B is not None and (C is None or B.shape[-2] < C.shape[-1]):
-            # D^H = C^H (A^H)^+ B^H is the same problem with fewer columns.
-            flip = _Formula(self.library, _mirrored(self.solve))
             A, C, B, D, a, c, b = (None if X is None else adjoint(X) for X in (A, C, B, D, a, c, b))
-            return adjoint(flip.derivative((A, C, B), D, (a, c, b), rank))
+            return adjoint(self.mirrored().derivative((A, C, B), D, (a, c, b), rank))
         C = self.eye(d, A) if C is None else C
         Q = D if B is None else None
         if Q is None and (a is not None or b is not None):
@@ -326,58 +324,31 @@ class _Formula:
     def gradients(
         self, A: Any, B: Any, C: Any, D: Any, G: Any, rank: int | None, needs: Needs
     ) -> tuple[Any, Any, Any]:
-        turned = B is not None and (C is None or B.shape[-2] < C.shape[-1])
-        if turned:
-            # D^H = C^H (A^H)^+ B^H is the same problem with fewer columns.
+        """For A, B and C, None where they are not needed; in the words of the module's head."""
+        if B is not None and (C is None or B.shape[-2] < C.shape[-1]):
+            A, C, B, D, G = (None if X is None else adjoint(X) for X in (A, C, B, D, G))
             needs = (needs[0], needs[2], needs[1])
-            A, B, C, D, G = (None if X is None else adjoint(X) for X in (A, C, B, D, G))
-        terms, b, c = self._one_side(A, B, C, D, G, rank, needs, turned)
-        a = None
-        if terms is not None:
-            left, right = terms[::-1] if turned else terms
-            a = self.product(left, adjoint(right))
-        if not turned:
+            a, c, b = self.mirrored().gradients(A, C, B, D, G, rank, needs)
+            a, b, c = (None if bar is None else adjoint(bar) for bar in (a, b, c))
             return a, b, c
-        return a, None if c is None else adjoint(c), None if b is None else adjoint(b)
-
-    def _one_side(
-        self,
-        A: Any,
-        B: Any,
-        C: Any,
-        D: Any,
-        G: Any,
-        rank: int | None,
-        needs: Needs,
-        turned: bool,
-    ) -> tuple[tuple[Any, Any] | None, Any, Any]:
-        """X and Y of the gradient ``X Y^H`` for A, the gradients for B and C.
-
-        `turned` tells that A is the adjoint of the one to solve with, which is always the same.
-        """
         (d, n), pinv, product = A.shape[-2:], B is None and C is None, self.product
 
-        def plain(X: Any) -> Any:
-            return self.solve(adjoint(A) if turned else A, None, X)
-
-        def mirrored(X: Any) -> Any:
-            return adjoint(self.solve(adjoint(A) if turned else A, adjoint(X), None))
-
         def right(X: Any) -> Any:
-            return product(D, X) if pinv else mirrored(X) if turned else plain(X)
+            """``A^+ X``."""
+            return product(D, X) if pinv else self.solve(A, None, X)
 
         def left(X: Any) -> Any:
-            return product(adjoint(D), X) if pinv else plain(X) if turned else mirrored(X)
+            """``A^{+H} X``."""
+            return product(adjoint(D), X) if pinv else adjoint(self.solve(A, adjoint(X), None))
 
         C = self.eye(d, A) if C is None else C
         U = G if B is None else product(adjoint(B), G)
         Q = D if B is None else None
-        Z = terms = None
+        a = Z = V = Y = None
         if not needs[0]:
             Q = right(C) if Q is None and needs[1] else Q
             Z = left(U) if needs[2] else None
         else:
-            V = Y = None
             if rank != n:  # Y vanishes without a residual of B
                 Q = right(C) if Q is None else Q
                 Z, Y = self.both(left, U, Q)
@@ -397,19 +368,18 @@ class _Formula:
             if Y is not None:
                 residual = U - product(adjoint(A), Z)
                 X, W = self.join(X, Y, -1), self.join(W, residual, -1)
-            terms = X, W
+            a = product(X, adjoint(W))
         b = product(G, adjoint(Q)) if needs[1] and B is not None else None
-        return terms, b, Z if needs[2] else None
+        return a, b, Z if needs[2] else None
 
+    def mirrored(self) -> _Formula:
+        """That of ``D^H = C^H (A^H)^+ B^H``, the same problem with fewer columns."""
 
-def _mirrored(solve: Solve) -> Solve:
-    """The same in terms of adjoints, by solves with the same A."""
+        def solve(A: Any, B: Any, C: Any) -> Any:
+            blocks = (None if X is None else adjoint(X) for X in (A, C, B))
+            return adjoint(self.solve(*blocks))
 
-    def solved(A: Any, B: Any, C: Any) -> Any:
-        blocks = (None if X is None else adjoint(X) for X in (A, C, B))
-        return adjoint(solve(*blocks))
-
-    return solved
+        return _Formula(self.library, solve)
 
 
 def summed(bar: Any, shape: tuple[int, ...]) -> Any:

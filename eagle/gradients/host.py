@@ -19,7 +19,7 @@ from eagle.problem.result import Result, complain
 
 @dataclass
 class HostSolves:
-    """``B A^+ C`` of numpy's arrays, by whatever is known of A by then.
+    """``B A^+ C`` of numpy's arrays, from what earlier solves have left of A.
 
     Every solve has its certificate: what is not accurate is solved as the user has asked.
 
@@ -79,7 +79,7 @@ class HostSolves:
         return result.value
 
     def _cheaper(self, A: np.ndarray) -> list[Any]:
-        """What is likely to be enough."""
+        """What to try before the method that was asked for, the cheapest first."""
         methods: list[Any] = [] if self.inverse is None else [Again(self.inverse)]
         width = width_for(self.rank or min(A.shape))
         if isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape):

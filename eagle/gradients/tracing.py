@@ -333,6 +333,7 @@ def _flatten(result: Result) -> Any:
     numbers = tuple(getattr(result, name) for name in NUMBERS)
     names = [each.name for each in fields(result) if each.name not in NUMBERS]
     known = {name: getattr(result, name) for name in names if name != "status"}
+    known["fit"] = None  # it is about this value and no other
     return numbers, (result.status, _Aside(known))
 
 

@@ -8,7 +8,7 @@ import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -140,6 +140,20 @@ def refuse_unknown(function: str, names: Any, known: Any) -> None:
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
+# What an option is that differs from its default.
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "rtol": check_number,
+    "maxiter": check_count,
+    "time_limit": partial(check_number, positive=True),
+    "rank": check_count,
+    "cutoff": partial(check_number, below=1.0),
+    "ridge": check_number,
+    "memory_limit": check_count,
+    "progress": check_flag,
+    "raise_on_failure": check_flag,
+}
+
+
 @dataclass(frozen=True)
 class Options:
     """Every knob of a solve other than the method, validated on construction.
@@ -161,29 +175,15 @@ class Options:
     raise_on_failure: bool = False
 
     def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
-        if self.rtol is not None:
-            put("rtol", check_number("rtol", self.rtol))
-        if self.maxiter is not None:
-            put("maxiter", check_count("maxiter", self.maxiter))
-        if self.time_limit is not None:
-            put("time_limit", check_number("time_limit", self.time_limit, positive=True))
-        if self.rank is not None:
-            put("rank", check_count("rank", self.rank))
-        if self.cutoff is not None:
-            put("cutoff", check_number("cutoff", self.cutoff, below=1.0))
-        put("ridge", check_number("ridge", self.ridge))
-        if self.memory_limit is not None:
-            put("memory_limit", check_count("memory_limit", self.memory_limit))
+        for name, check in CHECKS.items():
+            given = getattr(self, name)
+            if given is not getattr(Options, name):
+                object.__setattr__(self, name, check(name, given))
         if self.rank is not None and self.cutoff is not None:
             raise ValueError("rank and cutoff both truncate the spectrum: give only one of them")
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {type(self.callback).__name__}")
-        put("progress", check_flag("progress", self.progress))
-        put("raise_on_failure", check_flag("raise_on_failure", self.raise_on_failure))
-        put("rng", as_generator(self.rng))
+        object.__setattr__(self, "rng", as_generator(self.rng))
 
     def asked_to_stop(self, snapshot: Any) -> bool:
         """Show a callback a snapshot: whether it answers True, Python's or another library's."""
@@ -209,6 +209,10 @@ class Options:
         """Names of the options that are set and that only some methods can honour."""
         names = ("rank", "cutoff", "memory_limit")
         return {name for name in names if getattr(self, name) is not None}
+
+    def shaped(self) -> tuple[str, ...]:
+        """Names of the options that drop or damp directions of A."""
+        return tuple(name for name in ("ridge", "rank", "cutoff") if getattr(self, name))
 
 
 KNOWN = ("method", *(field.name for field in fields(Options)))

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from eagle.algebra.numbers import Number
+from eagle.problem.fit import Fit
 from eagle.problem.options import Options
 
 
@@ -149,8 +150,8 @@ class Result:
     parts : callable or None
         For a batch: makes `results`. The other numbers are those of the worst of its problems,
         `status` is that of the first that failed.
-    residual : callable or None
-        Of `eagle.lstsq`: computes `residual_norm`.
+    fit : Fit or None
+        Of `eagle.lstsq`: computes `residual_norm` and `standard_errors`.
     """
 
     value: np.ndarray
@@ -168,7 +169,7 @@ class Result:
     singular_values: np.ndarray | None = None
     inverse: Any = None
     parts: Callable[[], np.ndarray] | None = None
-    residual: Callable[[], Any] | None = None
+    fit: Fit | None = None
 
     @cached_property
     def results(self) -> np.ndarray | None:
@@ -197,7 +198,24 @@ class Result:
         them, ``sqrt(sum(w * |A x - b|^2))``. It is computed when somebody asks, by one product,
         from A and b as they are then.
         """
-        return None if self.residual is None else self.residual()
+        return None if self.fit is None else self.fit.residual_norm()
+
+    @cached_property
+    def standard_errors(self) -> Any:
+        """Of the coefficients of `eagle.lstsq`, in the shape of x; None for anything else.
+
+        ``sigma |row_j of A^+|`` with ``sigma^2 = |A x - b|^2 / (d - n)``, for errors of b that are
+        independent and of one size, or have variances inverse to the weights. Computed when
+        somebody asks, by a QR factorisation of A as it is then, in double precision.
+
+        Raises
+        ------
+        ValueError
+            If there are none: A has not full column rank or no more rows than columns, or the
+            solution was shaped by ridge, rank or cutoff; if A is no dense matrix; and if x is
+            differentiated or traced.
+        """
+        return None if self.fit is None else self.fit.standard_errors()
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the error estimates against the iterations; needs matplotlib.
@@ -263,16 +281,15 @@ class Result:
             return "unknown" if x is None else f"{x:.2g}"
 
         advice = self.status.advice
-        dtype = str(self.value.dtype).rpartition(".")[2]
-        first = self._title
         if self.status is Status.TRACED:
-            return f"{first}\n  {advice}"
+            return f"{self._title}\n  {advice}"
+        dtype = str(self.value.dtype).rpartition(".")[2]
         double = dtype in ("float64", "complex128")
         if self.inconsistency > np.finfo(np.float64 if double else np.float32).eps ** 0.5:
             advice += " B has a part that A does not explain: B A^+ C is no reconstruction then."
         rank = "unknown" if self.rank is None else str(self.rank)
         lines = [
-            first,
+            self._title,
             f"  {advice}",
             f"  method          {self.method}",
             f"  plan            {self.plan}",
@@ -301,7 +318,7 @@ class Record:
     matmuls: int
 
     def of(self, which: np.ndarray, names: np.ndarray) -> Record:
-        """The same of those problems alone that a mask has, under other names."""
+        """The record of the problems that the mask `which` has, renumbered by `names`."""
         kept = which[self.places]
         return replace(
             self,
@@ -314,15 +331,17 @@ class Record:
     def worst(self) -> Iteration:
         """The largest numbers of all of them."""
         worst = self.num.worst
-        return self._line(worst(self.change), worst(self.error_estimate), worst(self.condition))
+        return self._iteration(
+            worst(self.change), worst(self.error_estimate), worst(self.condition)
+        )
 
     def each(self) -> Iterator[tuple[int, Iteration]]:
         """A line for every one of many problems, with its place."""
         numbers = self.change, self.error_estimate, self.condition
         for place, *line in zip(self.places, *(each.tolist() for each in numbers), strict=True):
-            yield place, self._line(*line)
+            yield place, self._iteration(*line)
 
-    def _line(self, change: float, error: float, condition: float) -> Iteration:
+    def _iteration(self, change: float, error: float, condition: float) -> Iteration:
         known = _known(condition, float)
         return Iteration(self.iteration, change, error, self.seconds, self.matmuls, known)
 
@@ -395,7 +414,7 @@ class Results:
         return replace(first, **vectors, leading=(start,), seconds=seconds, history=tuple(history))
 
     def better(self, second: Results, places: np.ndarray, algebra: Any) -> Results:
-        """The more trustworthy result of each of many problems; the second has some of them."""
+        """The more trustworthy result of each problem; `second` has those at `places`."""
         then, now = (each.status == Status.CONVERGED for each in (self, second))
         then, errors = then[places], self.error_estimate[places]
         takes = (now & ~then) | ((now == then) & ~(errors <= second.error_estimate))
@@ -433,7 +452,7 @@ class Results:
     def result(self, seconds: float) -> Result:
         """One result for all, with the numbers of the worst."""
         if self.leading is None:
-            return self._line(
+            return self._one(
                 self.value, [getattr(self, name) for name in NUMBERS], self.history, seconds
             )
         failed = np.flatnonzero(self.status != Status.CONVERGED)
@@ -473,12 +492,12 @@ class Results:
             zip(np.ndindex(self.leading), vectors, strict=True)
         ):
             value = self.value[(*index, ...)] if index else self.value
-            each[place] = self.own.get(place) or self._line(
+            each[place] = self.own.get(place) or self._one(
                 value, numbers, histories[place], self.seconds / count
             )
         return each.reshape(self.leading)
 
-    def _line(self, value: Any, numbers: Any, history: Any, seconds: float) -> Result:
+    def _one(self, value: Any, numbers: Any, history: Any, seconds: float) -> Result:
         """The result of one problem."""
         status, iterations, error, inconsistency, rank, condition, flops = numbers
         return Result(

@@ -1,4 +1,4 @@
-"""Rows that count differently: the roots of their weights, and what is minimised with them."""
+"""Rows that count differently: the roots of their weights, and blocks that are scaled by them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eagle.algebra.homes import find_home
+from eagle.algebra.homes import find_home, real
 from eagle.algebra.operand import Implicit, Mapped, Operand, Sparse
 
 
@@ -41,10 +41,9 @@ def row_roots(A: Any, weights: Any) -> Any:
     roots = np.sqrt(look)
     if home is None:
         return roots
-    name = home.result_type([A])
-    real = {"complex64": "float32", "complex128": "float64"}.get(name, name)
-    work = "float64" if real == "float64" else "float32"
-    return home.astype(home.array(roots.astype(work)), real)
+    dtype = real(home.result_type([A]))
+    work = "float64" if dtype == "float64" else "float32"
+    return home.astype(home.array(roots.astype(work)), dtype)
 
 
 def scaled_rows(X: Any, roots: Any, vector: bool = False) -> Any:
@@ -71,29 +70,3 @@ def _scaled_operand(A: Operand, roots: np.ndarray) -> Any:
     assert isinstance(A, Implicit)
     operator = scipy.sparse.linalg.aslinearoperator(S.tocsr()) @ A.operator
     return Implicit(A.shape, A.dtype, operator)
-
-
-def residual_norm(A: Any, b: Any, roots: Any, x: Any) -> Any:
-    """``||S (A x - b)||`` of every column, a float if there is one alone."""
-    vector, home = b.ndim == 1, find_home(x=x)
-    columns, b = (x[..., None], b[..., None]) if vector else (x, b)
-    if home is not None:
-        _, (A, columns, b) = home.to_compute((A, columns, b))
-        residual = A @ columns - b
-        if roots is not None:
-            residual = roots[..., None] * residual
-        norms = home.xp.sqrt(home.xp.sum(home.xp.abs(residual) ** 2, axis=-2))
-        return norms[..., 0] if vector else norms
-    work = np.result_type(x, np.float32)
-    if isinstance(A, Operand):
-        residual = A.times(np.asfortranarray(columns, A.dtype)) - b
-    else:
-        residual = A.astype(work, copy=False) @ columns.astype(work, copy=False) - b
-    if roots is not None:
-        residual = roots[..., None] * residual
-    sizes = np.abs(residual)
-    top = sizes.max(axis=-2, keepdims=True, initial=0.0)  # so that no square overflows
-    top = np.where(top > 0, top, 1.0)
-    norms = np.linalg.norm(sizes / top, axis=-2) * top[..., 0, :]
-    norms = norms[..., 0] if vector else norms
-    return float(norms) if norms.ndim == 0 else norms

@@ -9,8 +9,8 @@ import numpy as np
 
 from eagle.api import lstsq, solve
 from eagle.problem.result import Result
-from eagle.tables.intervals import Spread
-from eagle.tables.scaling import Features
+from eagle.tables.intervals import Spread, independent_errors
+from eagle.tables.scaling import Features, deviations
 from eagle.tables.validation import Choice, Wish, choose, in_order
 
 
@@ -52,7 +52,12 @@ class Block:
         choice = choose(A, C, wish, generator, _ahead(A, places))
         features = choice.scaling.fit(A, C)
         P, T = features.observed(A), features.hidden(C, A)
-        spread = Spread.of(choice.errors, choice.leverages * (not choice.farther))
+        if not choice.farther:
+            spread = Spread.of(choice.errors, choice.leverages)
+        else:  # two runs of rows that follow each other
+            runs = choice.errors.reshape(2, -1, C.shape[1])
+            none, count = np.zeros(len(choice.errors)), independent_errors(runs)
+            spread = Spread.of(choice.errors, none, deviations(C), count)
         return cls(hidden, features, P, T, choice, wish.cutoff, spread)
 
     @property

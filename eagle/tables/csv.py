@@ -161,8 +161,8 @@ class Csv(Grid):
     ) -> bytes:
         """The same text with the missing cells filled from `values`.
 
-        With so many digits after the decimal point; ``"column"``: as many as the column has;
-        ``"all"``: so many that the number can be read back.
+        `digits` after the decimal point; ``"column"``: as many as the column has; ``"all"``: so
+        many that the number can be read back.
         """
         cells = [list(row) for row in self.cells]
         missing = np.isnan(self.values) if missing is None else missing

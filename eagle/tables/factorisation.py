@@ -353,9 +353,9 @@ def _chunks(n: int, k: int) -> Iterator[slice]:
 
 
 def _left_out(missing: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Entries to hide, fold by fold: rows that miss little miss in addition what others do.
+    """Entries to hide, fold by fold: rows that miss little also lose what another row misses.
 
-    So they are as hard to fill as those that are missing, be these scattered or in blocks.
+    So hidden entries lie like missing ones, scattered or in blocks, and are as hard to fill.
     """
     n = len(missing)
     fewest = np.argsort(missing.sum(axis=1), kind="stable")[: max(2, -(-n // 2))]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-CLAIM = 10  # errors that the claim of a model counts for
+NEWTON = 20  # steps, of which a few do
 OWN = 100  # left-out errors of a column from which it has quantiles of its own
 
 
@@ -21,7 +21,7 @@ class Spread:
     Attributes
     ----------
     sigma : ndarray (n_hidden,)
-        Such that these variances sum to the squares of the left-out errors.
+        By which such variances sum to the squares of the left-out errors.
     scores : list of ndarray
         For each column the sizes of its left-out errors, ascending, in their standard deviations;
         those of all columns if it has few.
@@ -41,30 +41,37 @@ class Spread:
 
     @classmethod
     def of(
-        cls, errors: np.ndarray, leverages: np.ndarray, units: np.ndarray | None = None
+        cls,
+        errors: np.ndarray,
+        leverages: np.ndarray,
+        units: np.ndarray | None = None,
+        independent: float | None = None,
     ) -> Spread:
-        """From errors (rows, n_hidden), NaN where nothing was left out, and leverages alike.
+        """From the errors (rows, n_hidden) of left-out entries, NaN elsewhere.
 
-        `leverages` are (rows,) or (rows, n_hidden). `units` (n_hidden,) are standard deviations
-        that a model claims: they count as some errors in each column, times what all columns say
-        of such claims.
+        `leverages` are (rows,) or (rows, n_hidden). With `units` (n_hidden,), in which columns are
+        alike, the variances of columns with few errors draw near that of all, as much as their
+        scatter says (`prior_weight`). `independent` is how many of the rows count; all by default.
         """
         if leverages.ndim == 1:
             leverages = leverages[:, None]
         given = 1.0 if units is None else units
         known = ~np.isnan(errors)
+        counts = known.sum(axis=0) * (1.0 if independent is None else independent / len(errors))
         squares = np.where(known, (np.abs(errors) / given) ** 2, 0).sum(axis=0)
         variances = np.where(known, 1 + leverages, 0).sum(axis=0)
-        if units is not None:
-            squares = squares + CLAIM * squares.sum() / max(variances.sum(), 1)
-            variances = variances + CLAIM
         with np.errstate(invalid="ignore", divide="ignore"):
-            sizes = np.sqrt(squares / variances)
+            own = squares / variances
+            if units is not None:
+                shared = squares.sum() / variances.sum()
+                weight = 1 / (1 + counts / prior_weight(own, counts))
+                own = np.where(counts > 0, own + weight * (shared - own), shared)
+            sizes = np.sqrt(own)
         scores = np.abs(errors) / np.sqrt(1 + leverages) / given / np.where(sizes > 0, sizes, 1)
-        own = [np.sort(scores[known[:, j], j]) for j in range(errors.shape[1])]
+        each = [np.sort(scores[known[:, j], j]) for j in range(errors.shape[1])]
         pooled = np.sort(scores[known])
         rows = int(known.any(axis=1).sum())
-        return cls(sizes * given, [each if len(each) >= OWN else pooled for each in own], rows)
+        return cls(sizes * given, [one if len(one) >= OWN else pooled for one in each], rows)
 
     def errors(self, leverages: np.ndarray) -> np.ndarray:
         """Expected errors (rows, n_hidden) at leverages (rows,) or (rows, n_hidden)."""
@@ -84,3 +91,59 @@ class Spread:
                 for each in self.scores
             ]
         )
+
+
+def prior_weight(variances: np.ndarray, counts: np.ndarray) -> float:
+    """How many errors the variance of all columns counts for in that of each.
+
+    If true variances scatter like a scaled inverse chi-squared variable of so many degrees of
+    freedom, logarithms of variances from `counts` errors scatter by ``trigamma(counts / 2) +
+    trigamma(weight / 2)`` [1]_. Infinite if they scatter no more than equal ones would.
+
+    References
+    ----------
+    .. [1] Smyth, "Linear models and empirical Bayes methods for assessing differential expression
+       in microarray experiments", Statistical Applications in Genetics and Molecular Biology 3
+       (2004), section 6.2.
+    """
+    from scipy.special import polygamma
+
+    told = (counts > 0) & (variances > 0)
+    if np.count_nonzero(told) < 2:
+        return np.inf
+    chance = float(polygamma(1, counts[told] / 2).mean())
+    excess = float(np.log(variances[told]).var(ddof=1)) - chance
+    if excess <= 0:
+        return np.inf
+    half = 0.5 + 1 / excess  # Newton's method for 1 / trigamma, which is convex, from below
+    for _ in range(NEWTON):
+        value = float(polygamma(1, half))
+        half += value * (1 - value / excess) / float(polygamma(2, half))
+    return 2 * half
+
+
+def independent_errors(runs: np.ndarray) -> float:
+    """How many independent errors tell as much of a variance as those of `runs`, which go on.
+
+    Bartlett's formula [1]_ for errors whose correlation falls like ``r^k``: ``n (1 - r^2) /
+    (1 + r^2)`` of n.
+
+    Parameters
+    ----------
+    runs : ndarray (n_runs, n, n_columns)
+        In their order.
+
+    References
+    ----------
+    .. [1] Bartlett, "On the theoretical specification and sampling properties of autocorrelated
+       time-series", Supplement to the Journal of the Royal Statistical Society 8 (1946).
+    """
+    count = runs.shape[0] * runs.shape[1]
+    sizes = np.sqrt((np.abs(runs) ** 2).mean(axis=(0, 1)))
+    scaled = runs / np.where(sizes > 0, sizes, 1)
+    before, after = scaled[:, :-1], scaled[:, 1:]
+    whole = float(np.linalg.norm(before) * np.linalg.norm(after))
+    if whole == 0:
+        return float(count)
+    r = float((after * before.conj()).sum().real) / whole
+    return max(1.0, count * (1 - r**2) / (1 + r**2))

@@ -78,7 +78,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Fold:
-    """Rows predicted from others, in the singular directions of what these show."""
+    """Left-out rows predicted from the kept ones, direction by singular direction of these.
+
+    With ``P = U S V^H`` the features of the kept rows and T their hidden columns: `left` are the
+    left-out rows' features times V, `right` is ``U^H T``, `truth` what is to be found.
+    """
 
     left: np.ndarray
     s: np.ndarray
@@ -138,7 +142,7 @@ def choose(
         return Choice(scaling, rank, ridge, none, np.empty(0), np.nan, np.empty(0), 0.0, {})
     if n > MOST:
         some = np.sort(generator.choice(n, MOST, replace=False))
-        A, C = A[some], C[some]
+        A, C, n = A[some], C[some], MOST
     weights = 1 / deviations(C) ** 2
     masks = list(_halves(n, ahead) if ahead else _folds(n, generator))
     farther = ahead / np.count_nonzero(~masks[0]) if ahead else 0.0

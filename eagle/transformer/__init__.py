@@ -19,8 +19,9 @@ from eagle.transformer.fidelity import Distances, Fidelity, distances, fidelity
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.pretrained import load_pretrained, pretrained, pretrained_path
 from eagle.transformer.rule import LayerRule, Rule, Structure
+from eagle.transformer.run import Record, Run, RunStatus, load_run
 from eagle.transformer.skeleton import Skeleton, skeleton
-from eagle.transformer.train import Record, Run, RunStatus, evaluate, load_run, train
+from eagle.transformer.train import evaluate, train
 
 __all__ = [
     "Batch",

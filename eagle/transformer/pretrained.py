@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.model import LinearTransformer
-from eagle.transformer.train import load_run
+from eagle.transformer.run import load_run
 
 FOLDER = Path(__file__).parent / "checkpoints"
 NAME = re.compile(

@@ -6,7 +6,6 @@ weights of a transformer, with nothing off the pattern.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +14,12 @@ import numpy as np
 import torch
 
 from eagle.problem.options import check_count
+from eagle.transformer import text
 from eagle.transformer.config import ModelConfig, TaskConfig
 from eagle.transformer.data import Batch, sample_batch
 from eagle.transformer.model import LinearTransformer
 from eagle.update import Blocks, average, update
 
-OWN_LIFT = 0.9  # energy of P in the range of S below which the lift is not the paper's
 BATCH = 1024  # the paper's: norms are medians of maxima over batches of this size
 
 
@@ -355,90 +354,12 @@ class Rule:
         return torch.cat(pieces, -1)
 
     def formula(self) -> str:
-        """The update in mathematics.
-
-        Returns
-        -------
-        str
-            A few lines.
-        """
-        transposed = self.config.transposed
-        S = any(layer.sketch is not None for layer in self.layers)
-        lines = ["A' = A^T,  B' = C^T,  C' = B^T,  D' = 0"] if transposed else []
-        if self.config.regime == "estimation":
-            lines = ["A' = A^T,  B' = I,  C' = B^T,  D' = 0"]
-        a, b, c, d = ("A'", "B'", "C'", "D'") if transposed else ("A", "B", "C", "D")
-        if not transposed:
-            lines += [f"on each of {self.config.machines} machines, with its own columns A, B:"]
-        if S:
-            own = "" if self.config.regime == "compute-limited" else "  (S_l = I where not listed)"
-            lines += [f"At = {a} S_l,  Bt = {b} S_l{own}"]
-            lift = f"At^T {a}" if self.config.lift == "full" else "At^T At S_l^T"
-            lift = f"At^T {a} P_l" if any(layer.lift is not None for layer in self.layers) else lift
-            x, y = "At", "Bt"
-        else:
-            lift, x, y = f"{a}^T {a}", a, b
-        norm = "|At|" if S else "|A_l|"
-        lines += [
-            f"{a} <- {a} - eta_l {norm}^-2 {x} {lift}",
-            f"{b} <- {b} - eta_l {norm}^-2 {y} {lift}",
-            f"{c} <- {c} - gamma_l {norm}^-2 {x} {x}^T {c}",
-            f"{d} <- {d} + gamma_l {norm}^-2 {y} {x}^T {c}",
-        ]
-        if not transposed:
-            lines += ["then C and D are averaged over the machines"]
-        answer = "W = D'^T" if self.config.regime == "estimation" else "D = D'^T"
-        return "\n".join([*lines, answer] if transposed else lines)
+        """The update in mathematics, a few lines."""
+        return text.formula(self)
 
     def code(self) -> str:
-        """The rule as a Python function ``rule(A, B, C)`` around `eagle.update.update`.
-
-        Returns
-        -------
-        str
-            A module: run it, or paste it.
-        """
-        steps: list[list[Any]] = [[layer.eta_step, layer.gamma_step] for layer in self.layers]
-        names, extra = "eta, gamma", ""
-        visible, _ = self.config.machine_features
-        sketched = any(layer.sketch is not None for layer in self.layers)
-        own_lift = any(layer.lift is not None for layer in self.layers)
-        for step, layer in zip(steps, self.layers, strict=True):
-            if not sketched:
-                continue
-            S = np.eye(visible) if layer.sketch is None else layer.sketch
-            names, extra = "eta, gamma, S", f', sketch=np.array(S), lift="{self.config.lift}"'
-            step.append(S.tolist())
-            if own_lift:  # the last layer, which needs no A, has none
-                P = S @ S.T if layer.lift is None else layer.lift
-                names, extra = "eta, gamma, S, P", ", sketch=np.array(S), lift=np.array(P)"
-                step.append(P.tolist())
-        imports = "Blocks, average, update" if not self.config.transposed else "Blocks, update"
-        head = f"import numpy as np\n\nfrom eagle.update import {imports}\n\n"
-        table = "".join(f"    {json.dumps(step)},\n" for step in steps)
-        head += f"# {names} per step\nSTEPS = [\n{table}]\n\n\n"
-        if not self.config.transposed:
-            return head + (
-                "def rule(A, B, C):\n"
-                f"    own = [np.split(X, {self.config.machines}, axis=1) for X in (A, B)]\n"
-                "    D = np.zeros((len(B), C.shape[1]))\n"
-                "    machines = [Blocks(*blocks, C, D) for blocks in zip(*own)]\n"
-                f"    for {names} in STEPS:\n"
-                f"        stepped = [update(each, eta, gamma{extra}) for each in machines]\n"
-                "        machines = average(stepped)\n"
-                "    return machines[0].D\n"
-            )
-        estimation = self.config.regime == "estimation"
-        given, queries = ("A, B", "np.eye(len(A))") if estimation else ("A, B, C", "C.T")
-        return head + (
-            f"def rule({given}):\n"
-            f"    queries = {queries}\n"
-            "    D = np.zeros((len(queries), len(B)))\n"
-            "    blocks = Blocks(A.T, queries, B.T, D)\n"
-            f"    for {names} in STEPS:\n"
-            f"        blocks = update(blocks, eta, gamma{extra})\n"
-            "    return blocks.D.T\n"
-        )
+        """The rule as a Python function ``rule(A, B, C)``: a module to run, or to paste."""
+        return text.code(self)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -459,32 +380,7 @@ class Rule:
         }
 
     def __str__(self) -> str:
-        verdict = "follows" if self.learned else "does NOT follow"
-        overlaps = [each.structure.overlap for each in self.layers if each.structure]
-        others = any(overlap is not None and overlap < OWN_LIFT for overlap in overlaps)
-        lift = ", but lifts other columns than its sketch sees" if others else ""
-        lines = [f"The {self.config.regime} model {verdict} the rule{lift}"]
-        lines += [f"  because {reason}" for reason in self.reasons]
-        lines += ["", "  " + self.formula().replace("\n", "\n  "), ""]
-        lines += ["layer    eta  gamma  |A_l|  off QK  off VP  spread  rank"]
-        if self.config.regime == "compute-limited":
-            lines[-1] += "  P in S   full"
-        for index, layer in enumerate(self.layers):
-            last = index + 1 == len(self.layers)
-            eta = "unused" if last else f"{layer.eta:6.3f}"  # A is not needed any more
-            row = f"{index:5d} {eta} {layer.gamma:6.3f} {layer.norm:6.3g}"
-            if layer.structure:
-                s = layer.structure
-                row += f" {s.off_pattern_QK:7.3f} {s.off_pattern_VP:7.3f}"
-                row += f" {s.spread:7.3f} {s.rank:5d}"
-                if s.overlap is not None and s.full is not None:
-                    row += f" {s.overlap:8.3f} {s.full:6.3f}"
-            lines.append(row)
-        if np.isfinite(self.model_error):
-            text = f"test error: model {self.model_error:.3g}, rule {self.rule_error:.3g}, "
-            text += f"quantised weights {self.quantised_error:.3g}; "
-            lines += ["", text + f"between rule and model {self.distance:.3g}"]
-        return "\n".join(lines)
+        return text.summary(self)
 
 
 def _factors(W_VP: torch.Tensor, size: int, visible: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,31 +1,24 @@
 """Training: the paper's recipe, resumable to the same result, with every clipped step counted.
 
-A run is a folder: ``checkpoint.safetensors`` (weights, Adam's moments, random state, and the
-configuration and counters as JSON in its header), ``log.csv``, and ``loss.png`` where matplotlib is
-installed. Both files are replaced whole, never written in place.
+A run is a folder: ``checkpoint.safetensors`` (see `eagle.transformer.run`), ``log.csv``, and
+``loss.png`` where matplotlib is installed.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import enum
 import importlib.util
 import io
-import json
 import math
 import os
 import statistics
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from tqdm import tqdm
 
 from eagle.problem.options import check_count
@@ -33,116 +26,21 @@ from eagle.tables import replacing
 from eagle.transformer.config import TaskConfig, TrainConfig
 from eagle.transformer.data import sample_batch
 from eagle.transformer.model import LinearTransformer
+from eagle.transformer.run import (
+    CHECKPOINT,
+    Record,
+    Run,
+    RunStatus,
+    header_of,
+    load_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
 
-CHECKPOINT, LOG, PICTURE = "checkpoint.safetensors", "log.csv", "loss.png"
+LOG, PICTURE = "log.csv", "loss.png"
 TEST_SEED = 1_000_003  # far from the seeds of training, the same for every run
 PATIENCE = 100  # steps in a row without a finite gradient before a run counts as diverged
 RISE = 10.0  # times the untrained error, likewise
-
-
-class RunStatus(enum.Enum):
-    """How a training run stands."""
-
-    RUNNING = "not finished: train with resume=True"
-    DONE = "all steps taken"
-    DIVERGED = "the loss left all bounds: lower learning_rate or deviation"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line of the log, about the steps since the line before.
-
-    Attributes
-    ----------
-    step : int
-        Steps taken in all.
-    loss : float
-        Median training loss, mean-squared error per entry of D.
-    largest_loss : float
-        The worst step's: spikes show here.
-    gradient : float
-        Median norm of the gradient before clipping.
-    clipped, skipped : int
-        Steps whose gradient was scaled down, and steps without one that is finite: their data
-        was drawn and had no effect.
-    test : float or None
-        Test error, on lines where it was measured.
-    seconds : float
-        Spent training in all.
-    """
-
-    step: int
-    loss: float
-    largest_loss: float
-    gradient: float
-    clipped: int
-    skipped: int
-    test: float | None
-    seconds: float
-
-
-@dataclass
-class Run:
-    """A trained model and how it came about.
-
-    Attributes
-    ----------
-    model : LinearTransformer
-        The last good weights.
-    config : TrainConfig
-        What was asked for.
-    status : RunStatus
-        Whether it ended, and how.
-    log : list of Record
-        Every ``TrainConfig.log_every`` steps.
-    untrained : float
-        Test error of the initial weights.
-    """
-
-    model: LinearTransformer
-    config: TrainConfig
-    status: RunStatus
-    log: list[Record]
-    untrained: float
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return self.log[-1].step if self.log else 0
-
-    @property
-    def test(self) -> float:
-        """Last test error."""
-        return next((r.test for r in reversed(self.log) if r.test is not None), self.untrained)
-
-    @property
-    def skipped(self) -> int:
-        """Steps that had no effect, their gradient not being finite."""
-        return sum(record.skipped for record in self.log)
-
-    @property
-    def clipped(self) -> int:
-        """Steps whose gradient was scaled down to ``TrainConfig.clip``."""
-        return sum(record.clipped for record in self.log)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights, configuration and log to one file, for `load_run`.
-
-        Parameters
-        ----------
-        path : path
-            Without the state of the optimizer: the run cannot be resumed from it.
-        """
-        tensors = {f"model.{name}": value for name, value in self.model.named_parameters()}
-        write_checkpoint(Path(path), tensors, _header(self))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.config.model.regime}, seed {self.config.seed}: {self.status.name}, "
-            f"{self.steps} steps, test error {self.test:.3g} "
-            f"({self.untrained / self.test:.1f} times under the untrained {self.untrained:.3g}), "
-            f"{self.clipped} clipped, {self.skipped} skipped"
-        )
 
 
 def train(
@@ -373,7 +271,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         _write_log(folder / LOG, self.log)
         state = {"step": self.step, "stalled": self.stalled, "seconds": self.seconds}
-        header = _header(self) | state
+        header = header_of(self) | state
         if self.status is RunStatus.DIVERGED and (folder / CHECKPOINT).exists():
             tensors, _ = read_checkpoint(folder / CHECKPOINT)
         else:
@@ -391,7 +289,7 @@ class Trainer:
         ours = self.config
         if dataclasses.replace(theirs, steps=ours.steps, cooldown=ours.cooldown) != ours:
             raise ValueError(f"directory {str(folder)!r} holds a run of another configuration")
-        _load_weights(self.model, tensors, folder / CHECKPOINT)
+        load_weights(self.model, tensors, folder / CHECKPOINT)
         try:
             for name, parameter in self.model.named_parameters():
                 prefix = f"adam.{name}."
@@ -416,82 +314,6 @@ class Trainer:
             done = self.step == self.config.steps
             self.status = RunStatus.DONE if done else RunStatus.RUNNING
         self.good = self._weights()
-
-
-def _header(run: Run | Trainer) -> dict[str, Any]:
-    return {
-        "config": run.config.to_dict(),
-        "status": run.status.name,
-        "untrained": run.untrained,
-        "log": [dataclasses.asdict(record) for record in run.log],
-    }
-
-
-def load_run(directory: str | os.PathLike[str]) -> Run:
-    """A run from the folder that `train` wrote it to.
-
-    Parameters
-    ----------
-    directory : path
-        The folder, or a checkpoint file.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    ValueError
-        No run there, or a damaged or foreign one; names the file. No code from it is run.
-    """
-    path = Path(directory)
-    path = path / CHECKPOINT if path.is_dir() else path
-    tensors, header = read_checkpoint(path)
-    try:
-        config = TrainConfig.from_dict(header["config"])
-        log = [Record(**record) for record in header["log"]]
-        status, untrained = RunStatus[header["status"]], float(header["untrained"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a checkpoint of eagle train ({error})") from error
-    model = LinearTransformer(config.model)
-    model.task = config.task
-    _load_weights(model, tensors, path)
-    return Run(model, config, status, log, untrained)
-
-
-def _load_weights(model: LinearTransformer, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    weights = {
-        name.removeprefix("model."): value
-        for name, value in tensors.items()
-        if name.startswith("model.")
-    }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: weights do not fit the configuration beside them") from error
-    if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise ValueError(f"{path}: weights are not finite")
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and header of a file, or ValueError naming it."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["eagle"])
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such checkpoint") from error
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: damaged, or not a checkpoint of eagle train") from error
-
-
-def write_checkpoint(
-    path: Path, tensors: Mapping[str, torch.Tensor], header: dict[str, Any]
-) -> None:
-    """Tensors and header to a file, whole or not at all."""
-    data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with replacing(path) as file:
-        file.write(save(data, metadata={"eagle": json.dumps(header)}))
 
 
 def _write_log(path: Path, log: list[Record]) -> None:

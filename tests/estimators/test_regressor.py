@@ -345,13 +345,31 @@ def test_standard_errors_are_those_of_the_textbook(
     np.testing.assert_allclose(single.standard_errors_, wanted[1, intercept:], rtol=1e-9)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_chunks_have_the_standard_errors_of_all_samples(
+    rng: np.random.Generator, intercept: bool
+) -> None:
+    X, y = rng.standard_normal((40, 3)) * [1, 10, 0.1] + 2, rng.standard_normal((40, 2))
+    weights = rng.uniform(0.5, 2, 40)
+    whole = EagleRegressor(fit_intercept=intercept, standard_errors=True, random_state=0)
+    pieces = clone(whole)
+    whole.fit(X, y, sample_weight=weights)
+    pieces.partial_fit(X[:2], y[:2], weights[:2])
+    assert np.isnan(pieces.standard_errors_).all()
+    pieces.partial_fit(X[2:], y[2:], weights[2:])
+    np.testing.assert_allclose(pieces.standard_errors_, whole.standard_errors_, rtol=1e-9)
+    if intercept:
+        errors = pieces.intercept_standard_error_, whole.intercept_standard_error_
+        np.testing.assert_allclose(*errors, rtol=1e-9)
+
+
 def test_standard_errors_are_refused_where_there_are_none(rng: np.random.Generator) -> None:
     X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
     twice = np.column_stack([X, X[:, 0] + X[:, 1]])
     model = EagleRegressor(standard_errors=True, random_state=0)
-    with pytest.raises(ValueError, match="needs X of full column rank, got rank 3 of 4 columns"):
+    with pytest.raises(ValueError, match="need X of full column rank, got rank 3 of 4 columns"):
         model.fit(twice, y)
-    with pytest.raises(ValueError, match="more samples than coefficients, got 4 samples and 4"):
+    with pytest.raises(ValueError, match="more rows than coefficients, got 4 rows and 4"):
         model.fit(X[:4], y[:4])
     with pytest.raises(ValueError, match="those of plain least squares: give ridge=0"):
         EagleRegressor(standard_errors=True, ridge=1.0).fit(X, y)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle.tables.intervals import Spread
+from eagle.tables.intervals import Spread, independent_errors, prior_weight
 from tests.tables.data import PATTERNS, REAL, holes
 
 CASES = [(name, pattern) for name in REAL for pattern in PATTERNS]
@@ -123,3 +123,48 @@ def test_wishes_outside_zero_and_one_are_refused(coverage):
 def test_bad_bounds_are_refused(bounds, error, message):
     with pytest.raises(error, match=message):
         eagle.complete(np.ones((3, 2)), **bounds)
+
+
+@pytest.mark.parametrize("freedom", [3, 8])
+def test_the_scatter_of_variances_tells_what_all_columns_say_of_each(freedom):
+    rng = np.random.default_rng(freedom)
+    found = []
+    for _ in range(20):
+        true = freedom / rng.chisquare(freedom, 400)
+        found.append(prior_weight(true * rng.chisquare(12, 400) / 12, np.full(400, 12.0)))
+    scatter = np.std(found) / np.sqrt(len(found))
+    assert np.mean(found) == pytest.approx(freedom, abs=4 * scatter)
+    assert scatter < freedom / 20
+
+
+def test_variances_that_differ_by_chance_are_one():
+    rng = np.random.default_rng(0)
+    equal = rng.chisquare(50, 1000) / 50
+    assert prior_weight(equal, np.full(1000, 50.0)) > 1000
+    assert prior_weight(np.array([1.0, 1, 1]), np.full(3, 5.0)) == np.inf
+    assert prior_weight(np.array([2.0]), np.array([5.0])) == np.inf
+
+
+@pytest.mark.parametrize("r", [0.0, 0.5, 0.8])
+def test_errors_that_go_together_count_as_few(r):
+    """Their mean square scatters as that of so many independent ones does."""
+    rng = np.random.default_rng(int(10 * r))
+    runs = rng.standard_normal((2, 300, 2000))
+    for t in range(1, 300):
+        runs[:, t] = r * runs[:, t - 1] + np.sqrt(1 - r**2) * runs[:, t]
+    squares = (runs**2).mean(axis=(0, 1))
+    assert independent_errors(runs) == pytest.approx(2 / squares.var(), rel=0.15)
+    assert independent_errors(np.ones((2, 4, 3))) == 1
+    assert independent_errors(np.zeros((2, 4, 3))) == 8
+
+
+def test_columns_with_few_errors_of_their_own_draw_near_the_others():
+    rng = np.random.default_rng(3)
+    units = np.array([1.0, 100, 1, 1, 1, 1])
+    errors = units * rng.standard_normal((4, 6))
+    alone = Spread.of(errors, np.zeros(4)).sigma / units
+    together = Spread.of(errors, np.zeros(4), units).sigma / units
+    assert np.ptp(together) < np.ptp(alone)
+    assert (together**2).sum() == pytest.approx((alone**2).sum())
+    fewer = Spread.of(errors, np.zeros(4), units, independent=1.0).sigma / units
+    assert np.ptp(fewer) < np.ptp(together)

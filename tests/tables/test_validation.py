@@ -168,3 +168,16 @@ def test_real_tables_are_filled_as_well_as_by_the_best_rival(name, pattern):
             errors[who].append(np.sqrt(np.mean(((each - X) / deviations(X))[missing] ** 2)))
     median = {who: np.median(each) for who, each in errors.items()}
     assert median["eagle"] <= 1.05 * min(median["RidgeCV"], median["KNNImputer"])
+
+
+def test_more_complete_rows_than_take_part_in_the_search_all_fill(monkeypatch):
+    monkeypatch.setattr("eagle.tables.validation.MOST", 40)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 2)) @ rng.standard_normal((2, 6))
+    X += 1e-3 * rng.standard_normal(X.shape)
+    missing = np.zeros(X.shape, bool)
+    missing[100:, 4:] = True
+    done = eagle.complete(np.where(missing, np.nan, X), rng=0)
+    assert done.results[0].value.shape == (20, 2)
+    assert done.standardized_error < 0.01
+    assert np.linalg.norm((done.X - X)[missing]) < 0.01 * np.linalg.norm(X[missing])

@@ -166,7 +166,7 @@ def test_a_diverged_run_says_so_and_keeps_the_last_good_weights(tmp_path):
     good = train(short(steps=30), tmp_path)
     worse = short(steps=3000, learning_rate=1e-3)
     # Sabotage: Adam's moments blown up, so that the next steps leave all bounds.
-    from eagle.transformer.train import CHECKPOINT, read_checkpoint, write_checkpoint
+    from eagle.transformer.run import CHECKPOINT, read_checkpoint, write_checkpoint
 
     tensors, header = read_checkpoint(tmp_path / CHECKPOINT)
     for key in list(tensors):
