@@ -13,8 +13,6 @@ import numpy as np
 
 from eagle.algebra.numbers import Number
 
-__all__ = ["COUNT", "Algebra", "lanczos", "ritz_values", "unit_normal"]
-
 COUNT = 4  # random probes of each kind: chi-squared tails put a factor 10 beyond 1e-4
 COLLAPSED = 1e-12  # of the first coefficient: what is left of a Krylov space that is exhausted
 

@@ -11,21 +11,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "energy",
-    "gram",
-    "hermitian_times",
-    "inverse_quotient",
-    "largest_eigenvalue",
-    "norm",
-    "product",
-    "shifted_cholesky",
-    "smaller_gram",
-    "times_hermitian",
-    "times_inverse",
-    "trace",
-]
-
 MOST = 2**31 - 1  # entries of a vector: BLAS counts in 32 bits
 
 

@@ -11,8 +11,6 @@ from eagle.algebra import blas, operand
 from eagle.algebra.base import Algebra, unit_normal
 from eagle.algebra.numbers import One
 
-__all__ = ["Dense", "safe_range"]
-
 
 class Dense(Algebra):
     """Blocks of one problem in memory; A may be an `eagle.algebra.operand.Operand` for products."""

@@ -15,8 +15,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Blocks", "Home", "Host", "adjoint", "find_home"]
-
 HALF = ("float16", "bfloat16")  # computed in float32
 FULL = ("float32", "float64", "complex64", "complex128")
 DLPACK_CPU = 1  # kDLCPU of the DLPack header

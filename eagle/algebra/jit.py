@@ -7,8 +7,6 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled"]
-
 # Sums may be reordered, which lets them vectorise; NaN and infinity keep their meaning.
 REORDERED = frozenset({"reassoc", "contract", "nsz"})
 

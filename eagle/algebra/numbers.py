@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Many", "Number", "One", "share"]
-
 Number = Any  # a float or bool of One, an ndarray (N,) of Many
 
 

@@ -16,21 +16,6 @@ import numpy as np
 
 from eagle.algebra.blas import norm, product
 
-__all__ = [
-    "Implicit",
-    "LowRank",
-    "Mapped",
-    "Matrix",
-    "Operand",
-    "Ridged",
-    "Scaled",
-    "Sparse",
-    "adjoint",
-    "both",
-    "mapping",
-    "shifted",
-]
-
 LARGE = 10**7  # entries from which on reading A once for two products is worth loading numba for
 PIECE = 2**26  # bytes of a mapped file that are in memory at a time
 PROBES = 8  # products that estimate the size of an operator

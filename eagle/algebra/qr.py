@@ -19,8 +19,6 @@ from eagle.algebra.base import COUNT
 from eagle.algebra.jit import compiled
 from eagle.algebra.threads import threaded
 
-__all__ = ["SIZES", "least_squares"]
-
 LANES = 16  # columns in a row of M are a multiple of this
 TILE = 16  # problems
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["RunningFactor"]
-
 STRIP = 2**20  # entries that are factorised at a time
 SHARE = 2  # rows that wait to be factorised together, in units of the factor's
 PANEL = 32  # columns of a block reflector

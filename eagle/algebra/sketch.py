@@ -13,8 +13,6 @@ import numpy as np
 from eagle.algebra.jit import compiled
 from eagle.algebra.threads import threaded
 
-__all__ = ["both", "sparse_sign", "sparse_sign_csr"]
-
 WIDTH = 64  # rows of A that are summed side by side, if A is stored by rows
 TALL = 256  # the same if A is stored by columns
 DEPTH = 64  # columns of A that are turned into the cache at a time

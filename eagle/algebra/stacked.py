@@ -12,8 +12,6 @@ from eagle.algebra.dense import safe_range
 from eagle.algebra.homes import Home
 from eagle.algebra.numbers import Many
 
-__all__ = ["HostStacked", "Stacked", "frobenius"]
-
 Vector = np.ndarray  # one number for each matrix, on the host
 
 

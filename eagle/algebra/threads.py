@@ -7,8 +7,6 @@ from typing import Any
 
 import numba
 
-__all__ = ["threaded"]
-
 
 def threaded(kernel: Any, length: int, tile: int, *arguments: Any) -> list[Any]:
     """Run ``kernel(start, stop, *arguments)`` on parts of ``range(length)``, one per thread.

@@ -11,8 +11,6 @@ from eagle.methods.base import Inverse, Method, State, by_rows
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["Again"]
-
 
 @dataclass(kw_only=True)
 class AgainState(State):

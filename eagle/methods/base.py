@@ -26,18 +26,6 @@ from eagle.problem.blocks import Factors, Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
-__all__ = [
-    "QUICK",
-    "Inverse",
-    "Method",
-    "State",
-    "by_rows",
-    "change_of",
-    "relative",
-    "solve_columns",
-]
-
-
 QUICK = 1e4  # in units of eps: estimated errors that auto takes from its cheapest methods
 
 

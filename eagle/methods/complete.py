@@ -39,16 +39,6 @@ import numpy as np
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Inverse
 
-__all__ = [
-    "Answer",
-    "Decomposition",
-    "decompose",
-    "graded",
-    "norm_of_inverse",
-    "solve",
-    "spectral_norm",
-]
-
 SWEEPS = 12  # of equilibration at most, each of which halves exponents; they reach to 2^1074
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
 # In units of max(d, n) eps, what rounding leaves on the diagonal of a singular T: among 1,166

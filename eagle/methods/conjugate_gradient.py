@@ -13,8 +13,6 @@ from eagle.methods.gradient_descent import GradientState, setup, update_value
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["ConjugateGradient"]
-
 
 @dataclass(kw_only=True)
 class ConjugateState(GradientState):

@@ -23,8 +23,6 @@ from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["Cross", "Skeleton", "look", "reach"]
-
 FIRST = 128  # rows and columns of the first look
 MOST = 0.4, 0.7  # of the shorter side, of a square A and of others: where a look costs too much
 SPARE = 0.85  # of them that may be taken by the rank, so that an end is no accident

@@ -19,8 +19,6 @@ from eagle.problem.blocks import Factors, Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
-__all__ = ["Direct"]
-
 # Per entry of A and shorter side: leading terms of Golub and Van Loan, table 5.5.1, section 8.6.
 OPERATIONS = {"cod": 8, "gelsd": 8, "gelsy": 4, "lu": 2 / 3, "qr": 2, "svd": 14}
 DRIVERS = tuple(OPERATIONS)

@@ -27,8 +27,6 @@ from eagle.methods.base import Inverse
 from eagle.methods.complete import Answer, norm_of_inverse, spectral_norm
 from eagle.methods.cross import Skeleton
 
-__all__ = ["LU", "eliminate", "solve"]
-
 LOST = 10.0  # in units of n^(1/2) times what rounding of the blocks does: what elimination may lose
 SHARP = 1e-3  # of the condition from which on A is singular: from there on it is looked at twice
 

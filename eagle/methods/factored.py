@@ -7,8 +7,6 @@ import numpy as np
 from eagle.algebra.blas import product
 from eagle.problem.blocks import Problem
 
-__all__ = ["condition_of", "solve_factored"]
-
 
 def solve_factored(problem: Problem) -> np.ndarray:
     """The extended value of a problem whose `factors` are known.

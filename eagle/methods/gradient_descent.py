@@ -13,8 +13,6 @@ from eagle.methods.norms import squared_norm
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["GradientDescent", "GradientState", "setup", "update_value"]
-
 REST = 10.0  # in units of eps: relative moves of a row of W that are rounding errors
 
 

@@ -12,8 +12,6 @@ from eagle.methods.base import Method, State, solve_columns
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["LSMR"]
-
 GAVE_UP = 7  # scipy's reason to stop: the maximum number of iterations
 
 

@@ -13,8 +13,6 @@ from eagle.methods.norms import squared_norm_bound
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["NewtonSchulz"]
-
 MOVING = 1e-1  # relative change of a value to which something is still to come
 
 

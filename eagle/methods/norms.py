@@ -6,8 +6,6 @@ import numpy as np
 
 from eagle.algebra.blas import energy, norm, product
 
-__all__ = ["squared_norm", "squared_norm_bound"]
-
 
 def squared_norm(A: np.ndarray, *, rtol: float = 1e-3, maxiter: int = 100) -> float:
     """``||A||_2^2`` by power iteration on ``A^H A`` with Rayleigh quotients (a lower bound)."""

@@ -28,8 +28,6 @@ from eagle.methods.base import Method, State, by_rows, change_of
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["SemiNormal"]
-
 DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
 SPREAD = 3.0  # standard deviations: a step rounds sums of d numbers, too

@@ -14,8 +14,6 @@ from eagle.methods.sketched.method import default_size
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options, check_count
 
-__all__ = ["StochasticGradientDescent"]
-
 
 @dataclass(kw_only=True)
 class StochasticState(GradientState):

@@ -62,8 +62,6 @@ from eagle.algebra.blas import norm, product
 from eagle.algebra.numbers import Number, One, share
 from eagle.problem.blocks import Problem
 
-__all__ = ["COUNT", "Certificate", "Probes", "judge"]
-
 # Relative errors of probes, each the largest seen among fuzzed problems with the other explanation:
 GROSS = 1e-3  # beyond it, inconsistency
 HARDLY = 0.5  # beyond it on both sides, probes tell nothing of other right-hand sides

@@ -24,10 +24,9 @@ from eagle.problem.blocks import Names, Problem
 from eagle.problem.certificate import judge
 from eagle.problem.checks import check_finite, leading_shape
 from eagle.problem.options import Options
-from eagle.problem.result import Record, Result, Results, Status
+from eagle.problem.result import Result, Status
+from eagle.problem.results import Record, Results
 from eagle.run import driver, opinions
-
-__all__ = ["is_batch", "solve_batch", "solve_stacked"]
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
 

@@ -15,10 +15,9 @@ from eagle.methods.base import Method, State
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import LUCK, Certificate, Probes
 from eagle.problem.options import Options
-from eagle.problem.result import Iteration, Record, Results, Status
+from eagle.problem.result import Iteration, Status
+from eagle.problem.results import Record, Results
 from eagle.run import opinions
-
-__all__ = ["Snapshot", "progress_bar", "run"]
 
 SLOWEST = 0.9  # ratio of successive changes that is taken for convergence at a steady rate
 

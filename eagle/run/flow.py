@@ -25,8 +25,6 @@ from eagle.run import driver, opinions
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
 from eagle.run.plan import FEW, Choice, choices
 
-__all__ = ["Solver", "solve"]
-
 LU, COD = Direct("lu"), Direct("cod")
 LOG = logging.getLogger("eagle")
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Rates", "memory", "rates"]
-
 SIZE = 384  # of the trial matrices: a few milliseconds in all
 TRIALS = 3
 

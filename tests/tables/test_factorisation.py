@@ -7,7 +7,7 @@ import pytest
 
 import eagle
 from eagle.tables import factorisation
-from eagle.tables.completion import scattered
+from eagle.tables.checks import scattered
 from tests.tables.data import REAL, deviations, holes
 from tests.tolerances import relative_error
 

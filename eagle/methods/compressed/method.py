@@ -29,8 +29,6 @@ from eagle.methods.factored import condition_of, solve_factored
 from eagle.problem.blocks import Factors, Problem
 from eagle.problem.options import Options, check_count, check_flag
 
-__all__ = ["WHOLE", "Compressed", "CompressedState", "first_width", "next_width"]
-
 FIRST = 128  # columns of the first sketch, unless A is large
 SECOND = 512  # of the second; then they double
 WHOLE = 0.6  # of the shorter side: a sketch as wide as that saves nothing

@@ -14,8 +14,6 @@ from eagle.algebra.operand import Matrix, Operand
 from eagle.methods.base import Inverse, State
 from eagle.methods.compressed.sketch import Sketch, draw
 
-__all__ = ["Core", "Seen", "leaks", "row_basis", "whole", "width_for"]
-
 EXCESS = 1.25  # rows of the sketch that ranks Y, over its columns
 SPARE = 4  # directions that a sketch must have to spare before its rank is believed
 SHARE = 16  # and one in so many

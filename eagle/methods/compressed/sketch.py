@@ -9,8 +9,6 @@ import numpy as np
 from eagle.algebra.blas import product
 from eagle.algebra.operand import Mapped, Matrix, Sparse
 
-__all__ = ["SKETCHES", "Dense", "Sketch", "SparseSign", "draw"]
-
 SKETCHES = ("auto", "sparse-sign", "rademacher", "gaussian")
 NONZEROS = 4  # per row of a sparse sign sketch
 WORTH = 1e9  # flops of a dense sketch from which on a sparse one is worth loading numba for

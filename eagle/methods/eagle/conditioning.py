@@ -18,8 +18,6 @@ from eagle.algebra.numbers import Number
 from eagle.methods.eagle.rules import LANCZOS_STEPS, EagleState, traced_back
 from eagle.methods.eagle.schedule import Constant, Minimax, largest, lifted, lowered
 
-__all__ = ["Cholesky", "Polynomial"]
-
 FIRST_ETA = 0.5  # forgives a norm that was under-estimated by 40 %
 LIFT = 1e-3  # Ritz values may over-estimate the smallest singular value by this much
 SINGLE = 0.05  # what rounding in single precision may do to a singular value near 1

@@ -28,8 +28,6 @@ from eagle.methods.eagle.schedule import as_schedule
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 
-__all__ = ["Eagle"]
-
 LARGE = 400  # from this size of A on, contractions wait until they pay
 PASSES = 40  # at most, that look for what leaks; 3 at least
 COMBINATIONS = 4  # of rows of B that are looked at

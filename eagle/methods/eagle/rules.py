@@ -14,21 +14,6 @@ import numpy as np
 from eagle.algebra.numbers import Number
 from eagle.methods.base import State
 
-__all__ = [
-    "NUMBERS",
-    "EagleState",
-    "allowed_error",
-    "countable",
-    "informative",
-    "is_due",
-    "judge",
-    "plain_rank",
-    "rank",
-    "read_spectrum",
-    "to_single",
-    "traced_back",
-]
-
 # Measured on the seeded problems of tests/systems.py, condition 1e0 to 1e14, all shapes and ranks.
 LANCZOS_STEPS = 6
 RITZ_WEIGHT = 1e-10  # Ritz vectors with less of the start vector are rounding noise

@@ -16,8 +16,6 @@ import numpy as np
 
 from eagle.problem.options import check_number
 
-__all__ = ["Constant", "Minimax", "as_schedule", "largest", "lifted", "lowered"]
-
 
 def largest(eta: Any) -> Any:
     """``mu``, the maximum of ``s (1 - eta s^2)`` over ``0 <= s <= 1``."""

@@ -15,8 +15,6 @@ from eagle.algebra.blas import largest_eigenvalue, norm, product
 from eagle.methods.base import State, relative
 from eagle.problem.blocks import Problem
 
-__all__ = ["SketchedState", "judge", "move", "note", "rescale"]
-
 USED_UP = 30.0  # in units of eps: what rounding leaves of a contracted C
 STALLED = 0.5  # an epoch that leaves more than this of what it found gains nothing
 

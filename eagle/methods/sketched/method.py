@@ -31,8 +31,6 @@ from eagle.problem.blocks import Problem
 from eagle.problem.options import Options, check_count
 from eagle.update import LIFTS
 
-__all__ = ["SAMPLINGS", "Sketched", "default_size"]
-
 SAMPLINGS = ("reshuffled", "columns", "orthonormal")
 PAIR = (0.95, 1.0)  # eta, gamma relative to ||At||^2, where sketches are not orthonormalised
 NOISE = 30.0  # in units of eps ||A||_F: columns of a sketch that are nothing but rounding errors

@@ -16,8 +16,6 @@ from eagle.algebra.blas import norm, product
 from eagle.algebra.operand import Mapped
 from eagle.methods.sketched.epochs import SketchedState, note
 
-__all__ = ["WORK", "ExactState", "begin", "leaks", "remember", "take_out"]
-
 NEW = 0.1  # part of a direction outside a basis from which on it is another direction
 WORK = 6  # copies of a sketch that a step makes
 LOST = 1e3  # times what is left of probe rows: a row of B with more left is inconsistent
