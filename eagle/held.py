@@ -227,7 +227,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Spectral(Inverse):
+class SVD(Inverse):
     """``A^+ = V S^-1 U^H``."""
 
     U: np.ndarray

@@ -11,7 +11,7 @@ import numpy as np
 
 from eagle.algebra.homes import Home, find_home
 from eagle.algebra.operand import Operand
-from eagle.held import Held, Spectral, factorised
+from eagle.held import SVD, Held, factorised
 from eagle.methods import Direct, as_method
 from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import as_block, as_matrix, check_sizes
@@ -216,7 +216,7 @@ class Solver:
             truncated = problem.truncated(factors, options.rank, options.cutoff)
             assert truncated.factors is not None
             if not options.ridge:
-                spectral = Spectral(*truncated.factors)
+                spectral = SVD(*truncated.factors)
                 return Held.of(truncated, spectral, truncated.A, Direct("svd"))
             problem = replace(truncated, A=truncated.A.dense(), factors=None)
         problem = problem.ridged(options.ridge)

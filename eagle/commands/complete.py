@@ -16,7 +16,7 @@ import numpy as np
 import eagle
 from eagle.commands.common import add_options, complain, options_of, say, verdict
 from eagle.tables import Table, TableError, check_output, read_table, replacing, write_table
-from eagle.tables.csv import Choice
+from eagle.tables.csv import Hints
 from eagle.tables.files import STREAM
 from eagle.tables.files import TEXT as TEXT_SUFFIXES
 
@@ -84,12 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
     rank = arguments.rank
     if rank is None:
         rank = "cv" if arguments.cutoff is None and arguments.ridge is None else "none"
-    choice = Choice(
+    hints = Hints(
         arguments.header, arguments.labels, arguments.delimiter, arguments.decimal,
         tuple(arguments.missing), arguments.columns, arguments.ignore,
     )  # fmt: skip
     is_text = str(arguments.output) == STREAM or arguments.output.suffix.lower() in TEXT_SUFFIXES
-    table = read_table(arguments.table, choice=choice, key=arguments.key, same_text=is_text)
+    table = read_table(arguments.table, hints=hints, key=arguments.key, same_text=is_text)
     table = _without(table, arguments.missing)
     for warning in _no_data(table):
         complain(f"eagle complete: warning: {warning}", 0)

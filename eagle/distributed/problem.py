@@ -25,7 +25,7 @@ COMPLEX = 1_000_000  # streams of complex numbers start here
 
 
 @dataclass(frozen=True)
-class Factors:
+class LocalFactors:
     """``A_mu = U diag(s) V^H`` without what is rounding error, and what B makes of it.
 
     Conditioning without communication: any non-singular Q may be applied to ``[A_mu; B_mu]`` from
@@ -262,19 +262,19 @@ class LocalProblem:
         return complete.decompose(self.A, self.eps).rank > r
 
     @cached_property
-    def factors(self) -> Factors:
+    def factors(self) -> LocalFactors:
         """Computed when first asked for."""
         import scipy.linalg
 
         d, n = self.A.shape
         if not n or not d or not self.A.any():
             empty = self.A[:, :0]
-            return Factors(empty, np.zeros(0, empty.real.dtype), np.zeros((n, 0), empty.dtype),
+            return LocalFactors(empty, np.zeros(0, empty.real.dtype), np.zeros((n, 0), empty.dtype),
                            self.B[:, :0])  # fmt: skip
         U, s, Vh = scipy.linalg.svd(self.A, full_matrices=False, check_finite=False)
         r = int(np.count_nonzero(s > max(d, n) * self.eps * s[0]))
         U, s, V = np.asfortranarray(U[:, :r]), s[:r], np.asfortranarray(Vh[:r].conj().T)
-        return Factors(U, s, V, product(self.B, V) / s)
+        return LocalFactors(U, s, V, product(self.B, V) / s)
 
     def probes(self, count: int, stream: int = 0) -> np.ndarray:
         """Rows of this machine of a Gaussian matrix (n, count) that no split changes."""

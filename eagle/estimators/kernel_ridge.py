@@ -22,7 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from eagle.estimators.nystroem import Nystroem
-from eagle.estimators.reduced import Block, Features, Sums, refined
+from eagle.estimators.reduced import Block, KernelFeatures, Sums, refined
 from eagle.estimators.validation import check_ridges, choose_ridge, floating, sample_weights
 from eagle.problem.result import ConvergenceWarning, callers_level
 from eagle.tables.ridge import generalised
@@ -121,7 +121,7 @@ class _KernelMachine(BaseEstimator):
         self._kernels.components_ = self.components_
         self._kernels.component_indices_ = self.component_indices_
         M = self._kernels._to_landmarks()
-        features = Features.of(M, dtype, ridge * len(M))
+        features = KernelFeatures.of(M, dtype, ridge * len(M))
         self._sums = Sums.empty(features, y.shape[1])
         self._origin = weights @ y / weights.sum() if self.fit_intercept else 0 * y[0]
         return y - self._origin, weights

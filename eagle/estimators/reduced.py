@@ -33,7 +33,7 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Features:
+class KernelFeatures:
     """How ``Z = P E`` comes from the kernel with the landmarks.
 
     Attributes
@@ -111,7 +111,7 @@ class Sums:
         ``y^T w`` and ``sum w y^2``.
     """
 
-    features: Features
+    features: KernelFeatures
     S: np.ndarray
     u: np.ndarray
     moments: np.ndarray
@@ -122,7 +122,7 @@ class Sums:
     energies: np.ndarray
 
     @classmethod
-    def empty(cls, features: Features, k: int) -> Self:
+    def empty(cls, features: KernelFeatures, k: int) -> Self:
         """Of no rows."""
         p = len(features.E)
         return cls(

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
     NUMPY,
-    Library,
+    Namespace,
     Solve,
     Solver,
     pullback,
@@ -25,7 +25,7 @@ from eagle.methods.base import Inverse
 from eagle.problem.options import Options
 from eagle.problem.result import Result, complain, with_value
 
-LIBRARY = Library(
+TORCH = Namespace(
     torch,
     torch.Tensor.detach,
     lambda like: {"dtype": like.dtype, "device": like.device},
@@ -174,7 +174,7 @@ class _Solve(torch.autograd.Function):
                 None if X is None else forward_ad.unpack_dual(X).primal for X in (A, B, C, D)
             )
             return pushforward(
-                LIBRARY,
+                TORCH,
                 call.solver_for(inside),
                 (A, B, C),
                 D,
@@ -197,8 +197,8 @@ class _Solve(torch.autograd.Function):
         home, present = call.solver.home, [X for X in (A, B, C, D, G) if X is not None]
         mapped = _is_mapped(G)
         if torch.is_grad_enabled() or mapped or home.follows(present) or not home.on_cpu:
-            library = replace(LIBRARY, may_look=lambda: False) if mapped else LIBRARY
-            bars = pullback(library, call.solver_for(inside), (A, B, C), D, G, **known)
+            namespace = replace(TORCH, may_look=lambda: False) if mapped else TORCH
+            bars = pullback(namespace, call.solver_for(inside), (A, B, C), D, G, **known)
             return (*bars, None)
         # No product is left to torch: its idle threads would spin against those of our BLAS.
         A, B, C, D, G = (None if X is None else home.view(X) for X in (A, B, C, D, G))

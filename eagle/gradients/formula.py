@@ -66,7 +66,7 @@ LOOPED = 2**13  # multiplications from which on a BLAS may use threads for one m
 
 
 @dataclass(frozen=True)
-class Library:
+class Namespace:
     """What the formulas need of numpy, torch or jax.
 
     Attributes
@@ -106,7 +106,9 @@ def _product(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return out
 
 
-NUMPY = Library(np, lambda array: array, lambda like: {"dtype": like.dtype}, lambda: True, _product)
+NUMPY = Namespace(
+    np, lambda array: array, lambda like: {"dtype": like.dtype}, lambda: True, _product
+)
 
 
 class GradientWarning(UserWarning):
@@ -135,7 +137,7 @@ def warn_if_steep(condition: float | None, eps: float) -> None:
 
 
 def pullback(
-    library: Library,
+    namespace: Namespace,
     solve: Solve,
     blocks: tuple[Any, Any, Any],
     D: Any,
@@ -149,7 +151,7 @@ def pullback(
 
     Parameters
     ----------
-    library : Library
+    namespace : Namespace
     solve : callable
         ``solve(A, B, C)`` is ``B A^+ C``, None standing for an identity.
     blocks : tuple of array or None
@@ -176,7 +178,7 @@ def pullback(
     """
     A, B, C = blocks
     d, n = A.shape[-2:]
-    formula = _Formula(library, solve)
+    formula = _Formula(namespace, solve)
     if not ridge:
         bars = formula.gradients(A, B, C, D, G, rank, needs)
     else:
@@ -194,7 +196,7 @@ def pullback(
 
 
 def pushforward(
-    library: Library,
+    namespace: Namespace,
     solve: Solve,
     blocks: tuple[Any, Any, Any],
     D: Any,
@@ -211,7 +213,7 @@ def pushforward(
 
     Parameters
     ----------
-    library, solve, blocks, D, ridge, rank
+    namespace, solve, blocks, D, ridge, rank
         As for `pullback`.
     tangents : tuple of array or None
         In the shapes of the blocks.
@@ -221,9 +223,9 @@ def pushforward(
     array
         In the shape of D.
     """
-    formula, (A, B, C) = _Formula(library, solve), blocks
+    formula, (A, B, C) = _Formula(namespace, solve), blocks
     if all(tangent is None for tangent in tangents):
-        return library.xp.zeros_like(D)
+        return namespace.xp.zeros_like(D)
     if ridge and tangents[0] is not None:  # else it is in what solves
         A, B, C, rank = formula.ridged(A, B, C, ridge)
         tangents = formula.padded((A, B, C), tangents)
@@ -233,15 +235,15 @@ def pushforward(
 class _Formula:
     """The formulas above on arrays of one library."""
 
-    def __init__(self, library: Library, solve: Solve):
-        self.library, self.xp, self.solve = library, library.xp, solve
-        self.product = library.product
+    def __init__(self, namespace: Namespace, solve: Solve):
+        self.namespace, self.xp, self.solve = namespace, namespace.xp, solve
+        self.product = namespace.product
 
     def eye(self, size: int, like: Any) -> Any:
-        return self.xp.eye(size, **self.library.like(like))
+        return self.xp.eye(size, **self.namespace.like(like))
 
     def zeros(self, rows: int, columns: int, like: Any) -> Any:
-        return self.xp.zeros((rows, columns), **self.library.like(like))
+        return self.xp.zeros((rows, columns), **self.namespace.like(like))
 
     def ridged(self, A: Any, B: Any, C: Any, ridge: float) -> tuple[Any, Any, Any, int]:
         """Blocks with the same value but for the ridge, which is in A, and the rank of that A."""
@@ -311,12 +313,12 @@ class _Formula:
         return sizes[0] * out[..., :split], sizes[1] * out[..., split:]
 
     def _size(self, X: Any) -> Any:
-        size = self.library.constant(self.xp.linalg.norm(X, "fro", (-2, -1), True))
+        size = self.namespace.constant(self.xp.linalg.norm(X, "fro", (-2, -1), True))
         return self.xp.where(size > 0, size, self.xp.ones_like(size))
 
     def matters(self, residual: Any, whole: Any) -> bool:
         """Whether a residual may be more than rounding errors, in any matrix of the batch."""
-        if not self.library.may_look():
+        if not self.namespace.may_look():
             return True
         left, size = (self.xp.linalg.norm(X, "fro", (-2, -1)) for X in (residual, whole))
         return bool((left > ROUNDING * self.xp.finfo(whole.dtype).eps * size).any())
@@ -379,7 +381,7 @@ class _Formula:
             blocks = (None if X is None else adjoint(X) for X in (A, C, B))
             return adjoint(self.solve(*blocks))
 
-        return _Formula(self.library, solve)
+        return _Formula(self.namespace, solve)
 
 
 def summed(bar: Any, shape: tuple[int, ...]) -> Any:

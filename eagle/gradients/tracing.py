@@ -23,7 +23,7 @@ from jax.interpreters import ad, batching, mlir
 from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
     NUMPY,
-    Library,
+    Namespace,
     Solve,
     Solver,
     pullback,
@@ -37,7 +37,7 @@ from eagle.problem.checks import check_sizes, leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, complain
 
-LIBRARY = Library(
+JAX = Namespace(
     jnp, jax.lax.stop_gradient, lambda like: {"dtype": like.dtype}, may_look=lambda: False
 )
 
@@ -213,22 +213,22 @@ class _Derivative:
     def traced(self, *leaves: Any) -> list[Any]:
         """The same by solves that can be differentiated in turn."""
         again = self.call.differentiable(self.ridge - self.inside)
-        return self.formula(LIBRARY, lambda A, B, C: again((A, B, C))[0], *leaves)
+        return self.formula(JAX, lambda A, B, C: again((A, B, C))[0], *leaves)
 
-    def formula(self, library: Library, solves: Solve, *leaves: Any) -> list[Any]:
+    def formula(self, namespace: Namespace, solves: Solve, *leaves: Any) -> list[Any]:
         """What comes out, for arrays of numpy or of jax."""
         blocks, D, given = self._parts(leaves)
-        mapped, xp = self._mapped(leaves), library.xp
+        mapped, xp = self._mapped(leaves), namespace.xp
         # Each mapped problem has a derivative of its own, also with a block that all of them share.
         if self.transposed:
             blocks = jax.tree.map(lambda X: xp.broadcast_to(X, self._full(X, mapped)), blocks)
             # jax's gradients are derivatives, the formulas are about their conjugates.
             a, b, c = (each is not None for each in self._wanted(blocks))
             bars = pullback(
-                library, solves, blocks, D, xp.conj(given), ridge=self.inside, needs=(a, b, c)
+                namespace, solves, blocks, D, xp.conj(given), ridge=self.inside, needs=(a, b, c)
             )
             return [xp.conj(bar) for bar in jax.tree.leaves(self._wanted(bars))]
-        tangent = pushforward(library, solves, blocks, D, given, ridge=self.inside)
+        tangent = pushforward(namespace, solves, blocks, D, given, ridge=self.inside)
         return [xp.broadcast_to(tangent, self._full(D, mapped))]
 
     def shapes(self, *leaves: Any) -> list[jax.core.ShapedArray]:

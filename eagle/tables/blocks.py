@@ -11,7 +11,7 @@ from eagle.api import lstsq, solve
 from eagle.problem.result import Result
 from eagle.tables.intervals import Spread, independent_errors
 from eagle.tables.scaling import Features, deviations
-from eagle.tables.validation import Choice, Wish, choose, in_order
+from eagle.tables.validation import Chosen, Wish, choose, in_order
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Block:
     features : Features
     P, T : ndarray (n_donors, n_features), (n_donors, n_hidden)
         Complete rows as the regression sees them: what is given, and what is to be found.
-    choice : Choice
+    choice : Chosen
     cutoff : float or None
     spread : Spread
         Of the errors.
@@ -34,7 +34,7 @@ class Block:
     features: Features = field(repr=False)
     P: np.ndarray = field(repr=False)
     T: np.ndarray = field(repr=False)
-    choice: Choice
+    choice: Chosen
     cutoff: float | None
     spread: Spread = field(repr=False)
 

@@ -94,7 +94,7 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Hints:
     """What the user said of a file; None to look."""
 
     header: bool | None = None
@@ -181,22 +181,22 @@ class Csv(Grid):
         return _encode([self.preamble, *pieces])
 
 
-def read(data: bytes, choice: Choice | None = None) -> Csv:
+def read(data: bytes, hints: Hints | None = None) -> Csv:
     """Parse a .csv.
 
     Parameters
     ----------
     data : bytes
         Any encoding that contains ASCII.
-    choice : Choice, optional
+    hints : Hints, optional
 
     Raises
     ------
     ValueError
         With one line that says what is wrong, and in which line and column.
     """
-    choice = choice or Choice()
-    preamble, text, delimiter = _opened(data, choice)
+    hints = hints or Hints()
+    preamble, text, delimiter = _opened(data, hints)
     cells, ends, lines = _scan(text, delimiter, preamble.count("\n") or preamble.count("\r"))
     whole = [i for i, row in enumerate(cells) if len(row) > 1 or row[0].strip()]
     if not whole:
@@ -208,15 +208,15 @@ def read(data: bytes, choice: Choice | None = None) -> Csv:
             raise ValueError(f"line {lines[i]} has {len(cells[i])} cells, the first row {width}")
     if width == 1 and all(len(cells[i][0].split()) > 1 for i in whole):
         raise ValueError("has no delimiter: separate its columns by commas, semicolons or tabs")
-    dialect = _dialect(choice, delimiter, [cells[i] for i in whole[:SAMPLE]])
+    dialect = _dialect(hints, delimiter, [cells[i] for i in whole[:SAMPLE]])
     if ragged:
-        choice = replace(choice, header=True, labels=True)
+        hints = replace(hints, header=True, labels=True)
         named = {whole[0]: ["", *cells[whole[0]]]}
     else:
         named = {}
     rows = [named.get(i, cells[i]) for i in whole]
     grid = select(
-        rows, dialect.number, choice, lambda i: f"line {lines[whole[i]]}", _plain, dialect.missing
+        rows, dialect.number, hints, lambda i: f"line {lines[whole[i]]}", _plain, dialect.missing
     )
     body = [whole[i] for i in grid.body]
     return Csv(
@@ -228,7 +228,7 @@ def read(data: bytes, choice: Choice | None = None) -> Csv:
 def select(
     rows: Sequence[Sequence[object]],
     number: Callable[[Any], float | None],
-    choice: Choice,
+    hints: Hints,
     place: Callable[[int], str],
     plain: Callable[[Any], str] = str,
     absent: frozenset[str] = MISSING,
@@ -243,10 +243,10 @@ def select(
         return number(cell) is None
 
     count = 0
-    if _has_header(top, number, plain) if choice.header is None else choice.header:
+    if _has_header(top, number, plain) if hints.header is None else hints.header:
         count = 1
         # A second row of names, of units or of a second level.
-        if choice.header is None and len(rows) > 2 and len(top) > 1:
+        if hints.header is None and len(rows) > 2 and len(top) > 1:
             second = [cell for cell in rows[1][1:] if plain(cell).lower() not in absent]
             numbers = [cell for cell in rows[2] if not is_text(cell) and plain(cell)]
             count += bool(second and all(map(is_text, second)) and len(numbers) > 1)
@@ -255,12 +255,12 @@ def select(
     levels = [[plain(cell) for cell in row] for row in rows[:count]]
     names = [" ".join(filter(None, each)) for each in zip(*levels, strict=True)]
     body = list(range(count, len(rows)))
-    labels = choice.labels
+    labels = hints.labels
     if labels is None:
         labels = len(top) > 1 and _has_labels([rows[i][0] for i in body], names, number)
     first = int(labels)
     every = range(first, len(top))
-    wanted = _chosen(choice, names, every)
+    wanted = _chosen(hints, names, every)
     columns: list[list[float | None]] = []
     places, ignored = [], []
     first_text = ""
@@ -273,7 +273,7 @@ def select(
             where = f"row {k + 1} ({place(body[k])}), column {name}"
             cell = f"{where}: {plain(rows[body[k]][j])!r} is not a number"
             given = [each for each in column if each is not None and not math.isnan(each)]
-            if given or choice.columns is not None:
+            if given or hints.columns is not None:
                 raise ValueError(cell)
             first_text = first_text or cell
         if texts or j not in wanted:
@@ -314,7 +314,7 @@ def _encode(pieces: Iterable[str]) -> bytes:
     return "".join(pieces).encode("utf-8", "surrogateescape")
 
 
-def _opened(data: bytes, choice: Choice) -> tuple[str, str, str]:
+def _opened(data: bytes, hints: Hints) -> tuple[str, str, str]:
     """What comes before the first row, the rest, and the delimiter."""
     if b"\0" in data:
         raise ValueError("not a text file")
@@ -323,7 +323,7 @@ def _opened(data: bytes, choice: Choice) -> tuple[str, str, str]:
     match = PREAMBLE.match(text, len(mark))
     assert match is not None  # an empty one matches
     preamble, text = text[: match.end()], text[match.end() :]
-    return preamble, text, choice.delimiter or match["sep"] or _delimiter(text)
+    return preamble, text, hints.delimiter or match["sep"] or _delimiter(text)
 
 
 def _delimiter(text: str) -> str:
@@ -360,12 +360,12 @@ def _scan(
     return cells, ends, lines
 
 
-def _dialect(choice: Choice, delimiter: str, rows: list[list[str]]) -> Dialect:
+def _dialect(hints: Hints, delimiter: str, rows: list[list[str]]) -> Dialect:
     """Decimal point and thousands' separator, by what numbers in the first rows look like."""
-    missing = MISSING | {word.lower() for word in choice.missing}
+    missing = MISSING | {word.lower() for word in hints.missing}
     texts = [_plain(raw).replace("\u2212", "-") for row in rows for raw in row]
     bodies = [match[1] + match[3] for text in texts if (match := UNITS.fullmatch(text))]
-    decimal = choice.decimal
+    decimal = hints.decimal
     if decimal is None:
         comma = [body for body in bodies if re.fullmatch(r"[+-]?[\d. \u00a0\u202f']*,\d+", body)]
         point = [body for body in bodies if re.fullmatch(r"[+-]?[\d,]*\.\d+", body)]
@@ -394,7 +394,7 @@ def _is_ragged(cells: list[list[str]], whole: list[int]) -> bool:
     return counted or not any(NUMBER.fullmatch(name) for name in first)
 
 
-def _chosen(choice: Choice, names: list[str], every: range) -> set[int]:
+def _chosen(hints: Hints, names: list[str], every: range) -> set[int]:
     """The columns that take part, by their names or their numbers from 1."""
     known = {str(j + 1): j for j in every} | {names[j]: j for j in every if names}
 
@@ -405,8 +405,8 @@ def _chosen(choice: Choice, names: list[str], every: range) -> set[int]:
                 raise ValueError(f"has no column {name!r}, but: {shown}")
         return {known[name] for name in wanted}
 
-    kept = set(every) if choice.columns is None else places(choice.columns)
-    return kept - places(choice.ignore)
+    kept = set(every) if hints.columns is None else places(hints.columns)
+    return kept - places(hints.ignore)
 
 
 def _plain(raw: str) -> str:

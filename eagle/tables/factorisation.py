@@ -149,7 +149,7 @@ def fit(
     .. [1] Rubin, Thayer, "EM algorithms for ML factor analysis", Psychometrika 47 (1982).
     .. [2] Liu, Rubin, Wu, "Parameter expansion to accelerate EM", Biometrika 85 (1998).
     """
-    state = _State(X, ~missing, centre, scale)
+    state = _Fitting(X, ~missing, centre, scale)
     if start is not None:
         state.resume(start)
     for k in _steps(rank) if start is None else []:
@@ -181,7 +181,7 @@ def validate(
         X, missing = X[some], missing[some]
 
     folds = [
-        (_State(X, ~missing & ~hidden, centre, scale), hidden)
+        (_Fitting(X, ~missing & ~hidden, centre, scale), hidden)
         for hidden in _left_out(missing, generator)
     ]
     if not folds:
@@ -219,7 +219,7 @@ def validate(
 
 
 def _errors(
-    factors: Factors, X: np.ndarray, state: _State, hidden: np.ndarray
+    factors: Factors, X: np.ndarray, state: _Fitting, hidden: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors of hidden entries in rows that have any, NaN elsewhere, and their leverages."""
     rows = np.flatnonzero(hidden.any(axis=1))
@@ -228,7 +228,7 @@ def _errors(
     return errors, leverages
 
 
-class _State:
+class _Fitting:
     """A fit under way."""
 
     def __init__(self, X: np.ndarray, observed: np.ndarray, centre: bool, scale: bool):

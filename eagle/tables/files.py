@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from eagle.tables import csv, frames
-from eagle.tables.csv import Choice, Csv, Grid
+from eagle.tables.csv import Csv, Grid, Hints
 from eagle.tables.frames import Opened
 
 TEXT = (".csv", ".tsv")
@@ -83,7 +83,7 @@ class Table:
 def read_table(
     path: Path,
     *,
-    choice: Choice | None = None,
+    hints: Hints | None = None,
     key: str | None = None,
     mapped: bool = False,
     same_text: bool = True,
@@ -94,7 +94,7 @@ def read_table(
     ----------
     path : Path
         ``-`` is a .csv from the standard input.
-    choice : eagle.tables.csv.Choice, optional
+    hints : eagle.tables.csv.Hints, optional
         What is known of header, labels, columns and numbers of a .csv, .tsv or .xlsx.
     key : str, optional
         Which array of a .npz, or which sheet of an .xlsx; needed if a .npz holds several.
@@ -110,17 +110,17 @@ def read_table(
         With one line that names the file, what is wrong with it and where.
     """
     suffix = _suffix(path)
-    choice = choice or Choice()
-    if suffix == ".tsv" and choice.delimiter is None:
-        choice = replace(choice, delimiter="\t")
+    hints = hints or Hints()
+    if suffix == ".tsv" and hints.delimiter is None:
+        hints = replace(hints, delimiter="\t")
     try:
         if suffix in TEXT:
             data = sys.stdin.buffer.read() if str(path) == STREAM else path.read_bytes()
-            return (None if same_text else _read_fast(data, choice)) or _read_csv(data, choice)
+            return (None if same_text else _read_fast(data, hints)) or _read_csv(data, hints)
         if suffix == ".parquet":
-            return _read_parquet(path, choice)
+            return _read_parquet(path, hints)
         if suffix == ".xlsx":
-            return _read_xlsx(path.read_bytes(), key, choice)
+            return _read_xlsx(path.read_bytes(), key, hints)
         if suffix == ".npy" and mapped:
             return Table(_checked(np.load(path, mmap_mode="r", allow_pickle=False)))
         with path.open("rb") as file:
@@ -279,13 +279,13 @@ def _pandas() -> Any:
     return pandas
 
 
-def _read_parquet(path: Path, choice: Choice) -> Table:
+def _read_parquet(path: Path, hints: Hints) -> Table:
     pandas = _pandas()
     frame = pandas.read_parquet(path)
-    chosen = [name for name in frame.columns if str(name) not in choice.ignore]
-    if choice.columns is not None:
-        chosen = [name for name in chosen if str(name) in choice.columns]
-    for name in (*choice.ignore, *(choice.columns or ())):
+    chosen = [name for name in frame.columns if str(name) not in hints.ignore]
+    if hints.columns is not None:
+        chosen = [name for name in chosen if str(name) in hints.columns]
+    for name in (*hints.ignore, *(hints.columns or ())):
         if name not in map(str, frame.columns):
             raise TableError(f"has no column {name!r}, but: {', '.join(map(str, frame.columns))}")
     try:
@@ -319,12 +319,12 @@ def _frame(table: Table, values: np.ndarray) -> Any:
     return _pandas().DataFrame(values, columns=columns, index=table.labels)
 
 
-def _read_csv(data: bytes, choice: Choice) -> Table:
-    found = csv.read(data, choice)
+def _read_csv(data: bytes, hints: Hints) -> Table:
+    found = csv.read(data, hints)
     return Table(found.values, found.columns, found.labels, found, found.lines, found.ignored)
 
 
-def _read_fast(data: bytes, choice: Choice) -> Table | None:
+def _read_fast(data: bytes, hints: Hints) -> Table | None:
     """By pandas, as the first lines look to us; None if it is short, or not that plain."""
     end = data.rfind(b"\n", 0, HEAD) + 1
     if len(data) <= HEAD or not end:
@@ -334,7 +334,7 @@ def _read_fast(data: bytes, choice: Choice) -> Table | None:
     except ImportError:
         return None
     try:
-        head = csv.read(data[:end], choice)
+        head = csv.read(data[:end], hints)
         dialect = head.dialect
         width, start = len(head.cells[head.body[0]]), head.body[0]
         frame = pandas.read_csv(
@@ -363,7 +363,7 @@ def _openpyxl() -> Any:
     return openpyxl
 
 
-def _read_xlsx(content: bytes, key: str | None, choice: Choice) -> Table:
+def _read_xlsx(content: bytes, key: str | None, hints: Hints) -> Table:
     """The cells of one sheet; formulas by the values that were last computed."""
     book = _openpyxl().load_workbook(io.BytesIO(content), data_only=True)
     if key is not None and key not in book.sheetnames:
@@ -375,7 +375,7 @@ def _read_xlsx(content: bytes, key: str | None, choice: Choice) -> Table:
         raise TableError(f"sheet {sheet.title!r} is empty")
     while all(cell is None for cell in rows[-1]):
         rows.pop()
-    absent = csv.MISSING | {word.lower() for word in choice.missing}
+    absent = csv.MISSING | {word.lower() for word in hints.missing}
 
     def number(cell: object) -> float | None:
         if isinstance(cell, int | float) and not isinstance(cell, bool):
@@ -386,7 +386,7 @@ def _read_xlsx(content: bytes, key: str | None, choice: Choice) -> Table:
         return "" if cell is None else str(cell)
 
     try:
-        grid = csv.select(rows[top:], number, choice, lambda i: f"row {top + i + 1}", plain)
+        grid = csv.select(rows[top:], number, hints, lambda i: f"row {top + i + 1}", plain)
     except ValueError as error:
         raise TableError(str(error)) from None
     shown = [top + i + 1 for i in grid.body]

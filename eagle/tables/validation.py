@@ -35,7 +35,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Chosen:
     """What validation chose, and how it did.
 
     Attributes
@@ -120,7 +120,7 @@ class _Fold:
 
 def choose(
     A: np.ndarray, C: np.ndarray, wish: Wish, generator: np.random.Generator, ahead: int = 0
-) -> Choice:
+) -> Chosen:
     """Scaling, rank and ridge for hidden columns C of complete rows, observed in A.
 
     Parameters
@@ -139,7 +139,7 @@ def choose(
         rank = None if isinstance(wish.rank, str) else wish.rank
         ridge = 0.0 if isinstance(wish.ridge, str) else wish.ridge
         none = np.empty((0, C.shape[1]))
-        return Choice(scaling, rank, ridge, none, np.empty(0), np.nan, np.empty(0), 0.0, {})
+        return Chosen(scaling, rank, ridge, none, np.empty(0), np.nan, np.empty(0), 0.0, {})
     if n > MOST:
         some = np.sort(generator.choice(n, MOST, replace=False))
         A, C, n = A[some], C[some], MOST
@@ -262,9 +262,9 @@ class _Search:
 
     def choice(
         self, best: _Candidate, tried: list[_Candidate], by_rank: _Candidate | None = None
-    ) -> Choice:
+    ) -> Chosen:
         curve = best.curve if by_rank is None else by_rank.curve
-        return Choice(
+        return Chosen(
             best.scaling,
             best.rank,
             best.ridge,

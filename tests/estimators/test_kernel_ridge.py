@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import eagle
 from eagle.estimators import Nystroem, NystroemRidge, NystroemRidgeClassifier
 from eagle.estimators import kernel_ridge as module
-from eagle.estimators.reduced import Features, Sums, refined
+from eagle.estimators.reduced import KernelFeatures, Sums, refined
 from tests.tolerances import relative_error, tolerance
 
 Kind = type[NystroemRidge] | type[NystroemRidgeClassifier]
@@ -319,7 +319,7 @@ def test_what_the_sums_lose_is_measured(rng: np.random.Generator) -> None:
     """Single precision where it harms: the noise is the true one within a factor of three."""
     X, y = data(rng, 2000)
     M = rbf_kernel(X[:60], gamma=0.05)
-    features = Features.of(M, np.float64)
+    features = KernelFeatures.of(M, np.float64)
     exact, rough = (Sums.empty(features, 1) for _ in range(2))
     K = rbf_kernel(X, X[:60], gamma=0.05)
     for start in range(0, 2000, 100):
@@ -337,7 +337,7 @@ def test_corrections_mend_a_matrix_that_is_off(rng: np.random.Generator) -> None
     M = rbf_kernel(X[:30], gamma=0.5)
     K = rbf_kernel(X, X[:30], gamma=0.5)
     blocks = [(K, y[:, None], np.ones(500))]
-    exact = Sums.empty(Features.of(M, np.float64), 1)
+    exact = Sums.empty(KernelFeatures.of(M, np.float64), 1)
     exact.add(blocks[0], np.float64)
     wanted, _ = refined(exact, 0.1, True, lambda: iter(blocks))
     exact.S *= 1 + 1e-7 * rng.standard_normal(exact.S.shape)
