@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, Never, Unpack
@@ -12,7 +11,7 @@ from eagle.algebra.homes import find_home
 from eagle.problem.checks import as_block, as_matrix, check_sizes, check_square, is_chunked
 from eagle.problem.fit import Fit
 from eagle.problem.options import KNOWN, Options, SolveOptions, refuse_unknown, split_options
-from eagle.problem.result import Result, complain
+from eagle.problem.result import Result, changed, complain
 from eagle.problem.weights import row_roots, scaled_rows
 from eagle.run import flow
 from eagle.run.opaque import opaque
@@ -189,7 +188,7 @@ def lstsq(A: Any, b: Any, *, weights: Any = None, **options: Unpack[SolveOptions
     roots = None if weights is None else row_roots(A, weights)
     rows = (A, b) if roots is None else (scaled_rows(A, roots), scaled_rows(b, roots, b.ndim == 1))
     result = _solve(rows[0], None, rows[1], method, settings, ("A", "B", "b"))
-    return replace(result, fit=Fit(A, b, roots, result.value, settings.shaped()))
+    return changed(result, fit=Fit(A, b, roots, result.value, settings.shaped()))
 
 
 @opaque

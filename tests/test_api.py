@@ -515,6 +515,7 @@ def test_what_auto_tries_shares_the_time_limit(monkeypatch):
     monkeypatch.setattr(flow, "_run", run)
     monkeypatch.setattr(flow, "_disappoints", lambda *given: True)
     monkeypatch.setattr("eagle.run.plan.THIN", 0)
+    monkeypatch.setattr("eagle.run.plan.SINGULAR", 0)
     solve(problem, time_limit=5.0)
     assert len(limits) > 1
     assert all(later < earlier for earlier, later in pairwise([5.0, *limits]))

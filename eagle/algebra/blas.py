@@ -5,6 +5,7 @@ A Hermitian matrix is its upper triangle here; what lies below the diagonal is n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -83,7 +84,12 @@ def energy(X: np.ndarray) -> float:
 
     It is finite only if all entries are; it may over- and underflow where `norm` does not.
     """
-    return trace(X, X) if X.flags.c_contiguous or X.flags.f_contiguous else float("nan")
+    if not X.flags.forc:
+        return math.nan
+    if X.size > MOST or X.dtype.kind == "c":
+        return trace(X, X)
+    flat = X.ravel(order="K")
+    return float(_blas(X.dtype.char)["dot"](flat, flat))
 
 
 def norm(X: Any) -> float:

@@ -160,6 +160,8 @@ class Dense(Algebra):
     def restored(self, value: np.ndarray, exponent: int, dtype: np.dtype) -> np.ndarray:
         """``2**exponent value`` in a dtype, a fresh array."""
         out = np.array(value, order="C")
+        if not exponent:
+            return out.astype(dtype, copy=False)
         parts = out.view(out.real.dtype)  # ldexp knows real numbers only
         with np.errstate(over="ignore", under="ignore"):
             np.ldexp(parts, exponent, out=parts)

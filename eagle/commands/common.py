@@ -91,7 +91,7 @@ def say(*lines: str) -> None:
 def complain(message: str, status: int) -> int:
     """One line to the standard error; the status."""
     if not _is_secondary():
-        sys.stderr.write(_line(message) + "\n")
+        sys.stderr.write(" ".join(message.split()) + "\n")
     return status
 
 
@@ -102,7 +102,3 @@ def _is_secondary() -> bool:
     from eagle.distributed.mpi import launched_rank
 
     return bool(launched_rank())
-
-
-def _line(message: str) -> str:
-    return " ".join(message.split())

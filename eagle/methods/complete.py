@@ -30,6 +30,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -67,8 +68,8 @@ class Orthogonal:
     def of(cls, F: np.ndarray) -> Orthogonal:
         """Factorise."""
         order = np.argsort(-np.abs(F).max(axis=1, initial=0.0), kind="stable")
-        Q, T, pivots = _pivoted(F[order])
-        return cls(Q, T, order, pivots)
+        reflectors, T, pivots = _pivoted(F[order])
+        return cls(reflectors(F.shape[1]), T, order, pivots)
 
     def times(self, X: np.ndarray) -> np.ndarray:
         """``F^+ X``."""
@@ -145,22 +146,29 @@ def _lapack(char: str) -> tuple[Any, Any]:
     return geqp3, generate
 
 
-def _pivoted(F: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """QR with column pivoting; a very tall F is reduced to its triangle first."""
+def _pivoted(F: np.ndarray) -> tuple[Callable[[int], np.ndarray], np.ndarray, np.ndarray]:
+    """QR with column pivoting; a very tall F is reduced to its triangle first.
+
+    Q as a function that gives its first columns, as writing them out takes as long as the rest.
+    """
     import scipy.linalg
 
     (d, n), k = F.shape, min(F.shape)
     if not F.size:
-        return np.zeros((d, k), F.dtype), np.zeros((k, n), F.dtype), np.arange(n)
+        nothing = np.zeros((d, k), F.dtype)
+        return lambda first: nothing[:, :first], np.zeros((k, n), F.dtype), np.arange(n)
     if F.size < LARGE or d < 2 * n:
         geqp3, orgqr = _lapack(F.dtype.char)
         room = BLOCK * (n + 1)
         packed, pivots, tau, _, _ = geqp3(F, lwork=room)
-        Q, _, _ = orgqr(packed[:, :k], tau, lwork=room)
-        return Q, np.triu(packed[:k]), pivots - 1
+
+        def written(first: int) -> np.ndarray:
+            return orgqr(packed[:, :first], tau[:first], lwork=room)[0]
+
+        return written, np.triu(packed[:k]), pivots - 1
     Q, R = scipy.linalg.qr(F, mode="economic", check_finite=False)
     inner, T, pivots = scipy.linalg.qr(R, mode="economic", pivoting=True, check_finite=False)
-    return product(Q, inner), T, pivots
+    return lambda first: product(Q, inner[:, :first]), T, pivots
 
 
 def _solved(T: np.ndarray, X: np.ndarray, trans: int) -> np.ndarray:
@@ -393,7 +401,7 @@ def decompose(
     r, c = _scales(A, by_rows, by_columns)
     S = A if r is None else A / r
     S = S if c is None else S / c.T
-    Q, T, pivots = _pivoted(S)
+    written, T, pivots = _pivoted(S)
     diagonal = np.abs(np.diagonal(T)).astype(float)
     own = float(np.finfo(A.dtype).eps)
     noise = max(d, n) * own * diagonal.max(initial=0.0)
@@ -405,7 +413,8 @@ def decompose(
     dropped = diagonal[k:].max(initial=0.0)
     doubtful = rank is None and level == NOISE * noise and bool(dropped > DOUBT * noise)
     size = spectral_norm(T[:k])
-    left = Orthogonal(Q[:, :k], None) if r is None else Orthogonal.of(r * Q[:, :k])
+    Q = written(k)
+    left = Orthogonal(Q, None) if r is None else Orthogonal.of(r * Q)
     right: Orthogonal | Triangular
     if k == n:
         right = Triangular(T[:k], pivots, c)

@@ -15,7 +15,8 @@ product of A with as many.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
+from eagle.algebra.dense import Dense
 from eagle.methods.base import Inverse
 from eagle.methods.complete import Answer, norm_of_inverse, spectral_norm
 from eagle.methods.cross import Skeleton
@@ -98,17 +100,22 @@ def solve(
     Raises `numpy.linalg.LinAlgError` if A is singular to working precision.
     """
     A, n = lu.A, len(lu.A)
-    eps = float(np.finfo(A.dtype).eps)
+    eps = Dense.of(A.dtype).eps
+    pivots = np.abs(np.diagonal(lu.factors))
+    if not pivots.min() > n * eps * pivots.max():
+        raise np.linalg.LinAlgError(SINGULAR)
     times, side = (lu.adjoint_times, "X") if adjoint else (lu.times, "")
     fresh = X is None
     if X is None:
         X = times(np.eye(n, dtype=A.dtype) if C is None else C)
-    few = X.shape[1] <= 2 * COUNT
-    S = np.eye(X.shape[1], dtype=A.dtype) if few else _gaussian(rng, (X.shape[1], COUNT), A.dtype)
-    given = S if C is None else product(C, S)
-    G, k = _gaussian(rng, (n, COUNT), A.dtype), S.shape[1]
+    if X.shape[1] <= 2 * COUNT:
+        part, given = X, np.eye(n, dtype=A.dtype) if C is None else C
+    else:
+        S = gaussian(rng, X.shape[1], A.dtype)
+        part, given = product(X, S), S if C is None else product(C, S)
+    G, k = gaussian(rng, n, A.dtype), part.shape[1]
     xG = _lengths(X) * G
-    image = product(A, _beside(product(X, S), xG, G), adjoint=side)
+    image = product(A, _beside(part, xG, G), adjoint=side)
     w = np.hypot(_lengths(image[:, k : k + COUNT]), 1.0 if C is None else _lengths(C))
     found = times(_beside(given - image[:, :k], w * G, G))
     size = norm(image[:, k + COUNT :])
@@ -119,24 +126,25 @@ def solve(
             raise np.linalg.LinAlgError(SINGULAR)
     moved, scaled = (found, xG) if B is None else (product(B, found), product(B, xG))
     computed = norm(moved[:, :k])
-    rounded = eps * float(np.hypot(norm(moved[:, k : k + COUNT]), norm(scaled)))
+    rounded = eps * math.hypot(norm(moved[:, k : k + COUNT]), norm(scaled))
     if fresh and computed > LOST * n**0.5 * rounded:
         left = (np.eye(n, dtype=A.dtype) if C is None else C) - product(A, X, adjoint=side)
         return solve(lu, B, C, rng, adjoint=adjoint, X=X + times(left))
     natural = 1.0 if B is None else norm(B)
     natural *= (n**0.5 if C is None else norm(C)) / size
     D = X if B is None else product(B, X)
-    answer = Answer(D, float(np.hypot(computed, rounded)), eps * natural, 0.0)
-    return replace(lu, condition=max(1.0, float(condition))), answer
+    known = LU(A, lu.factors, lu.pivots, lu.turned, max(1.0, condition))
+    return known, Answer(D, math.hypot(computed, rounded), eps * natural, 0.0)
 
 
 def _lengths(X: np.ndarray) -> np.ndarray:
     """Of the rows, as a column."""
-    return np.linalg.norm(X, axis=1, keepdims=True)
+    return np.sqrt(np.einsum("ij,ij->i", X, X.conj()).real)[:, None]
 
 
 def _beside(*blocks: np.ndarray) -> np.ndarray:
-    return np.asfortranarray(np.concatenate(blocks, axis=1))
+    """In Fortran order."""
+    return np.concatenate([block.T for block in blocks]).T
 
 
 SINGULAR = (
@@ -144,9 +152,9 @@ SINGULAR = (
 )
 
 
-def _gaussian(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Whose columns have norms of one in the mean square after they are multiplied with M."""
-    G = rng.standard_normal(shape[::-1]).T / COUNT**0.5
+def gaussian(rng: np.random.Generator, rows: int, dtype: np.dtype) -> np.ndarray:
+    """Whose products ``M G`` have the norm of M in the mean square."""
+    G = rng.standard_normal((COUNT, rows)).T
     if dtype.kind == "c":
-        G = (G + 1j * rng.standard_normal(shape[::-1]).T / COUNT**0.5) / 2**0.5
-    return G.astype(dtype, copy=False)
+        G = (G + 1j * rng.standard_normal((COUNT, rows)).T) / 2**0.5
+    return (G / COUNT**0.5).astype(dtype, copy=False)

@@ -340,7 +340,7 @@ class Problem:
     @property
     def trivial(self) -> bool:
         """Whether the value is zero or has no entries, whatever the method."""
-        return 0 in (*self.wanted, *self.A.shape) or bool(np.all(self.zero))
+        return 0 in (*self.wanted, *self.A.shape) or self.algebra.num.every(self.zero)
 
     @property
     def eps(self) -> float:

@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -395,10 +395,21 @@ def extended(kind: type[Kind], result: Result, **more: Any) -> Kind:
     return kind(**known | more)
 
 
+def changed(result: Any, **fields: Any) -> Any:
+    """The same result but for these fields: many times faster than `dataclasses.replace`."""
+    one = object.__new__(Result)
+    known = result.__dict__  # with what has been looked up, too
+    one.__dict__.update({name: known[name] for name in FIELDS}, **fields)
+    return one
+
+
+FIELDS = tuple(Result.__dataclass_fields__)
+
+
 def with_value(result: Result, value: Any) -> Result:
     """The same result with another array for its value, and parts of that for its results'."""
     parts = None if result.parts is None else partial(_with_parts, result, value)
-    return replace(result, value=value, parts=parts)
+    return changed(result, value=value, parts=parts)
 
 
 def _with_parts(result: Result, value: Any) -> np.ndarray:
@@ -406,7 +417,5 @@ def _with_parts(result: Result, value: Any) -> np.ndarray:
     assert result.results is not None
     each = np.empty_like(result.results)
     for index in np.ndindex(each.shape):
-        # Many times faster than `dataclasses.replace`, which matters for 10,000 of them.
-        each[index] = one = object.__new__(Result)
-        one.__dict__.update(result.results[index].__dict__, value=value[(*index, ...)])
+        each[index] = changed(result.results[index], value=value[(*index, ...)])
     return each

@@ -73,6 +73,8 @@ class Results:
         For all of them.
     own : dict
         Results of those of many problems, by place, that were solved by themselves.
+    others : dict
+        Methods, by place, of those that were solved by another one than `method`.
     """
 
     value: Any
@@ -87,10 +89,11 @@ class Results:
     method: object
     plan: str
     seconds: float
-    history: tuple[Record, ...] = ()
+    history: tuple[Any, ...] = ()
     singular_values: Any = None
     inverse: Any = None
     own: dict[int, Result] = field(default_factory=dict)
+    others: dict[int, object] = field(default_factory=dict)
 
     @classmethod
     def unknown(cls, value: np.ndarray, leading: tuple[int, ...], first: Result) -> Results:
@@ -111,8 +114,10 @@ class Results:
     def joined(cls, parts: Sequence[Results]) -> Results:
         """One after the other, of at least one, all by the same method."""
         first, history, start = parts[0], [], 0
+        others: dict[int, object] = {}
         for part in parts:
             count = len(part.status)
+            others |= {start + place: method for place, method in part.others.items()}
             names = start + np.arange(count)
             history += [record.of(np.ones(count, bool), names) for record in part.history]
             start += count
@@ -121,7 +126,8 @@ class Results:
             for name in ("value", *NUMBERS)
         }
         seconds = sum(part.seconds for part in parts)
-        return replace(first, **vectors, leading=(start,), seconds=seconds, history=tuple(history))
+        vectors |= {"others": others, "history": tuple(history)}
+        return replace(first, **vectors, leading=(start,), seconds=seconds)
 
     def better(self, second: Results, places: np.ndarray, algebra: Any) -> Results:
         """The more trustworthy result of each problem; `second` has those at `places`."""
@@ -142,8 +148,8 @@ class Results:
         history = [record.of(~won, np.arange(count)) for record in self.history]
         history += [record.of(takes, places) for record in second.history]
         vectors["value"] = algebra.take(both, source)
-        vectors["method"] = (second if won.all() else self).method
-        return replace(self, **vectors, history=tuple(history))
+        others = self.others | dict.fromkeys(winners.tolist(), second.method)
+        return replace(self, **vectors, history=tuple(history), others=others)
 
     def shaped(self, leading: tuple[int, ...], reshape: Any = np.reshape) -> Results:
         """The same in the leading dimensions of the user's batch."""
@@ -181,7 +187,7 @@ class Results:
             inconsistency=float(self.inconsistency.max(initial=0)),
             rank=int(ranks[0]) if len(ranks) == 1 and not np.isnan(ranks[0]) else None,
             condition=float(conditions.max()) if len(conditions) else None,
-            method=self.own[0].method if 0 in self.own else self.method,
+            method=self.own[0].method if 0 in self.own else self.others.get(0, self.method),
             plan=said + more,
             seconds=seconds,
             flops=float(self.flops.sum()),
@@ -203,12 +209,14 @@ class Results:
         ):
             value = self.value[(*index, ...)] if index else self.value
             each[place] = self.own.get(place) or self._one(
-                value, numbers, histories[place], self.seconds / count
+                value, numbers, histories[place], self.seconds / count, self.others.get(place)
             )
         return each.reshape(self.leading)
 
-    def _one(self, value: Any, numbers: Any, history: Any, seconds: float) -> Result:
-        """The result of one problem."""
+    def _one(
+        self, value: Any, numbers: Any, history: Any, seconds: float, method: object = None
+    ) -> Result:
+        """The result of one problem, by `method` or that of all."""
         status, iterations, error, inconsistency, rank, condition, flops = numbers
         return Result(
             value=value,
@@ -219,7 +227,7 @@ class Results:
             inconsistency=inconsistency,
             rank=_known(rank, int),
             condition=_known(condition, float),
-            method=self.method,
+            method=method or self.method,
             plan=self.plan,
             seconds=seconds,
             flops=flops,

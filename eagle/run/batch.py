@@ -17,11 +17,11 @@ import numpy as np
 
 from eagle.algebra.base import COUNT
 from eagle.algebra.homes import Host
-from eagle.algebra.numbers import Many
+from eagle.algebra.numbers import Many, share
 from eagle.algebra.stacked import HostStacked, frobenius
-from eagle.methods import Direct, Eagle, as_method
+from eagle.methods import Direct, Eagle, as_method, elimination
 from eagle.problem.blocks import Names, Problem
-from eagle.problem.certificate import judge
+from eagle.problem.certificate import LUCK, Certificate, judge
 from eagle.problem.checks import check_finite, leading_shape
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status
@@ -30,7 +30,11 @@ from eagle.run import driver, opinions
 
 Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
 
+ENDINGS = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])
+LU = Direct("lu")
 QR = Direct("gelsy", kernel="numba")
+LONG = 250  # and from which on each matrix is worth a look at its rank
+SHORT = 40  # side of A up to which compiled elimination beats LAPACK's, call by call
 LONGEST = 128  # side of A up to which compiled loops beat LAPACK, call by call
 MANY = 200  # problems that are worth the half second of loading them
 SOME = 10  # problems that are solved faster together than one by one, without compiled loops
@@ -123,7 +127,13 @@ def _at_once(
         block is None or 0 not in block.shape for block in blocks
     )
     none = np.zeros(count, bool)
-    if not whole or max(A.shape[-2:]) > LONGEST or options.callback or options.progress:
+    if not whole or options.callback or options.progress:
+        return None, none
+    (d, n), plain = A.shape[-2:], chosen is None and not options.special() and not options.ridge
+    by_lapack = SHORT < n < LONG and count > 1 and options.time_limit is None
+    if plain and d == n and ((n <= SHORT and count >= MANY) or by_lapack):
+        return _square(blocks, shape, names, options, limit)
+    if max(d, n) > LONGEST:
         return None, none
     if not options.special() and (count >= MANY if chosen is None else chosen == QR):
         return _by_kernel(blocks, shape, names, options, limit if chosen is None else None)
@@ -133,6 +143,120 @@ def _at_once(
     asked = chosen is not None
     results = _in_tiles(blocks, shape, names, found, options, asked=asked)
     return results, np.broadcast_to(frobenius(A) > 0, shape).ravel()
+
+
+def _square(
+    blocks: Blocks, shape: tuple[int, ...], names: Names, options: Options, limit: float
+) -> tuple[Results, np.ndarray]:
+    """By Gaussian elimination; those that are singular by QR, if there are many."""
+    results, trusted = _by_elimination(blocks, shape, names, options, limit)
+    rest = np.flatnonzero(~trusted)
+    if len(rest) < MANY or blocks[0].shape[-1] > LONGEST:
+        return results.shaped(shape), trusted
+    count = math.prod(shape)
+
+    def some(block: Any) -> Any:
+        if block is None or block.ndim < 3:
+            return block
+        sides = block.shape[-2:]
+        return np.broadcast_to(block, (*shape, *sides)).reshape(count, *sides)[rest]
+
+    A, B, C = (some(block) for block in blocks)
+    second, good = _by_kernel((A, B, C), (len(rest),), names, options, limit)
+    results = results.better(second, rest, HostStacked(Host(), results.value))
+    trusted[rest] = good
+    plan = f"{results.plan}; it was not accurate for {len(rest)}, which QR tried too"
+    return replace(results, plan=plan).shaped(shape), trusted
+
+
+def _by_elimination(
+    blocks: Blocks, shape: tuple[int, ...], names: Names, options: Options, limit: float
+) -> tuple[Results, np.ndarray]:
+    """``B A^-1 C`` of square A, and what of it counts; the certificate is measured."""
+    start, count = time.perf_counter(), math.prod(shape)
+    dtype, work = _dtypes(blocks)
+    cast = [block if block is None else block.astype(work, copy=False) for block in blocks]
+    algebra = HostStacked(Host(), cast[0])
+    A, B, C = cast
+    problem = Problem.stack(algebra, (A, B, C), names, shape, str(dtype))
+    a, b, c = problem.A, problem.B, problem.C
+    flipped = c is None or (b is not None and b.shape[-2] < c.shape[-1])
+    if flipped:
+        a, b, c = (None if X is None else algebra.adjoint(X) for X in (a, c, b))
+    n = a.shape[-1]
+    identity = np.broadcast_to(np.eye(n, dtype=work), (count, n, n))
+    right = identity if c is None else c
+    solve = _compiled if n <= SHORT else _one_by_one
+    with np.errstate(all="ignore"):
+        value, error, rounding, condition = solve(a, b, right, options)
+        hidden = frobenius(value)
+        whole = np.maximum(hidden, rounding)
+        error = np.maximum(error, rounding)
+        relative = np.where(np.isnan(error + whole), np.inf, share(Many, error, whole))
+    value = problem.restore(algebra.adjoint(value) if flipped else value)
+    zeros, each, unknown = np.zeros(count), np.arange(count), np.full(count, np.nan)
+    certificate = Certificate(relative, zeros, error <= 100 * rounding)
+    finite = np.isfinite(relative) & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
+    converged = certificate.enough(Many, algebra.eps, options.rtol)
+    accurate = relative <= np.maximum(limit, LUCK * algebra.eps * condition)
+    trusted = ~problem.zero & finite & converged & accurate
+    for block in (problem.B, problem.C):  # scaled: what is small does not look like zero
+        if block is not None:
+            trusted = trusted & (frobenius(block) > 0)
+    seconds = time.perf_counter() - start
+    results = Results(
+        value=value,
+        leading=(count,),
+        status=ENDINGS[np.where(finite, np.where(converged, 0, 1), 2)],
+        iterations=np.ones(count),
+        error_estimate=relative,
+        inconsistency=zeros,
+        rank=np.full(count, float(n)),
+        condition=condition,
+        flops=np.full(count, (4.0 if algebra.complex else 1.0) * 2 / 3 * n**3),
+        method=LU,
+        plan=f"auto: LU for {count} problems of {n} x {n}",
+        seconds=seconds,
+        history=(Record(Many, 1, each, zeros, relative, unknown, seconds / count, 1),),
+    )
+    return results, trusted
+
+
+def _compiled(
+    A: np.ndarray, B: np.ndarray | None, C: np.ndarray, options: Options
+) -> tuple[np.ndarray, ...]:
+    """Values, errors, what rounding of such data makes, condition numbers, by compiled loops."""
+    from eagle.algebra.lu import eliminated
+
+    n, eps = A.shape[-1], float(np.finfo(A.dtype).eps)
+    value, sizes = eliminated(A, B, C, elimination.gaussian(options.rng, n, A.dtype))
+    condition = sizes["A"] * sizes["inverse"]
+    error = np.hypot(sizes["computed"], eps * np.hypot(sizes["moved"], sizes["scaled"]))
+    error = np.where(condition * n * eps < 1, error, np.nan)
+    return value, error, eps * sizes["B"] * sizes["C"] / sizes["A"], condition
+
+
+def _one_by_one(
+    A: np.ndarray, B: np.ndarray | None, C: np.ndarray, options: Options
+) -> tuple[np.ndarray, ...]:
+    """The same by LAPACK, matrix by matrix."""
+    count, rows = len(A), A.shape[-1] if B is None else B.shape[-2]
+    value = np.zeros((count, rows, C.shape[-1]), A.dtype)
+    numbers = np.full((3, count), np.nan)
+    for i in range(count):
+        try:
+            lu, answer = elimination.solve(
+                elimination.eliminate(A[i]),
+                None if B is None else B[i],
+                C[i],
+                options.rng,
+                adjoint=False,
+            )
+        except np.linalg.LinAlgError:
+            continue
+        value[i] = answer.value
+        numbers[:, i] = answer.error, answer.rounding, lu.condition
+    return value, *numbers
 
 
 def _dtypes(blocks: Blocks) -> tuple[np.dtype, np.dtype]:
@@ -192,9 +316,7 @@ def _by_kernel(
         if block is not None:
             trusted = trusted & (frobenius(block) > 0)
     seconds, zeros = time.perf_counter() - start, np.zeros(count)
-    status = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])[
-        np.where(finite, np.where(converged, 0, 1), 2)
-    ]
+    status = ENDINGS[np.where(finite, np.where(converged, 0, 1), 2)]
     error = certificate.error_estimate
     results = Results(
         value=value,

@@ -66,7 +66,7 @@ def run(
     looked_at = options.callback is not None or options.progress or options.rtol is not None
     if method.certifies and problem.algebra.num is One and not looked_at:
         with np.errstate(all="ignore"):
-            return _Loop(problem, method, options, start, given).at_once(plan)
+            return _at_once(problem, method, options, start, plan)
     with (
         np.errstate(all="ignore"),  # overflow and NaN end in a status of their own
         progress_bar(options.progress, type(method).__name__) as tick,
@@ -165,16 +165,6 @@ class _Loop:
         going = self._end(state, status, extended)
         if going is not None:
             self.queue.insert(0, going)
-
-    def at_once(self, plan: str) -> Results:
-        """A single step that brings its certificate along: the queue's only one is the last."""
-        state = self.method.step(self.queue.pop())
-        state.taken, self.certificate = 1, state.certificate
-        assert self.certificate is not None
-        seconds = time.perf_counter() - self.start
-        self.history.append(self._record(state, self.certificate.error_estimate, seconds))
-        self.ended.append((state, self.method.output(state), Status.CONVERGED))
-        return self.results(plan)
 
     def _record(self, state: State, error: Number, seconds: float) -> Record:
         remaining = self.num.known(state.remaining, state.change)
@@ -309,20 +299,16 @@ class _Loop:
             }
         certificate = self._judged(state, extended, numbers)
         del numbers["resolved"]
-        value = problem.restore(extended)
-        # What was seen of the error on the way is right within an order of magnitude.
         wanted = None if self.rtol is None else LUCK * self.rtol
-        vague = num.invert(certificate.enough(num, eps, wanted)) & num.same(
-            status, Status.CONVERGED
-        )
+        # What was seen of the error on the way is right within an order of magnitude.
+        vague = num.invert(certificate.enough(num, eps, wanted))
+        vague = vague & num.same(status, Status.CONVERGED)
         status = num.where(vague, num.full(self._given_up(state), vague), status)
-        if num is One and value.dtype.char not in "dD" and certificate.error_estimate > 0:
-            # The value is rounded once more, to what the user gave.
-            least = max(certificate.error_estimate, float(np.finfo(value.dtype).eps) / 2)
-            certificate = replace(certificate, error_estimate=least)
-        finite = _finite(value) if num is One else problem.algebra.finite(value)
-        if num is One and not finite:  # in the user's units
-            certificate = Certificate(np.inf, np.nan, False)
+        value = problem.restore(extended)
+        if num is One:
+            certificate, finite = _as_given(value, certificate)
+        else:
+            finite = problem.algebra.finite(value)
         status = num.where(finite, status, num.full(Status.NONFINITE, finite))
         if num is One:
             last = replace(self.history[-1], error_estimate=certificate.error_estimate)
@@ -341,6 +327,45 @@ class _Loop:
             singular_values=_in_units(state, problem) if num is One else None,
             inverse=self.method.inverse(state) if num is One else None,
         )
+
+
+def _at_once(
+    problem: Problem, method: Method, options: Options, start: float, plan: str
+) -> Results:
+    """A single step that brings its certificate along."""
+    state = method.step(method.init(problem, options))
+    value, certificate = problem.restore(method.output(state)), state.certificate
+    assert certificate is not None
+    ended = Status.CONVERGED if certificate.enough(One, problem.eps, None) else Status.STAGNATED
+    certificate, finite = _as_given(value, certificate)
+    error, seconds = certificate.error_estimate, time.perf_counter() - start
+    return Results(
+        value=value,
+        leading=None,
+        status=ended if finite else Status.NONFINITE,
+        iterations=1,
+        error_estimate=error,
+        inconsistency=certificate.inconsistency,
+        rank=One.known(state.rank, None),
+        condition=One.known(state.condition, None),
+        flops=state.flops,
+        method=method,
+        plan=plan,
+        seconds=seconds,
+        history=(Iteration(1, state.change, error, seconds, state.matmuls),),
+        inverse=method.inverse(state),
+    )
+
+
+def _as_given(value: np.ndarray, certificate: Certificate) -> tuple[Certificate, bool]:
+    """The certificate of a value in the user's units and dtype, and whether it is finite."""
+    if not _finite(value):
+        return Certificate(np.inf, np.nan, False), False
+    if value.dtype.char not in "dD" and certificate.error_estimate > 0:
+        # The value was rounded once more, to what the user gave.
+        least = max(certificate.error_estimate, float(np.finfo(value.dtype).eps) / 2)
+        certificate = replace(certificate, error_estimate=least)
+    return certificate, True
 
 
 def _in_units(state: State, problem: Problem) -> Any:

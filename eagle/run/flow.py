@@ -20,12 +20,12 @@ from eagle.problem.blocks import Names, Problem
 from eagle.problem.certificate import LUCK
 from eagle.problem.checks import leading_shape
 from eagle.problem.options import Options
-from eagle.problem.result import Result, Status, with_value
+from eagle.problem.result import Result, Status, changed, with_value
 from eagle.run import driver, opinions
 from eagle.run.batch import is_batch, solve_batch, solve_stacked
-from eagle.run.plan import FEW, Choice, choices
+from eagle.run.plan import FEW, LU, Choice, choices
 
-LU, COD = Direct("lu"), Direct("cod")
+COD = Direct("cod")
 LOG = logging.getLogger("eagle")
 
 
@@ -135,7 +135,7 @@ def _single(
         if not _disappoints(latest, problem, options.rtol or 0.0):
             break
     assert result is not None
-    return replace(result, seconds=time.perf_counter() - start)
+    return changed(result, seconds=time.perf_counter() - start)
 
 
 def _run(choice: Choice) -> Result:
@@ -198,7 +198,7 @@ def _on_device(
     seconds = time.perf_counter() - start
     if leading:
         return results.result(seconds)
-    return replace(results.each().item(), seconds=seconds)
+    return changed(results.each().item(), seconds=seconds)
 
 
 def _for_device(home: Home, method: Any, options: Options) -> Method:

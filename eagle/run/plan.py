@@ -47,6 +47,11 @@ from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
 
+LU = Direct("lu")
+BY_LU = "LU takes the fewest operations for a square A"
+BY_COD = "a complete orthogonal decomposition, with a bound of its error"
+NOT_BY_LU = "LU was not accurate, as if A were singular"
+
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
 LOOK = 250  # shorter side from which on a sketch has something to save
@@ -54,6 +59,7 @@ THINNER = 3  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
 MANY = 2**23  # entries in single precision up to which that is computed in double
 HIDDEN = 0.4  # of the rows and columns that may be looked at, where B or C is an identity
+SINGULAR = 500  # side of a square A up to which that is the fastest that takes a singular one
 FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
@@ -106,15 +112,14 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
     A = problem.A
     (d, n), ridge = A.shape, options.ridge > 0
     few = MANY if A.dtype.char in "fF" else FEW
-    if min(d, n) <= THIN and A.size <= few and not tried:
-        reason = "auto: a complete orthogonal decomposition, with a bound of its error"
-        yield Choice(Direct("cod"), problem, options, reason)
-        return
     square = d == n and not ridge
+    if min(d, n) <= THIN and A.size <= few and not tried:
+        yield from _small(problem, options, square=square)
+        return
     look = min(d, n) >= LOOK and not ridge and not tried
     looks = _Looks(problem, options) if look else None
     said = list(tried)
-    both = not (problem.B is None or problem.C is None)
+    both = not (problem.B is None or problem.C is None)  # no identity, which has all rows
     part = 1.0 if both else HIDDEN
     skeleton = cross.look(A, options.rng, part) if look else None
     if looks is not None and skeleton is None:
@@ -142,14 +147,16 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         if looks is not None and skeleton is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
         factors = eliminate(A)
-        ready = replace(problem, seen=factors)
-        yield choice(Direct("lu"), "LU takes the fewest operations for a square A", ready)
-        said.append("LU was not accurate, as if A were singular")
+        yield choice(LU, BY_LU, replace(problem, seen=factors))
+        said.append(NOT_BY_LU)
         skeleton = factors.skeleton() if both else None
         if skeleton is not None and skeleton.rank:
             found = f"the {skeleton.rank} rows and columns at which it came to an end"
             yield choice(Cross(skeleton), f"{found} make up A")
             said.append(f"{found} were not enough")
+    if square and n < SINGULAR and A.dtype.char in "dD" and not tried:
+        yield choice(Direct("cod"), BY_COD)
+        return
     if looks is not None:
         yield from sketched(ALL * looks.full())
     if not thin or min(d, n) > THIN:  # else it takes as long as what is careful
@@ -157,6 +164,15 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         yield choice(Eagle("cholesky"), f"EAGLE with Cholesky factorisations{fewest}")
         said.append("EAGLE was not accurate")
     yield choice(Direct("cod"), "fell back on a complete orthogonal decomposition")
+
+
+def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choice]:
+    """What takes no time worth saving."""
+    reason = "auto: "
+    if square and problem.A.dtype.char in "dD" and problem.given is None:
+        yield Choice(LU, problem, options, reason + BY_LU)
+        reason += NOT_BY_LU + "; "
+    yield Choice(Direct("cod"), problem, options, reason + BY_COD)
 
 
 def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:

@@ -289,8 +289,10 @@ def complete(
         mask = cells if mask is None else cells | np.asarray(mask)
     values, missing = parse(table.values, mask, names)
     bounds = _bounds(minimum, maximum, values.shape[1])
+    observed = np.ascontiguousarray(values[~missing])
+    top = np.abs(observed.view(values.real.dtype)).max(initial=0.0)  # real and imaginary parts
     # A power of two, so that nothing overflows and nothing is rounded.
-    unit = float(np.ldexp(1.0, np.frexp(_largest(values[~missing]))[1] - 1)) or 1.0
+    unit = float(np.ldexp(1.0, np.frexp(top)[1] - 1)) or 1.0
     work = np.where(missing, np.nan, values.astype(np.result_type(values, np.float64)) / unit)
     holes = patterns(missing)
     filling = _Filling(work, missing, _scaled(wish, unit), generator, coverage, options, names)
@@ -467,12 +469,6 @@ def _bounds(minimum: Any, maximum: Any, columns: int) -> tuple[np.ndarray, np.nd
     if (found[0] > found[1]).any():
         raise ValueError(f"minimum must not exceed maximum, got {minimum!r} and {maximum!r}")
     return found[0], found[1]
-
-
-def _largest(values: np.ndarray) -> float:
-    """The largest real or imaginary part."""
-    parts = np.ascontiguousarray(values).view(values.real.dtype)
-    return float(np.abs(parts).max(initial=0))
 
 
 def _relative(lost: float, whole: float) -> float:

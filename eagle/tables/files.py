@@ -124,7 +124,9 @@ def read_table(
         if suffix == ".npy" and mapped:
             return Table(_checked(np.load(path, mmap_mode="r", allow_pickle=False)))
         with path.open("rb") as file:
-            return Table(_read_npy(file)) if suffix == ".npy" else _read_npz(file, key)
+            if suffix == ".npz":
+                return _read_npz(file, key)
+            return Table(_checked(np.lib.format.read_array(file, allow_pickle=False)))
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except OSError as error:
@@ -238,10 +240,6 @@ def _checked(array: np.ndarray) -> np.ndarray:
     if array.ndim != 2:
         raise TableError(f"holds an array of shape {array.shape}, not a 2-D table")
     return array
-
-
-def _read_npy(file: IO[bytes]) -> np.ndarray:
-    return _checked(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _read_npz(file: IO[bytes], key: str | None) -> Table:

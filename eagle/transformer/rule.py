@@ -279,7 +279,9 @@ class Rule:
         runs = [self._start(batch) for batch in reference(task, batches, seed)]
         layers = []
         for layer in self.layers:
-            norm = float(np.median([_norm(machines, layer.sketch) for machines in runs]))
+            S = layer.sketch
+            norms = [max(largest_norm(sketched(one.A, S)) for one in machines) for machines in runs]
+            norm = float(np.median(norms))
             eta_step, gamma_step = steps(layer, norm)
             layer = replace(layer, eta_step=eta_step, gamma_step=gamma_step, norm=norm)
             runs = [self._step(machines, layer) for machines in runs]
@@ -395,10 +397,6 @@ def _factors(W_VP: torch.Tensor, size: int, visible: int) -> tuple[torch.Tensor,
     value[:visible, : size - hidden] = U[:, : size - hidden]
     value[visible:, size - hidden :] = torch.eye(hidden, dtype=W_VP.dtype)
     return value, (value.mT @ W_VP).mT
-
-
-def _norm(machines: list[Blocks], sketch: np.ndarray | None) -> float:
-    return max(largest_norm(sketched(blocks.A, sketch)) for blocks in machines)
 
 
 def sketched(A: torch.Tensor, sketch: np.ndarray | None) -> torch.Tensor:

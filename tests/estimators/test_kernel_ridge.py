@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import eagle
 from eagle.estimators import Nystroem, NystroemRidge, NystroemRidgeClassifier
-from eagle.estimators import kernel_ridge as module
+from eagle.estimators import machine as module
 from eagle.estimators.reduced import KernelFeatures, Sums, refined
 from tests.tolerances import relative_error, tolerance
 

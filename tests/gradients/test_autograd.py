@@ -437,7 +437,7 @@ def test_truncation_has_no_gradient_for_a_but_for_the_others():
 def test_a_rank_about_to_change_is_warned_of():
     s = torch.tensor([1.0, 1e-3, 1e-9], dtype=torch.float64)
     A = torch.diag(s).requires_grad_()
-    with pytest.warns(eagle.GradientWarning, match=r"condition number of A is 1.*e\+09: if its"):
+    with pytest.warns(eagle.GradientWarning, match=r"condition number of A is .*e\+0[89]: if its"):
         eagle.pinv(A, rng=0).sum().backward()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

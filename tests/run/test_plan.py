@@ -30,13 +30,25 @@ def machine(monkeypatch):
     """
     monkeypatch.setattr("eagle.run.plan.rates", lambda char: BALANCED)
     monkeypatch.setattr("eagle.run.plan.THIN", 0)
+    monkeypatch.setattr("eagle.run.plan.SINGULAR", 0)
     monkeypatch.setattr("eagle.methods.cross.FIRST", 10**6)
 
 
 def test_what_is_small_is_decomposed_with_care(monkeypatch):
     monkeypatch.setattr("eagle.run.plan.THIN", 100)
-    for A in (np.eye(4), np.ones((5, 3)), np.ones((3000, 2), np.float32)):
+    for A in (np.ones((5, 3)), np.ones((3000, 2), np.float32)):
         assert [choice.method for choice in planned(A)] == [eagle.Direct("cod")]
+    assert [choice.method.driver for choice in planned(np.eye(4))] == ["lu", "cod"]
+    far = np.diag([1e300, 1e-300, 1.0])  # scaling rounds it
+    assert [choice.method.driver for choice in planned(far)] == ["cod"]
+
+
+def test_a_singular_square_matrix_of_some_hundreds_is_decomposed(monkeypatch):
+    monkeypatch.setattr("eagle.run.plan.SINGULAR", 500)
+    given = system((120, 120), rank=70, condition=1e6)
+    result = eagle.lstsq(given.A, given.C, rng=0)
+    assert result.method == eagle.Direct("cod")
+    assert relative_error(result.value, given.pinv @ given.C) <= tolerance(np.float64, 1e6)
 
 
 def planned(A, B=None, C=None, **options):

@@ -237,7 +237,7 @@ def _solved(
     value = product(W, C)
     size = norm(value)
     spread = np.sqrt(len(G))
-    rounding = spread * eps * (norm(H) + norm(W) * _largest(values)) * norm(Y)
+    rounding = spread * eps * (norm(H) + norm(W) * float(values.max(initial=0.0))) * norm(Y)
     misfit, scale = norm(product(W, columns) - answers), norm(answers)
     # A direction at the noise of G may be a small one of A, which the value then lacks.
     lacking = 0.0
@@ -270,7 +270,3 @@ def _graded(G: np.ndarray) -> bool:
     return bool(len(sizes)) and bool(
         sizes.max() > 4.0**GRADED * sizes.min(where=sizes > 0, initial=np.inf)
     )
-
-
-def _largest(values: np.ndarray) -> float:
-    return float(values[-1]) if len(values) else 0.0
