@@ -22,6 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from eagle.algebra import blas
+from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Method, State, by_rows, change_of
 from eagle.problem.blocks import Problem
@@ -29,7 +30,7 @@ from eagle.problem.options import Options
 
 DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
-SPREAD = 3.0  # standard deviations of a sum of rounding errors
+SPREAD = 3.0  # standard deviations: a step rounds sums of d numbers, too
 POWERS = 4  # steps of the power iteration
 STALLED = 0.5  # ratio of successive changes from which on only rounding errors move
 
@@ -42,7 +43,7 @@ class SemiNormalState(State):
     flipped: bool
     R: np.ndarray | None = None  # upper triangle
     scale: np.ndarray | None = None  # powers of two by which columns of A have length about 1
-    size: float = 0.0  # |A| after scaling
+    watched: bool  # whether the solve may end before it is settled
     X: np.ndarray  # (n, q), the solutions
     C: np.ndarray  # (d, q), what is left of the right-hand sides
 
@@ -74,7 +75,10 @@ class SemiNormal(Method):
         work = work.doubled() if work.A.size <= DOUBLE else work
         C = work.columns()
         X = np.zeros((work.A.shape[1], C.shape[1]), C.dtype, order="F")
-        return SemiNormalState(problem=problem, work=work, flipped=flipped, X=X, C=C)
+        watched = options.rtol is not None
+        return SemiNormalState(
+            problem=problem, work=work, flipped=flipped, watched=watched, X=X, C=C
+        )
 
     def step(self, state: SemiNormalState) -> SemiNormalState:
         """Contract once; the first step factorises."""
@@ -95,7 +99,8 @@ class SemiNormal(Method):
         ratio = state.change / before if 0 < before < np.inf else 0.0
         state.resolved = state.change < np.inf
         state.settled = state.change <= state.problem.eps or (state.taken > 1 and ratio > STALLED)
-        state.floor = self._bound(state, norm(value))
+        if state.settled or state.watched:
+            state.floor = self._rounding(state, norm(value))
         return state
 
     def output(self, state: SemiNormalState) -> np.ndarray:
@@ -103,39 +108,40 @@ class SemiNormal(Method):
         value = state.work.rows_times(state.X)
         return value.T if state.flipped else value
 
-    def _bound(self, state: SemiNormalState, value: float) -> float:
-        """What rounding of the blocks may do to the value, see ``eagle.methods.complete``.
+    def _rounding(self, state: SemiNormalState, value: float) -> float:
+        """What rounding of the blocks does to the value, relative to it.
 
-        With ``Y = B A^+``, all blocks scaled as R is, and ``s = 3 / sqrt(d)``, for of d rounding
-        errors in a column that meet a residual most cancel, a tall A has
-        ``eps |A| (|Y| |X| + s |Y A^{+H}| |C - A X|) + s eps |Y| |C|``, and a wide one
-        ``eps |A| (|Y| |X| + |B| |A^{+H} X|) + eps |Y| |C|`` with ``|Y| <= |B| |A^+|``.
+        Entries of A, B and C that are off by eps of themselves, each by itself, move ``B A^+ C`` in
+        the mean square and to first order (see ``eagle.methods.complete``) by eps times ::
+
+            (|B A^+ diag(w)|^2 + |B M diag(v)|^2 + |B diag(x)|^2)^(1/2)
+
+        where ``w_i^2 = sum_j |A_ij|^2 x_j^2 + c_i^2`` and ``v_j^2 = sum_i |A_ij|^2 y_i^2``; x and c
+        are the lengths of the rows of X and C. For a tall A y are those of what is left of C and
+        ``M = (A^H A)^-1``, for a wide one those of ``A^{+H} X`` and ``M = I - A^+ A``. A norm
+        ``|M|`` is ``|M G| / sqrt(p)`` in the mean square for p Gaussian columns G. SPREAD times
+        that is returned.
         """
-        assert state.condition is not None
-        assert state.scale is not None
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
-        B, C, X, left = work.B, work.C, state.X[:, :columns], state.C[:, :columns]
-        scale, spread = state.scale, min(1.0, SPREAD / d**0.5)
-        if d >= n:
-            rows = np.diagflat(scale) if B is None else scale * B.conj().T
-            outer = self._half(state, rows, 2)
-            size_Y, again = norm(outer), norm(self._half(state, outer, 0))
-            whole = spread * (float(d**0.5) if C is None else norm(C))
-            total = size_Y * norm(X / scale) + spread * again * norm(left)
-        else:  # B need not be a combination of rows of A
-            size_B, inverse = 1.0 if B is None else norm(B), state.condition / state.size
-            inner = np.diagflat(scale) if C is None else scale * C
-            size_Y, whole = inverse * size_B, norm(inner)
-            again = norm(self._half(state, self._half(state, inner, 2), 0))
-            total = size_Y * norm(X) + size_B * again
-        total = state.size * total + size_Y * whole
-        return work.algebra.eps * total / value if value else 0.0
-
-    def _half(self, state: SemiNormalState, X: np.ndarray, trans: int) -> np.ndarray:
-        """``R^-1 X``, or ``R^-H X`` for `trans` 2."""
-        from scipy.linalg import get_lapack_funcs
-
-        return get_lapack_funcs("trtrs", (state.R, X))(state.R, X, trans=trans)[0]
+        A, B, C, tall = work.A, work.B, work.C, d >= n
+        X, left = state.X[:, :columns], state.C[:, :columns]
+        if not tall:
+            left = self._divided(state, work.algebra.eye(d) if C is None else C)
+        draw = np.random.default_rng(columns).standard_normal
+        G, H = (draw((COUNT, side)).T.astype(A.dtype) / COUNT**0.5 for side in (n, d))
+        xG = _lengths(X) * G
+        w = np.hypot(_lengths(product(A, xG)), 1.0 if C is None else _lengths(C))
+        seen = w * H if tall else self._divided(state, w * H)
+        back = product(A, _beside(seen, _lengths(left) * H), adjoint="X")
+        turned, vG = back[:, :COUNT], _lengths(back[:, COUNT:]) * G
+        if tall:
+            moved = self._divided(state, _beside(turned, vG))
+        else:
+            inside = product(A, self._divided(state, product(A, vG)), adjoint="X")
+            moved = _beside(turned, vG - inside)
+        moved = _beside(moved, xG)
+        moved = moved if B is None else product(B, moved)
+        return SPREAD * work.algebra.eps * norm(moved) / value if value else 0.0
 
     def _value(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``B X`` for the user's columns."""
@@ -163,8 +169,8 @@ class SemiNormal(Method):
         if not reciprocal * SAFE > limits.eps:
             raise np.linalg.LinAlgError("A is too ill-conditioned for semi-normal equations")
         state.R, state.scale = R, scale[:, None].astype(A.real.dtype)
-        state.size, inverse = _extremes(R)
-        state.rank, state.condition = min(d, n), max(1.0, state.size * inverse)
+        size, inverse = _extremes(R)
+        state.rank, state.condition = min(d, n), max(1.0, size * inverse)
 
     def _divided(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``Q Q^H X``."""
@@ -174,6 +180,15 @@ class SemiNormal(Method):
         assert state.scale is not None
         potrs = get_lapack_funcs("potrs", (state.R, X))
         return state.scale * potrs(state.R, state.scale * X, lower=0)[0]
+
+
+def _lengths(X: np.ndarray) -> np.ndarray:
+    """Of the rows, as a column."""
+    return np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def _beside(*blocks: np.ndarray) -> np.ndarray:
+    return np.asfortranarray(np.concatenate(blocks, axis=1))
 
 
 def _extremes(R: np.ndarray) -> tuple[float, float]:

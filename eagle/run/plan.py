@@ -139,7 +139,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
                 yield choice(Compressed(), looks.reason, looks.found)
             said.append(looks.reason)
 
-    if THINNER * min(d, n) <= max(d, n) and not ridge and not tried and isinstance(A, np.ndarray):
+    thin = THINNER * min(d, n) <= max(d, n) and not ridge and not tried
+    if thin:
         yield choice(SemiNormal(), "A is thin: its triangular factor is held")
         said.append("its triangular factor was not enough")
     if square:
@@ -158,13 +159,10 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         return
     if looks is not None:
         yield from sketched(ALL * looks.full())
-    yield choice(
-        Eagle(schedule="cholesky"),
-        "EAGLE with Cholesky factorisations takes the fewest operations for any A"
-        if not square
-        else "EAGLE with Cholesky factorisations",
-    )
-    said.append("EAGLE was not accurate")
+    if not thin or min(d, n) > THIN:  # else it takes as long as what is careful
+        fewest = "" if square else " take the fewest operations for any A"
+        yield choice(Eagle("cholesky"), f"EAGLE with Cholesky factorisations{fewest}")
+        said.append("EAGLE was not accurate")
     yield choice(Direct("cod"), "fell back on a complete orthogonal decomposition")
 
 
