@@ -119,16 +119,17 @@ class SemiNormal(Method):
         where ``w_i^2 = sum_j |A_ij|^2 x_j^2 + c_i^2`` and ``v_j^2 = sum_i |A_ij|^2 y_i^2``; x and c
         are the lengths of the rows of X and C. For a tall A y are those of what is left of C and
         ``M = (A^H A)^-1``, for a wide one those of ``A^{+H} X`` and ``M = I - A^+ A``. A norm
-        ``|M|`` is ``|M G| / sqrt(p)`` in the mean square for p Gaussian columns G. SPREAD times
-        that is returned.
+        ``|M|`` is ``|M G| / sqrt(p)`` in the mean square for p columns G of independent numbers of
+        variance 1. They are uniform, which costs an eighth of normal ones. SPREAD times that is
+        returned.
         """
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
         A, B, C, tall = work.A, work.B, work.C, d >= n
         X, left = state.X[:, :columns], state.C[:, :columns]
         if not tall:
             left = self._divided(state, work.algebra.eye(d) if C is None else C)
-        draw = np.random.default_rng(columns).standard_normal
-        G, H = (draw((COUNT, side)).T.astype(A.dtype) / COUNT**0.5 for side in (n, d))
+        draw, unit = np.random.default_rng(columns).random, (12 / COUNT) ** 0.5
+        G, H = (unit * (draw((COUNT, side)).T - 0.5).astype(A.dtype) for side in (n, d))
         xG = _lengths(X) * G
         w = np.hypot(_lengths(product(A, xG)), 1.0 if C is None else _lengths(C))
         seen = w * H if tall else self._divided(state, w * H)
