@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from benchmarks.common import Report, Suite
 from eagle.problems import low_rank
 
 Call = Callable[[], Any]
+Cases = tuple[tuple[float, str], ...]
 FLOORS = {"float64": 1e-13, "float32": 5e-5}  # errors below are nobody's regret: 450 eps
 WITHIN = 10.0
 HOPELESS = 2.0  # times the fastest: a rival that is not asked again
@@ -269,7 +271,7 @@ def _shrunk(options: argparse.Namespace, *sizes: int) -> list[int]:
 
 def _grid(
     options: argparse.Namespace, shapes: Iterable[tuple[int, ...]],
-    cases: Iterable[tuple[float, str]], **settings: Any,
+    cases: Cases, **settings: Any,
 ) -> Iterable[Task]:  # fmt: skip
     """Shapes (d, n, columns[, rows[, rank]]) by condition numbers and dtypes."""
     for d, n, columns, *more in shapes:
@@ -283,62 +285,47 @@ def _grid(
             )  # fmt: skip
 
 
-WIDE_SPREAD = ((1e2, "float64"), (1e8, "float64"), (1e12, "float64"), (1e2, "float32"))
-MILD = ((1e3, "float64"), (1e8, "float64"), (1e2, "float32"))
+WIDE_SPREAD: Cases = ((1e2, "float64"), (1e8, "float64"), (1e12, "float64"), (1e2, "float32"))
+MILD: Cases = ((1e3, "float64"), (1e8, "float64"), (1e2, "float32"))
 
 
-@suite.section
-def small(report: Report, options: argparse.Namespace) -> None:
-    """Where a call costs more than its arithmetic."""
-    shapes = [(10, 10, 1), (50, 50, 1), (100, 100, 1), (200, 10, 1), (2000, 20, 1), (20, 50, 1)]
-    grid = _grid(options, [*shapes, (100, 100, 1, 0, 40), (30, 20, 5, 3)], MILD)
-    compare(report, "small", grid)
+# By section: shapes (d, n, columns[, rows[, rank]]), condition numbers with dtypes, the rest.
+GRIDS: dict[str, list[tuple[list[tuple[int, ...]], Cases, dict[str, Any]]]] = {
+    "small": [(  # a call costs more than its arithmetic
+        [
+            (10, 10, 1), (50, 50, 1), (100, 100, 1), (200, 10, 1), (2000, 20, 1), (20, 50, 1),
+            (100, 100, 1, 0, 40), (30, 20, 5, 3),
+        ],
+        MILD, {},
+    )],
+    "square": [
+        ([(500, 500, 1), (1000, 1000, 10)], WIDE_SPREAD, {}),
+        ([(2000, 2000, 1)], MILD[:1], {}),
+    ],
+    "deficient": [(  # of a rank near the smaller side
+        [(1000, 1000, 100, 50, 900), (1500, 800, 100, 50, 300), (300, 300, 1, 0, 200)], MILD, {},
+    )],
+    "low rank": [
+        ([(2000, 2000, 100, 50, rank) for rank in (20, 100, 400)], WIDE_SPREAD[:2], {}),
+        ([(2000, 2000, 100, 50, 100), (5000, 5000, 100, 50, 200)], ((1e4, "float32"),), {}),
+        ([(2000, 2000, 100, 50, 100)], MILD[:1], {"coherent": True}),
+    ],
+    "tall": [
+        ([(20_000, 200, 1), (20_000, 200, 50), (200_000, 40, 1)], WIDE_SPREAD, {}),
+        ([(5000, 1000, 10)], MILD[:2], {}),
+    ],
+    "wide": [([(200, 20_000, 1), (800, 2000, 10)], WIDE_SPREAD, {})],
+    "noisy": [([(20_000, 200, 1), (2000, 300, 5), (500, 50, 1)], MILD, {"noise": 0.5})],
+}  # fmt: skip
 
 
-@suite.section
-def square(report: Report, options: argparse.Namespace) -> None:
-    """Nonsingular."""
-    compare(report, "square", _grid(options, [(500, 500, 1), (1000, 1000, 10)], WIDE_SPREAD))
-    compare(report, "square", _grid(options, [(2000, 2000, 1)], MILD[:1]))
+def _dense(kind: str, report: Report, options: argparse.Namespace) -> None:
+    for shapes, cases, settings in GRIDS[kind]:
+        compare(report, kind, _grid(options, shapes, cases, **settings))
 
 
-@suite.section
-def deficient(report: Report, options: argparse.Namespace) -> None:
-    """Of a rank near the smaller side."""
-    shapes = [(1000, 1000, 100, 50, 900), (1500, 800, 100, 50, 300), (300, 300, 1, 0, 200)]
-    compare(report, "deficient", _grid(options, shapes, MILD))
-
-
-@suite.section
-def low(report: Report, options: argparse.Namespace) -> None:
-    """Of low rank."""
-    shapes = [(2000, 2000, 100, 50, rank) for rank in (20, 100, 400)]
-    compare(report, "low rank", _grid(options, shapes, WIDE_SPREAD[:2]))
-    shapes = [(2000, 2000, 100, 50, 100), (5000, 5000, 100, 50, 200)]
-    compare(report, "low rank", _grid(options, shapes, ((1e4, "float32"),)))
-    grid = _grid(options, [(2000, 2000, 100, 50, 100)], MILD[:1], coherent=True)
-    compare(report, "low rank", grid)
-
-
-@suite.section
-def tall(report: Report, options: argparse.Namespace) -> None:
-    """More rows than columns."""
-    shapes = [(20_000, 200, 1), (20_000, 200, 50), (200_000, 40, 1)]
-    compare(report, "tall", _grid(options, shapes, WIDE_SPREAD))
-    compare(report, "tall", _grid(options, [(5000, 1000, 10)], MILD[:2]))
-
-
-@suite.section
-def wide(report: Report, options: argparse.Namespace) -> None:
-    """More columns than rows."""
-    compare(report, "wide", _grid(options, [(200, 20_000, 1), (800, 2000, 10)], WIDE_SPREAD))
-
-
-@suite.section
-def noisy(report: Report, options: argparse.Namespace) -> None:
-    """Right-hand sides that A does not explain."""
-    shapes = [(20_000, 200, 1), (2000, 300, 5), (500, 50, 1)]
-    compare(report, "noisy", _grid(options, shapes, MILD, noise=0.5))
+for _kind in GRIDS:
+    suite.sections[_kind.split()[0]] = partial(_dense, _kind)
 
 
 @suite.section

@@ -21,7 +21,8 @@ from eagle.methods import (
 from eagle.problem.result import ConvergenceError, ConvergenceWarning, Iteration, Result, Status
 from eagle.solver import Solver
 from eagle.streaming import StreamingLstsq
-from eagle.tables.completion import Completion, complete
+from eagle.tables.completion import complete
+from eagle.tables.result import Completion
 
 __version__ = "0.1.0"
 

@@ -85,7 +85,7 @@ def solve(
     for name in ("callback", "progress"):
         if getattr(options, name):
             raise ValueError(f"{name} is for arrays in memory, and A, B or C is a Dask array")
-    A, B, C = (_received(name, X) for name, X in zip(names, blocks, strict=True))
+    A, B, C = (received(name, X) for name, X in zip(names, blocks, strict=True))
     check_sizes(A, B, C, names)
     vector = C is not None and C.ndim == 1
     C = C[:, None] if vector else C
@@ -100,7 +100,7 @@ def solve(
 def nystrom(K_mm: Any, K_nm: Any, K_mq: Any, method: Any, options: Options) -> Result:
     """`eagle.nystrom` of Dask arrays: the kernel among the landmarks in one chunk."""
     names = ("K_mm", "K_nm", "K_mq")
-    A, B, C = (_received(name, X) for name, X in zip(names, (K_mm, K_nm, K_mq), strict=True))
+    A, B, C = (received(name, X) for name, X in zip(names, (K_mm, K_nm, K_mq), strict=True))
     C = _adjoint(B) if C is None else C
     check_square("K_mm", A)
     wholes: tuple[dict[int, int], ...] = ({0: -1, 1: -1}, {1: -1}, {0: -1})
@@ -159,7 +159,7 @@ def _by_factors(A: Any, B: Any, C: Any, options: Options, names: Names) -> Strea
 def reduced(A: Any, C: Any, names: Names) -> StreamingLstsq:
     """The stream that has seen all rows of A and C."""
     folds = [delayed(_fold, pure=True)(*pair) for pair in _pairs(A, C, names)]
-    stream: StreamingLstsq = _tree(folds, _merged).compute()
+    stream: StreamingLstsq = tree(folds, _merged).compute()
     return stream
 
 
@@ -258,7 +258,7 @@ def _pairs(A: Any, C: Any, names: Names) -> list[tuple[Any, Any]]:
 
 def _total(parts: list[Any]) -> tuple[Any, ...]:
     """The sum of tuples of arrays, entry by entry, computed."""
-    total: tuple[Any, ...] = _tree(parts, _sums).compute()
+    total: tuple[Any, ...] = tree(parts, _sums).compute()
     return total
 
 
@@ -266,7 +266,7 @@ def _sums(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     return tuple(sum(each[1:], each[0]) for each in zip(*parts, strict=True))
 
 
-def _tree(parts: list[Any], combine: Callable[[Any], Any]) -> Any:
+def tree(parts: list[Any], combine: Callable[[Any], Any]) -> Any:
     """All parts combined, `FAN` at a time, always in the same order: a task of Dask."""
     join = delayed(combine, pure=True)
     while len(parts) > 1:
@@ -406,7 +406,7 @@ def _finite(block: Any, name: str, block_info: Any = None) -> np.ndarray:
     return array
 
 
-def _received(name: str, X: Any) -> Any:
+def received(name: str, X: Any) -> Any:
     """A Dask array with known chunks and numbers in it, or an array of numpy."""
     if X is None:
         return None

@@ -78,7 +78,7 @@ def verdict(command: str, results: Iterable[Result]) -> int:
     worst = max(failed, key=lambda result: result.error_estimate)
     return complain(
         f"{command}: warning: not converged ({worst.status.name}, error estimate "
-        f"{worst.error_estimate:.1e}). {worst.status.advice}",
+        f"{worst.error_estimate:.1e}). {worst.advice}",
         1,
     )
 

@@ -200,7 +200,7 @@ def solve(
         message = (
             f"distributed {result.method} ended with status {result.status.name} after "
             f"{result.rounds} rounds, error estimate {result.error_estimate:.1e}. "
-            f"{result.status.advice}"
+            f"{result.advice}"
         )
         if options.raise_on_failure:
             raise ConvergenceError(message, result)

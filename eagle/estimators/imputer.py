@@ -14,8 +14,8 @@ from eagle.estimators.validation import validated
 from eagle.problem.result import Result
 from eagle.tables import factorisation
 from eagle.tables.blocks import Block
-from eagle.tables.checks import check_factors, check_rank, check_wish, scattered
-from eagle.tables.holes import Names, check_connected, listed, parse, patterns
+from eagle.tables.checks import check_factors, check_rank, check_wish
+from eagle.tables.holes import Names, check_connected, listed, parse, patterns, scattered
 
 
 @dataclass(frozen=True)

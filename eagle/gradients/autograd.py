@@ -12,9 +12,9 @@ from torch.autograd import forward_ad
 from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
     NUMPY,
+    Backend,
     Namespace,
     Solve,
-    Solver,
     pullback,
     pushforward,
     refuse_truncation,
@@ -33,16 +33,16 @@ TORCH = Namespace(
 )
 
 
-def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Result:
+def solve(backend: Backend, blocks: Blocks, method: Any, options: Options) -> Result:
     """The result with a value that knows how to differentiate itself."""
-    home = solver.home
+    home = backend.home
     if blocks[0].requires_grad:
         refuse_truncation(options)
     dtype, (A, B, C) = home.to_compute(blocks)
     vector = False
     if C is not None and C.ndim == 1:
         C, vector = C[:, None], True
-    call = _Call(solver, method, options)
+    call = _Call(backend, method, options)
     differentiable: Any = _Solve.apply
     value = home.astype(differentiable(A, B, C, call), dtype)
     result, call.result = call.result, None  # it holds the value, which holds the call
@@ -54,7 +54,7 @@ def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Resu
 class _Call:
     """How to solve, now and in the backward pass, and what the first time told."""
 
-    solver: Solver
+    backend: Backend
     method: Any
     options: Options
     result: Result | None = None
@@ -66,7 +66,7 @@ class _Call:
 
     def forward(self, blocks: Blocks) -> Any:
         self.seed = int(self.options.rng.integers(2**63))
-        self.result = self.solver.untracked(blocks, self.method, self.options)
+        self.result = self.backend.untracked(blocks, self.method, self.options)
         self.rank, self.condition = self.result.rank, self.result.condition
         if self.result.results is None and self.result.converged and not self.options.ridge:
             self.planned = self.result.method
@@ -78,9 +78,9 @@ class _Call:
         options = self._unwatched(ridge)
         # What worked for A works again; for a batch every matrix has a plan of its own.
         method = self.method if self.planned is None or ridge else self.planned
-        result = self.solver.solve(blocks, method, options)
+        result = self.backend.solve(blocks, method, options)
         if not result.converged and method is not self.method:
-            result = self.solver.solve(blocks, self.method, options)
+            result = self.backend.solve(blocks, self.method, options)
         complain(result, options)
         return result.value
 
@@ -102,7 +102,7 @@ class _Call:
         """The same for arrays of numpy; `inside` is the part of the ridge that is in A already."""
         same = not self.options.ridge  # A is what was solved for
         return HostSolves(
-            self.solver.on_host,
+            self.backend.on_host,
             self.method,
             self._unwatched(self.options.ridge - inside),
             rank=self.rank if same else None,
@@ -194,7 +194,7 @@ class _Solve(torch.autograd.Function):
         if needs[0] and not inside:
             warn_if_steep(call.condition, torch.finfo(A.dtype).eps)
         known: dict[str, Any] = {"ridge": inside, "rank": call.rank, "needs": needs}
-        home, present = call.solver.home, [X for X in (A, B, C, D, G) if X is not None]
+        home, present = call.backend.home, [X for X in (A, B, C, D, G) if X is not None]
         mapped = _is_mapped(G)
         if torch.is_grad_enabled() or mapped or home.follows(present) or not home.on_cpu:
             namespace = replace(TORCH, may_look=lambda: False) if mapped else TORCH

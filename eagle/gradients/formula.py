@@ -40,8 +40,8 @@ Solve = Callable[..., Any]  # value from A, B, C; None for an identity
 Needs = tuple[bool, bool, bool]
 
 
-class Solver(Protocol):
-    """What solves for blocks of a library, see ``eagle.run.flow.Solver``."""
+class Backend(Protocol):
+    """What solves for blocks of a library, see ``eagle.run.flow.Backend``."""
 
     @property
     def home(self) -> Home:

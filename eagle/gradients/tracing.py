@@ -23,9 +23,9 @@ from jax.interpreters import ad, batching, mlir
 from eagle.algebra.homes import Blocks
 from eagle.gradients.formula import (
     NUMPY,
+    Backend,
     Namespace,
     Solve,
-    Solver,
     pullback,
     pushforward,
     refuse_truncation,
@@ -42,9 +42,9 @@ JAX = Namespace(
 )
 
 
-def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Result:
+def solve(backend: Backend, blocks: Blocks, method: Any, options: Options) -> Result:
     """A result whose numbers are traced too; what only a run can tell is left out."""
-    home, names = solver.home, solver.names
+    home, names = backend.home, backend.names
     dtype, (A, B, C) = home.to_compute(blocks)
     check_sizes(A, B, C, names)
     vector = False
@@ -53,7 +53,7 @@ def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Resu
     depth = len(leading_shape(names, (A, B, C)))
     # One rank for all, so that dimensions that vmap puts in front of them broadcast as well.
     A, B, C = (None if X is None else X[(None,) * (depth + 2 - X.ndim)] for X in (A, B, C))
-    call = _Call(solver, method, options, depth, int(options.rng.integers(2**63)))
+    call = _Call(backend, method, options, depth, int(options.rng.integers(2**63)))
     value, error, inconsistency, iterations = call.differentiable(options.ridge)((A, B, C))
     value = home.astype(value, dtype)
     return Result(
@@ -76,7 +76,7 @@ def solve(solver: Solver, blocks: Blocks, method: Any, options: Options) -> Resu
 class _Call:
     """Everything about a solve but the blocks."""
 
-    solver: Solver
+    backend: Backend
     method: Any
     options: Options
     depth: int  # leading dimensions that are not vmap's
@@ -109,7 +109,7 @@ class _Call:
         present = [block is not None for block in blocks]
         A, B, C = blocks
         d, n = A.shape[-2:]
-        leading = leading_shape(self.solver.names, blocks)
+        leading = leading_shape(self.backend.names, blocks)
         real, mapped = jnp.real(A).dtype, leading[: len(leading) - self.depth]
         shapes = (
             jax.ShapeDtypeStruct(
@@ -136,7 +136,7 @@ class _Call:
     def run(self, blocks: Blocks, ridge: float, watched: bool) -> Any:
         """Solve, complain where that did not go well, and give the numbers jax expects."""
         options = replace(self.options, ridge=ridge, rng=np.random.default_rng(self.seed))
-        result = self.solver.on_host(blocks, self.method, options)
+        result = self.backend.on_host(blocks, self.method, options)
         complain(result, options)
         eps = float(np.finfo(result.value.dtype).eps)
         if watched:
@@ -207,7 +207,7 @@ class _Derivative:
         """The same for arrays of numpy, or of jax."""
         rng = np.random.default_rng(self.call.seed)
         options = replace(self.call.options, ridge=self.ridge - self.inside, rng=rng)
-        solves = HostSolves(self.call.solver.on_host, self.call.method, options)
+        solves = HostSolves(self.call.backend.on_host, self.call.method, options)
         return self.formula(NUMPY, solves, *map(np.asarray, leaves))
 
     def traced(self, *leaves: Any) -> list[Any]:

@@ -329,7 +329,8 @@ class Direct(Method):
             raise np.linalg.LinAlgError(
                 "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
             )
-        state.rank, state.condition = len(R), float(1 / reciprocal)
+        size = complete.spectral_norm(R) * complete.norm_of_triangle_inverse(R)
+        state.rank, state.condition = len(R), max(1.0, size)
         R = np.asfortranarray(R)  # or each solve would copy it
         state.qr = qr = QR(Q, R, wide, False, state.rank, state.condition)
         if work is not state.problem:

@@ -35,7 +35,7 @@ from eagle.problem.options import Options
 
 DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
-SPREAD = 3.0  # standard deviations of a sum of rounding errors
+SPREAD = 3.0  # standard deviations: a step rounds sums of d numbers, too
 BLOCK = 64  # columns that LAPACK factorises at a time
 POWERS = 4  # steps of the power iteration
 STALLED = 0.5  # ratio of successive changes from which on only rounding errors move
@@ -49,7 +49,6 @@ class SemiNormalState(State):
     flipped: bool
     R: np.ndarray | None = None  # upper triangle
     scale: np.ndarray | None = None  # powers of two by which columns of A have length about 1
-    size: float = 0.0  # |A| after scaling
     X: np.ndarray  # (n, q), the solutions
     C: np.ndarray  # (d, q), the right-hand sides
     left: np.ndarray  # (d, q), what was left of them before the last step
@@ -83,12 +82,16 @@ class SemiNormal(Method):
 
     def init(self, problem: Problem, options: Options) -> SemiNormalState:
         """Orient the blocks; C is copied, A is not."""
-        flipped = by_rows(problem)
+        flipped = self._flips(problem)
         work = problem.transposed() if flipped else problem
         work = work.doubled() if work.A.size <= DOUBLE else work
         C = work.columns()
         X = np.zeros((work.A.shape[1], C.shape[1]), C.dtype, order="F")
         return self.state(problem=problem, work=work, flipped=flipped, X=X, C=C, left=C)
+
+    def _flips(self, problem: Problem) -> bool:
+        """Whether rows of ``W A = B`` are solved for."""
+        return by_rows(problem)
 
     def step(self, state: SemiNormalState) -> SemiNormalState:
         """Contract once; the first step factorises."""
@@ -105,11 +108,12 @@ class SemiNormal(Method):
         value = self._value(state, state.X)
         state.change = change_of(self._value(state, move), value)
         ratio = min(1.0, state.change / before) if 0 < before < np.inf else 1.0
-        to_come = ratio * state.change
+        assert state.condition is not None
+        to_come = max(ratio, min(1.0, state.work.eps * state.condition**2)) * state.change
         state.resolved = state.change < np.inf
         state.settled = to_come <= state.problem.eps or (state.taken > 1 and ratio > STALLED)
         if state.settled:
-            state.floor = self._bound(state, norm(value))
+            state.floor = self._rounding(state, norm(value))
         error = to_come + state.floor if state.settled else state.change
         state.certificate = Certificate(error, self._inconsistency(state), False)
         return state
@@ -119,33 +123,36 @@ class SemiNormal(Method):
         value = state.work.rows_times(state.X)
         return value.T if state.flipped else value
 
-    def _bound(self, state: SemiNormalState, value: float) -> float:
-        """What rounding of the blocks may do to the value, see ``eagle.methods.complete``.
+    def _rounding(self, state: SemiNormalState, value: float) -> float:
+        """What rounding of the blocks does to the value, relative to it.
 
-        With ``Y = B A^+``, all blocks scaled as R is, and ``s = 3 / sqrt(d)``, for of d rounding
-        errors in a column that meet a residual most cancel, a tall A has
-        ``eps |A| (|Y| |X| + s |Y A^{+H}| |C - A X|) + s eps |Y| |C|``, and a wide one
-        ``eps |A| (|Y| |X| + |B| |A^{+H} X|) + eps |Y| |C|`` with ``|Y| <= |B| |A^+|``.
+        Entries of A, B and C that are off by eps of themselves, each by itself, move ``B A^+ C`` in
+        the mean square and to first order (see ``eagle.methods.complete``) by eps times ::
+
+            (|B A^+ diag(w)|^2 + |B M diag(v)|^2 + |B diag(x)|^2)^(1/2)
+
+        where ``w_i^2 = sum_j |A_ij|^2 x_j^2 + c_i^2`` and ``v_j^2 = sum_i |A_ij|^2 y_i^2``; x and c
+        are the lengths of the rows of X and C. For a tall A y are those of what is left of C and
+        ``M = (A^H A)^-1``, for a wide one those of ``A^{+H} X`` and ``M = I - A^+ A``. A norm
+        ``|M|`` is ``|M G| / sqrt(p)`` in the mean square for p Gaussian columns G. SPREAD times
+        that is returned.
         """
-        assert state.condition is not None
-        assert state.scale is not None
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
-        B, C, X, left = work.B, work.C, state.X[:, :columns], state.left[:, :columns]
-        scale, spread = state.scale, min(1.0, SPREAD / d**0.5)
-        if d >= n:
-            rows = np.diagflat(scale) if B is None else scale * B.conj().T
-            outer = self._half(state, rows, 2)
-            size_Y, again = norm(outer), norm(self._half(state, outer, 0))
-            whole = spread * (float(d**0.5) if C is None else norm(C))
-            total = size_Y * norm(X / scale) + spread * again * norm(left)
-        else:  # B need not be a combination of rows of A
-            size_B, inverse = 1.0 if B is None else norm(B), state.condition / state.size
-            inner = np.diagflat(scale) if C is None else scale * C
-            size_Y, whole = inverse * size_B, norm(inner)
-            again = norm(self._half(state, self._half(state, inner, 2), 0))
-            total = size_Y * norm(X) + size_B * again
-        total = state.size * total + size_Y * whole
-        return work.algebra.eps * total / value if value else 0.0
+        A, B, C, tall = work.A, work.B, work.C, d >= n
+        X, left = state.X[:, :columns], state.left[:, :columns]
+        if not tall:
+            left = self._squared(state, work.algebra.eye(d) if C is None else C)
+        draw = np.random.default_rng(columns).standard_normal
+        G, H = (draw((COUNT, side)).T.astype(A.dtype) / COUNT**0.5 for side in (n, d))
+        xG = _lengths(X) * G
+        w = np.hypot(_lengths(product(A, xG)), 1.0 if C is None else _lengths(C))
+        turned = self._inverse_times(state, w * H)
+        vG = _lengths(product(A, _lengths(left) * H, adjoint="X")) * G
+        rest = self._squared(state, vG) if tall else vG - self._inverse_times(state, product(A, vG))
+        moved = _beside(turned, rest)
+        moved = _beside(moved, xG)
+        moved = moved if B is None else product(B, moved)
+        return SPREAD * work.algebra.eps * norm(moved) / value if value else 0.0
 
     def _inconsistency(self, state: SemiNormalState) -> float:
         """``|B - W A| / |B|`` of the user's B."""
@@ -160,11 +167,6 @@ class SemiNormal(Method):
         inside = self._inverse_times(state, product(work.A, w))
         whole = product(work.B, w)
         return relative(norm(whole - product(work.B, inside)), norm(whole))
-
-    def _half(self, state: SemiNormalState, X: np.ndarray, trans: int) -> np.ndarray:
-        """``R^-1 X``, or ``R^-H X`` for `trans` 2."""
-        assert state.R is not None
-        return _lapack(state.R.dtype.char)["trtrs"](state.R, X, trans=trans)[0]
 
     def _value(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``B X`` for the user's columns."""
@@ -190,18 +192,18 @@ class SemiNormal(Method):
         if not reciprocal * SAFE > limits.eps:
             raise np.linalg.LinAlgError("A is too ill-conditioned for semi-normal equations")
         state.R, state.scale = R, scale[:, None].astype(A.real.dtype)
-        state.size, inverse = _extremes(R)
-        state.rank, state.condition = min(d, n), max(1.0, state.size * inverse)
+        size, inverse = _extremes(R)
+        state.rank, state.condition = min(d, n), max(1.0, size * inverse)
 
     def _inverse_times(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``A^+ X``, as well as the factor knows it."""
         A = state.work.A
         if A.shape[0] >= A.shape[1]:
-            return self._divided(state, product(A, X, adjoint="X"))
-        return product(A, self._divided(state, X), adjoint="X")
+            return self._squared(state, product(A, X, adjoint="X"))
+        return product(A, self._squared(state, X), adjoint="X")
 
-    def _divided(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
-        """``Q Q^H X``."""
+    def _squared(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
+        """``(A^H A)^-1 X``, or ``(A A^H)^-1 X`` of a wide A."""
         assert state.R is not None
         assert state.scale is not None
         potrs = _lapack(state.R.dtype.char)["potrs"]
@@ -219,7 +221,10 @@ class HouseholderState(SemiNormalState):
 class Householder(SemiNormal):
     """The same with ``A = Q R`` by reflectors, for conditions at which the Gram matrix is none.
 
-    ``A^+ = R^-1 Q^H`` takes the place of ``R^-1 R^-H A^H``: ``2 d n^2`` flops and a copy of A.
+    The first step is ``R^-1 Q^H C``, for ``2 d n^2`` flops and a copy of A. Later ones are those of
+    the semi-normal equations, whose R is as good as A now: they see what reflectors, which mix
+    rows of unlike size, have made of the residual. For a tall A and some columns C, or a wide
+    one and some rows B.
 
     Raises
     ------
@@ -229,41 +234,43 @@ class Householder(SemiNormal):
 
     state: ClassVar[type[SemiNormalState]] = HouseholderState
 
+    def _flips(self, problem: Problem) -> bool:
+        wide = bool(problem.A.shape[0] < problem.A.shape[1])
+        if (problem.B if wide else problem.C) is None:
+            raise np.linalg.LinAlgError("an identity has as many right-hand sides as A has rows")
+        return wide
+
     def _factorise(self, state: SemiNormalState) -> None:
         assert isinstance(state, HouseholderState)
         A = state.work.A
         d, n = A.shape
-        tall = A if d >= n else A.conj().T
-        lengths = np.sqrt(np.einsum("ij,ij->j", tall, tall.conj()).real)
+        lengths = np.sqrt(np.einsum("ij,ij->j", A, A.conj()).real)
         if not lengths.all():
             raise np.linalg.LinAlgError("A has a column or row that is zero")
         scale = (2.0 ** -np.round(np.log2(lengths))).astype(A.real.dtype)
-        lapack, short = _lapack(A.dtype.char), min(d, n)
-        packed, taus, _, _ = lapack["geqrf"](
-            np.multiply(tall, scale, order="F"), lwork=BLOCK * short, overwrite_a=1
+        packed, taus, _, _ = _lapack(A.dtype.char)["geqrf"](
+            np.multiply(A, scale, order="F"), lwork=BLOCK * n, overwrite_a=1
         )
-        state.count(short, max(d, n), short)
-        R = np.asfortranarray(np.triu(packed[:short]))
-        state.size, inverse = _extremes(R)
-        condition = state.size * inverse
-        if not condition * max(d, n) * float(np.finfo(A.dtype).eps) < 1:
+        state.count(n, d, n)
+        R = np.asfortranarray(np.triu(packed[:n]))
+        size, inverse = _extremes(R)
+        condition = size * inverse
+        if not condition * d * float(np.finfo(A.dtype).eps) < 1:
             raise np.linalg.LinAlgError("A is rank-deficient to working precision")
         state.R, state.scale, state.reflectors = R, scale[:, None], (packed, taus)
-        state.rank, state.condition = short, max(1.0, condition)
+        state.rank, state.condition = n, max(1.0, condition)
 
     def _inverse_times(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         assert isinstance(state, HouseholderState)
-        assert state.reflectors is not None
+        if state.reflectors is None:
+            return super()._inverse_times(state, X)
         assert state.scale is not None
-        (packed, taus), (d, n) = state.reflectors, state.work.A.shape
+        (packed, taus), n = state.reflectors, state.work.A.shape[1]
+        state.reflectors = None
         ormqr, room = _lapack(packed.dtype.char)["ormqr"], BLOCK * max(64, X.shape[1])
-        if d >= n:
-            turned = "C" if packed.dtype.kind == "c" else "T"
-            inside = ormqr("L", turned, packed, taus, X, room)[0][:n]
-            return state.scale * self._half(state, inside, 0)
-        inside = np.zeros((n, X.shape[1]), X.dtype, order="F")
-        inside[:d] = self._half(state, state.scale * X, 2)
-        return ormqr("L", "N", packed, taus, inside, room, overwrite_c=1)[0]
+        turned = "C" if packed.dtype.kind == "c" else "T"
+        inside = ormqr("L", turned, packed, taus, X, room)[0][:n]
+        return state.scale * _solved(state.R, inside, 0)
 
 
 @lru_cache
@@ -284,6 +291,21 @@ def _lapack(char: str) -> dict[str, Any]:
     routines["ormqr"] = routines[apply]
     names = ["trmv", "trsv"]
     return routines | dict(zip(names, get_blas_funcs(names, dtype=dtype), strict=True))
+
+
+def _solved(R: np.ndarray | None, X: np.ndarray, trans: int) -> np.ndarray:
+    """``R^-1 X``, or ``R^-H X`` for `trans` 2."""
+    assert R is not None
+    return _lapack(R.dtype.char)["trtrs"](R, X, trans=trans)[0]
+
+
+def _lengths(X: np.ndarray) -> np.ndarray:
+    """Of the rows, as a column."""
+    return np.sqrt(np.einsum("ij,ij->i", X, X.conj()).real)[:, None]
+
+
+def _beside(*blocks: np.ndarray) -> np.ndarray:
+    return np.asfortranarray(np.concatenate(blocks, axis=1))
 
 
 def _extremes(R: np.ndarray) -> tuple[float, float]:

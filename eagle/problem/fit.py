@@ -58,6 +58,17 @@ class Fit:
         norms = norms[..., 0] if vector else norms
         return float(norms) if norms.ndim == 0 else norms
 
+    def sizes(self) -> tuple[float, float]:
+        """``||S (A x - b)||`` and ``||S b||``, of all columns and problems together."""
+        home = find_home(x=self.x)
+        left, b = _on_host(home, self.residual_norm()), _on_host(home, self.b)
+        if self.roots is not None:
+            roots = _on_host(home, self.roots)
+            b = roots * b if b.ndim == 1 else roots[..., None] * b
+        # The residual of one b may be that of many A.
+        repeated = left.size / max(1, b.size // b.shape[0 if b.ndim == 1 else -2])
+        return float(np.linalg.norm(left)), float(np.linalg.norm(b) * repeated**0.5)
+
     def standard_errors(self) -> Any:
         """``sigma |row_j of A^+|`` in the shape of x, see `eagle.Result.standard_errors`."""
         if self.shaped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import html
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,29 +19,18 @@ from eagle.problem.options import Options
 
 
 class Status(enum.Enum):
-    """How a solve ended; the text of each member says what to do about it."""
+    """How a solve ended."""
 
     CONVERGED = "The value is as accurate as was asked for."
-    MAX_ITERATIONS = (
-        "The maximum number of iterations was reached. Raise `maxiter`, loosen `rtol`, or use a "
-        "method whose iterations do not grow with the condition number ('eagle', 'direct')."
-    )
-    TIME_LIMIT = (
-        "The time limit was reached. Raise `time_limit`, loosen `rtol`, or choose a faster method."
-    )
-    MEMORY_LIMIT = (
-        "The memory limit was reached before the value was as accurate as was asked for. Raise "
-        "`memory_limit`, or set `rank` if the data are known to be of lower rank but noisy."
-    )
+    MAX_ITERATIONS = "The maximum number of iterations was reached."
+    TIME_LIMIT = "The time limit was reached."
+    MEMORY_LIMIT = "The memory limit was reached before the value was as accurate as was asked for."
     STOPPED_BY_CALLBACK = "The callback asked to stop; the value is the one it last saw."
     STAGNATED = (
         "The value stopped improving before it reached `rtol`: this is as accurate as the method "
-        "gets on this problem in this precision. Loosen `rtol`, use float64, set `cutoff` or "
-        "`ridge`, or try method='direct'."
+        "gets on this problem in this precision."
     )
-    NONFINITE = (
-        "The value overflowed or became NaN. Rescale the data, set `ridge`, or try method='direct'."
-    )
+    NONFINITE = "The value overflowed or became NaN."
     TRACED = (
         "The value is computed when the traced program runs, and a warning is given then if it is "
         "not as accurate as was asked for."
@@ -49,8 +39,41 @@ class Status(enum.Enum):
     @property
     def advice(self) -> str:
         """What the status means and what to try next."""
-        return self.value
+        return self.advice_after()
 
+    def advice_after(self, *tried: str) -> str:
+        """The same without what names a method or a dtype that was tried just now."""
+        left = [
+            remedy
+            for remedy in REMEDIES.get(self, ())
+            if not any(re.search(rf"\b{name}\b", remedy) for name in tried)
+        ]
+        if not left:
+            return self.value
+        *others, last = left
+        joined = f"{', '.join(others)}{',' * (len(others) > 1)} or {last}" if others else last
+        return f"{self.value} {joined[0].upper()}{joined[1:]}."
+
+
+REMEDIES = {
+    Status.MAX_ITERATIONS: (
+        "raise `maxiter`",
+        "loosen `rtol`",
+        "use a method whose iterations do not grow with the condition number ('eagle', 'direct')",
+    ),
+    Status.TIME_LIMIT: ("raise `time_limit`", "loosen `rtol`", "choose a faster method"),
+    Status.MEMORY_LIMIT: (
+        "raise `memory_limit`",
+        "set `rank` if the data are known to be of lower rank but noisy",
+    ),
+    Status.STAGNATED: (
+        "loosen `rtol`",
+        "use float64",
+        "set `cutoff` or `ridge`",
+        "try method='direct'",
+    ),
+    Status.NONFINITE: ("rescale the data", "set `ridge`", "try method='direct'"),
+}
 
 # A callback that asks to stop gets what it asked for; a traced call complains when it runs.
 EXPECTED = (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED)
@@ -115,7 +138,7 @@ class Result:
     value : ndarray
         The answer, in the dtype of the input; an array of the library that the input came from.
     status : Status
-        How the solve ended. ``status.advice`` says what to do about it.
+        How the solve ended. `advice` says what to do about it.
     iterations : int
         Steps taken (for LSMR: the most that any right-hand side needed).
     history : tuple of Iteration
@@ -129,7 +152,12 @@ class Result:
         ``rank [A; B] = rank A``; estimated from the same probes.
     rank, condition : int or None, float or None
         Estimates of the numerical rank and condition number of A, where the method has them;
-        with a ridge, of ``[A  sqrt(ridge) I]``.
+        with a ridge, of ``[A  sqrt(ridge) I]``. The condition number is the ratio of the largest
+        singular value to the smallest that counts: itself where the method has singular values
+        (drivers "gelsd" and "svd", "compressed"); from below, seldom by more than a third, by the
+        power iteration ("cod", "qr"; the semi-normal equations: of A with columns of length one);
+        within a factor of 30 by "eagle", for which it is a by-product; up to n times too large by
+        "lu", which multiplies Frobenius norms; and any number below it by "lsmr".
     method : object
         The exact settings used.
     plan : str
@@ -185,6 +213,17 @@ class Result:
     def x(self) -> Any:
         """The value, by the name that it has in ``A x = b``."""
         return self.value
+
+    @property
+    def advice(self) -> str:
+        """What the status means and what to try next that has not been tried just now."""
+        tried = {"Direct": "direct", "Eagle": "eagle"}.get(type(self.method).__name__)
+        names = [name for name in (tried, "float64" if self._double else None) if name]
+        return self.status.advice_after(*names)
+
+    @property
+    def _double(self) -> bool:
+        return str(self.value.dtype).rpartition(".")[2] in ("float64", "complex128")
 
     @cached_property
     def residual_norm(self) -> Any:
@@ -277,25 +316,38 @@ class Result:
         def number(x: float | None) -> str:
             return "unknown" if x is None else f"{x:.2g}"
 
-        advice = self.status.advice
+        advice = self.advice
         if self.status is Status.TRACED:
             return f"{self._title}\n  {advice}"
-        dtype = str(self.value.dtype).rpartition(".")[2]
-        double = dtype in ("float64", "complex128")
-        if self.inconsistency > np.finfo(np.float64 if double else np.float32).eps ** 0.5:
-            advice += " B has a part that A does not explain: B A^+ C is no reconstruction then."
+        misfit, sentence = self._misfit()
         rank = "unknown" if self.rank is None else str(self.rank)
         lines = [
             self._title,
-            f"  {advice}",
+            f"  {advice}{sentence}",
             f"  method          {self.method}",
             f"  plan            {self.plan}",
             f"  iterations      {self.iterations} in {self.seconds:.3g} s, {self.flops:.3g} flops",
             f"  error estimate  {number(self.error_estimate)} (relative)",
-            f"  inconsistency   {number(self.inconsistency)} (part of B that A does not explain)",
-            f"  rank of A       {rank}, condition {number(self.condition)}",
+            f"  {misfit}",
+            f"  rank of A       {rank}, condition about {number(self.condition)}",
         ]
         return "\n".join(lines)
+
+    def _misfit(self) -> tuple[str, str]:
+        """What is left of the given B or b, and a sentence if that is more than rounding.
+
+        Nothing is said of a value that is wrong: what is left may be its error.
+        """
+        level = np.finfo(np.float64 if self._double else np.float32).eps ** 0.5
+        if self.fit is None:
+            said = f"inconsistency   {self.inconsistency:.2g} (part of B that A does not explain)"
+            sentence = " B has a part that A does not explain: B A^+ C is no reconstruction then."
+            return said, sentence if self.converged and self.inconsistency > level else ""
+        left, whole = self.fit.sizes()
+        part = left / whole if whole else 0.0
+        said = f"residual norm   {left:.2g} of ||A x - b||, {part:.2g} of ||b||"
+        sentence = " A x does not fit b" + ("." if self.fit.shaped else ": no x does.")
+        return said, sentence if self.converged and part > level else ""
 
 
 Kind = TypeVar("Kind", bound=Result)
@@ -314,7 +366,7 @@ def complain(result: Result, options: Options) -> None:
     message = (
         f"{which}{type(worst.method).__name__} ended with status {worst.status.name} after "
         f"{worst.iterations} iterations, error estimate {worst.error_estimate:.1e}. "
-        f"{worst.status.advice}"
+        f"{worst.advice}"
     )
     if options.raise_on_failure:
         raise ConvergenceError(message, result)

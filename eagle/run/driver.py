@@ -272,11 +272,17 @@ class _Loop:
                 quick=False,
             )
         truncated = self.options.rank is not None or self.options.cutoff is not None
-        if state.certificate is None and opinions.is_cheap(self.problem) and not truncated:
-            certificate = opinions.checked(self.given, extended, certificate, rank, condition)
-        if self.num is One and state.floor > certificate.error_estimate:
-            certificate = replace(certificate, error_estimate=state.floor)
-        return certificate
+        if state.certificate is not None or truncated:
+            return certificate
+        if state.floor:
+            least = max(state.floor, certificate.error_estimate)
+            return replace(certificate, error_estimate=least)
+        worth = opinions.is_cheap(self.problem) or (
+            self.num is One and opinions.is_worth_it(self.given, state.flops)
+        )
+        if not worth:
+            return certificate
+        return opinions.checked(self.given, extended, certificate, rank, condition)
 
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""

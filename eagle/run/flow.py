@@ -35,11 +35,11 @@ def solve(blocks: Blocks, method: Any, options: Options, names: Names) -> Result
     home = find_home(A=blocks[0])
     if home is None:
         return on_host(blocks, method, options, names)
-    return Solver(home, names).solve(blocks, method, options)
+    return Backend(home, names).solve(blocks, method, options)
 
 
 @dataclass(frozen=True)
-class Solver:
+class Backend:
     """How blocks of one library are solved for; gradients are given one."""
 
     home: Home

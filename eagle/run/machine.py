@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -44,12 +45,50 @@ def rates(char: str) -> Rates:
     )
 
 
-def memory() -> float:
-    """Bytes of memory that this machine has, infinity if it does not tell."""
+def memory(root: Path = Path("/")) -> float:
+    """Bytes of memory that this process may have, infinity if nothing tells.
+
+    The least of what the machine has, of the limits of its control groups (version 1 and 2, each
+    up to the `root` of the file system) and of its address space (``ulimit -v``).
+    """
+    return min(_installed(), _address_space(), *_of_groups(root))
+
+
+def _installed() -> float:
     names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
     if not hasattr(os, "sysconf") or not set(names) <= set(os.sysconf_names):
         return math.inf
     return float(math.prod(os.sysconf(name) for name in names))
+
+
+def _address_space() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return math.inf
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if soft == resource.RLIM_INFINITY else float(soft)
+
+
+def _of_groups(root: Path) -> Iterator[float]:
+    """Limits of the groups of this process and of those that they lie in, infinity for none."""
+    yield math.inf
+    listing, mounted = root / "proc/self/cgroup", root / "sys/fs/cgroup"
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers == "":
+            top, name = mounted, "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = mounted / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            limit = folder / name
+            said = limit.read_text().strip() if limit.exists() else "max"
+            yield math.inf if said == "max" else float(said)
+            if folder == top:
+                break
 
 
 def _best(run: Callable[[], object]) -> float:

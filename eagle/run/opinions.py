@@ -4,6 +4,7 @@ Probes see the errors that a method makes with given blocks. What rounding of A 
 is a different question wherever B or C is inconsistent, and a direction may be small in its units
 only. The complete orthogonal decomposition knows both, and bounds its own error: where it takes no
 time worth saving it is asked, too. The estimate is its bound plus the distance of the two values.
+So it is for a thin A of any size, by semi-normal equations, unless the method took less than that.
 
 Of many problems it is asked only about those that are graded. For the others the first-order
 formula of ``eagle.methods.complete`` is written with singular vectors of all of them together,
@@ -21,9 +22,11 @@ from eagle.algebra.blas import norm
 from eagle.algebra.numbers import Many, Number, One, share
 from eagle.methods import Direct
 from eagle.methods.complete import GRADED
+from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
+from eagle.run.plan import THINNER
 
 CHEAP = 2e6  # operations of a decomposition up to which it is asked
 
@@ -34,12 +37,23 @@ def is_cheap(problem: Problem) -> bool:
     return 4 * d * n * min(d, n) <= CHEAP
 
 
+def is_worth_it(problem: Problem, flops: float) -> bool:
+    """Whether solving once more takes less than a method took, which is so for a thin A alone."""
+    short, long = sorted(problem.A.shape)
+    thin = isinstance(problem.A, np.ndarray) and THINNER * short <= long
+    return thin and 2 * long * short**2 <= flops
+
+
 def checked(
     problem: Problem, extended: Any, certificate: Certificate, rank: Number, condition: Number
 ) -> Certificate:
-    """What is to be said of a value, or of many, that are cheap to compute once more."""
+    """What is to be said of a value, or of many, that are worth to be computed once more."""
     if problem.algebra.num is One:
-        return _compared(problem, extended)
+        second = None if is_cheap(problem) else _seminormal(problem)
+        if second is None:
+            return _compared(problem, extended)
+        rows, columns = problem.wanted
+        return _near(*second, extended[:rows, :columns], certificate)
     certificate = sensitivity(problem, extended, certificate, rank, condition)
     numbers = [np.array(each) for each in astuple(certificate)]
     for place in np.flatnonzero(graded(problem)).tolist():
@@ -114,6 +128,30 @@ def sensitivity(
     estimates = np.array(certificate.error_estimate)
     estimates[places] = np.maximum(estimates[places], share(Many, error, hidden))
     return replace(certificate, error_estimate=estimates)
+
+
+def _seminormal(problem: Problem) -> tuple[np.ndarray, float] | None:
+    """A value and its error; None if A is too ill-conditioned for it."""
+    method, (rows, columns) = SemiNormal(), problem.wanted
+    state = method.init(problem, Options())
+    try:
+        while not state.settled and state.taken < method.default_maxiter:
+            state.taken += 1
+            state = method.step(state)
+    except np.linalg.LinAlgError:
+        return None
+    value = method.output(state)
+    return (value[:rows, :columns], state.floor * norm(value)) if state.settled else None
+
+
+def _near(
+    other: np.ndarray, error: float, value: np.ndarray, certificate: Certificate
+) -> Certificate:
+    """With the error of a value that is so far from another one whose error is known."""
+    error, size = error + norm(value - other), norm(value)
+    if not np.isfinite(error):
+        return replace(certificate, error_estimate=np.inf)
+    return replace(certificate, error_estimate=One.over(error, size))
 
 
 def _compared(problem: Problem, extended: np.ndarray) -> Certificate:

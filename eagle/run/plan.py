@@ -142,7 +142,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
                 yield choice(Compressed(), looks.reason, looks.found)
             said.append(looks.reason)
 
-    if _is_thin(problem) and not ridge and not tried:
+    thin = _is_thin(problem) and not ridge and not tried
+    if thin:
         yield choice(SemiNormal(), BY_FACTOR)
         said.append(NOT_BY_FACTOR)
         yield choice(Householder(), "its QR factorisation is")
@@ -163,13 +164,10 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         return
     if looks is not None:
         yield from sketched(ALL * looks.full())
-    yield choice(
-        Eagle(schedule="cholesky"),
-        "EAGLE with Cholesky factorisations takes the fewest operations for any A"
-        if not square
-        else "EAGLE with Cholesky factorisations",
-    )
-    said.append("EAGLE was not accurate")
+    if not thin or min(d, n) > THIN:  # else it takes as long as what is careful
+        fewest = "" if square else " take the fewest operations for any A"
+        yield choice(Eagle("cholesky"), f"EAGLE with Cholesky factorisations{fewest}")
+        said.append("EAGLE was not accurate")
     yield choice(Direct("cod"), "fell back on a complete orthogonal decomposition")
 
 

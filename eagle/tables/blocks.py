@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Block:
     cutoff : float or None
     spread : Spread
         Of the errors.
+    donors : int
+        Complete rows, of which P and T may be a triangular factor.
     """
 
     hidden: np.ndarray
@@ -37,6 +39,7 @@ class Block:
     choice: Chosen
     cutoff: float | None
     spread: Spread = field(repr=False)
+    donors: int
 
     @classmethod
     def learn(
@@ -58,7 +61,7 @@ class Block:
             runs = choice.errors.reshape(2, -1, C.shape[1])
             none, count = np.zeros(len(choice.errors)), independent_errors(runs)
             spread = Spread.of(choice.errors, none, deviations(C), count)
-        return cls(hidden, features, P, T, choice, wish.cutoff, spread)
+        return cls(hidden, features, P, T, choice, wish.cutoff, spread, len(P))
 
     @property
     def spectrum(self) -> dict[str, Any]:
@@ -78,6 +81,12 @@ class Block:
         """Hidden columns of rows with observed columns B, by the result of `map`."""
         return self.features.restored(self.features.observed(B) @ result.value, B)
 
+    def lean(self) -> Block:
+        """What `apply` and `errors` need and no more: of P its triangular factor."""
+        choice = replace(self.choice, errors=self.choice.errors[:0], leverages=np.empty(0))
+        R = np.asarray(np.linalg.qr(self.P, mode="r"))
+        return replace(self, P=R, T=self.T[:0], choice=choice)
+
     def errors(self, B: np.ndarray) -> np.ndarray:
         """Expected errors of the hidden columns of rows with observed columns B."""
         # Left-out rows may have been nearer: errors add up as in a random walk.
@@ -96,7 +105,7 @@ class Block:
         if self.choice.ridge and self.choice.rank is None:
             beyond = self.features.squared_lengths(B, features) - along.sum(axis=1)
             leverages += np.maximum(beyond, 0) / self.choice.ridge
-        return leverages + (1 / len(self.P) if self.features.centred else 0.0)
+        return leverages + (1 / self.donors if self.features.centred else 0.0)
 
 
 def _ahead(A: np.ndarray, places: tuple[np.ndarray, np.ndarray] | None) -> int:

@@ -1,20 +1,17 @@
-"""Whether a table can be filled as its owner asks, and from what: complete rows or factors."""
+"""Whether a table can be filled as its owner asks: what can be wrong is found before any work."""
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from eagle.methods import as_method
 from eagle.problem.options import check_count, check_number, split_options
-from eagle.tables.holes import Names, patterns
+from eagle.tables.holes import Names
 from eagle.tables.scaling import LINEAR
 from eagle.tables.validation import Wish
-
-FEW = 16  # patterns that are blocks however few rows they have
-ROWS_EACH = 10  # rows that further patterns have on average if they are blocks
 
 
 def check_wish(
@@ -83,12 +80,29 @@ def check_factors(wish: Wish, X: np.ndarray, names: Names) -> None:
         raise ValueError(f"rank must be at most {most}, got {wish.rank}, because {why}")
 
 
-def scattered(missing: np.ndarray) -> bool:
-    """Whether the holes are no blocks: no complete row, or many patterns, not one in another."""
-    incomplete = missing.any(axis=1)
-    if not incomplete.any():
-        return False
-    found = sorted((hidden for _, hidden in patterns(missing)), key=np.count_nonzero)
-    few = len(found) <= max(FEW, incomplete.sum() // ROWS_EACH)
-    nested = all(not (a & ~b).any() for a, b in itertools.pairwise(found))
-    return bool(incomplete.all()) or not (few or nested)
+def scaled(wish: Wish, unit: float) -> Wish:
+    """The same for a table that was divided by `unit`."""
+    if isinstance(wish.ridge, str):
+        return wish
+    with np.errstate(over="ignore"):
+        ridge = np.float64(wish.ridge) / unit / unit
+    return replace(wish, ridge=float(min(ridge, np.finfo(float).max)))
+
+
+def check_bounds(minimum: Any, maximum: Any, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest value of each column."""
+    found = []
+    for name, given, default in (("minimum", minimum, -np.inf), ("maximum", maximum, np.inf)):
+        try:
+            each = np.asarray(default if given is None else given, float)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number, or one for each column") from None
+        if np.isnan(each).any() or each.shape not in ((), (columns,)):
+            raise ValueError(
+                f"{name} must be a number, or one for each of the {columns} columns of numbers, "
+                f"got {given!r}"
+            )
+        found.append(np.broadcast_to(each, (columns,)))
+    if (found[0] > found[1]).any():
+        raise ValueError(f"minimum must not exceed maximum, got {minimum!r} and {maximum!r}")
+    return found[0], found[1]

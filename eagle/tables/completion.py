@@ -4,192 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from eagle.problem.checks import is_chunked
 from eagle.problem.options import as_generator, check_flag, check_number
 from eagle.problem.result import Result
 from eagle.tables import factorisation, frames
 from eagle.tables.blocks import Block
-from eagle.tables.checks import check_factors, check_rank, check_wish, scattered
+from eagle.tables.checks import check_bounds, check_factors, check_rank, check_wish, scaled
 from eagle.tables.factorisation import Factors, Validation
-from eagle.tables.holes import Names, check_connected, parse, patterns
-from eagle.tables.panels import Effects, effects_of, treated_cells
+from eagle.tables.holes import Names, check_connected, parse, patterns, scattered
+from eagle.tables.panels import effects_of, treated_cells
+from eagle.tables.result import Completion, Group, largest, relative
 from eagle.tables.scaling import deviations
 from eagle.tables.validation import Wish
-
-SHOWN = 12  # columns in a printed table
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Rows that miss the same columns.
-
-    Attributes
-    ----------
-    rows, columns : ndarray of int
-        The entries ``X[np.ix_(rows, columns)]`` are filled.
-    rank : int or None
-        Singular directions of the donors' observed columns that were used; None if the method
-        that ran does not know.
-    ridge : float
-        That was used, for donors in the units of `scaling`.
-    scaling : str
-        "none", "mean" (of columns), "standard" (means and deviations of columns), "effects" (means
-        of rows and columns), or "kernel" and a width, which is "standard" and then the features of
-        a Gaussian kernel.
-    error_estimate : float
-        Expected relative Frobenius error of the filled entries.
-    curve : ndarray
-        Cross-validated relative error with 0, 1, 2, ... directions and no ridge; the last entry is
-        without truncation. Empty with fewer than two donors, or if ranks were not tried.
-    tried : dict of str to float
-        Error of each scaling with its best spectrum, in standard deviations of the columns.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    rank: int | None
-    ridge: float
-    scaling: str
-    error_estimate: float
-    curve: np.ndarray = field(repr=False)
-    tried: dict[str, float] = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Completion:
-    """A filled table.
-
-    Attributes
-    ----------
-    X : ndarray (n, m), or the kind of frame that came in
-        A copy of the input with its missing entries filled.
-    lower, upper : like X
-        Intervals for the filled entries; what was observed stands for itself. NaN if too few rows
-        tell of errors. Without order they mean nothing, so that complex tables have NaN.
-    coverage : float
-        What part of the intervals is to contain the truth.
-    results : tuple of Result
-        One solve for each of `groups`, with its numerical certificate.
-    rank : int or None
-        Singular directions used; the largest number where groups differ.
-    error_estimate : float
-        Expected relative Frobenius error of the filled entries, ``||filled - truth|| /
-        ||truth||``, from observed entries that were left out. NaN if there are too few to tell, 0
-        if nothing was missing.
-    column_errors : ndarray (m,)
-        Expected root mean square error of the filled entries of each column in its own units; NaN
-        for columns in which nothing was missing, and where nothing tells.
-    column_deviations : ndarray (m,)
-        Standard deviation of what is observed of each column.
-    columns : tuple
-        Names of the columns, or their numbers.
-    groups : tuple of Group
-        Which entries were filled together; empty if a factorisation filled them.
-    factors : Factors or None
-        The factorisation, if the holes were scattered; its certificate is how stationary it is.
-    validation : Validation or None
-        How it did with each number of factors.
-    clipped : int
-        Filled entries that `minimum` or `maximum` moved.
-    ignored : tuple
-        Columns of a frame that hold no numbers and were left alone.
-    missing : ndarray of bool (n, m)
-        What was filled.
-    effects : Effects or None
-        With `treated`: what the treatment did.
-    dtype : dtype
-        Of the numbers.
-    """
-
-    X: Any = field(repr=False)
-    lower: Any = field(repr=False)
-    upper: Any = field(repr=False)
-    coverage: float
-    results: tuple[Result, ...] = field(repr=False)
-    rank: int | None
-    error_estimate: float
-    column_errors: np.ndarray = field(repr=False)
-    column_deviations: np.ndarray = field(repr=False)
-    columns: tuple[Any, ...] = field(repr=False)
-    groups: tuple[Group, ...] = field(repr=False)
-    factors: Factors | None = field(repr=False)
-    validation: Validation | None = field(repr=False)
-    clipped: int
-    ignored: tuple[Any, ...]
-    missing: np.ndarray = field(repr=False)
-    effects: Effects | None = field(repr=False)
-    dtype: np.dtype = field(repr=False)
-
-    @property
-    def converged(self) -> bool:
-        """Whether every solve is as accurate as was asked for."""
-        return all(result.converged for result in self.results)
-
-    @property
-    def standardized_column_errors(self) -> np.ndarray:
-        """`column_errors` in standard deviations of what is observed of each column."""
-        return self.column_errors / self.column_deviations
-
-    @cached_property
-    def standardized_error(self) -> float:
-        """Expected root mean square error of all filled entries in such standard deviations."""
-        counts = self.missing.sum(axis=0)
-        filled = counts > 0
-        if not filled.any():
-            return 0.0
-        squares = self.standardized_column_errors[filled] ** 2
-        return float(np.sqrt(np.average(squares, weights=counts[filled])))
-
-    def __str__(self) -> str:
-        counts = self.missing.sum(axis=0)
-        shape = " x ".join(map(str, self.missing.shape))
-        lines = [f"eagle.Completion: {shape} {self.dtype}"]
-        if not counts.any():
-            return "\n".join([*lines, "  filled          nothing was missing", *self._ignored()])
-        filled = f"{counts.sum()} of {self.missing.size} entries"
-        ways = sorted({group.scaling for group in self.groups})
-        how = f"row groups: {len(self.groups)}" if self.groups else "scattered, by factors"
-        rank = "unknown" if self.rank is None else str(self.rank)
-        lines += [
-            f"  filled          {filled}, {how}",
-            f"  rank            {rank}",
-            *([f"  scaling         {', '.join(ways)}"] if ways else []),
-            f"  expected error  {_known(self.standardized_error)} of a column's standard deviation",
-            f"                  {_known(self.error_estimate)} relative, of the filled entries",
-        ]
-        if self.clipped:
-            lines.append(f"  clipped         {self.clipped} entries, to minimum or maximum")
-        lines += [*self._ignored(), *self._table(np.flatnonzero(counts), counts)]
-        if self.effects is not None:
-            lines += ["", *(f"  {line}" for line in str(self.effects).splitlines())]
-        return "\n".join(lines)
-
-    def _ignored(self) -> list[str]:
-        names = ", ".join(map(str, self.ignored))
-        return [f"  left alone      {names} (no numbers)"] if self.ignored else []
-
-    def _table(self, filled: np.ndarray, counts: np.ndarray) -> list[str]:
-        """A line for each filled column, the worst first if they are many."""
-        errors = self.standardized_column_errors
-        if len(filled) > SHOWN:
-            filled = filled[np.argsort(-np.nan_to_num(errors[filled]), kind="stable")]
-        rows = [
-            (str(self.columns[j]), str(counts[j]), _known(self.column_errors[j]), _known(errors[j]))
-            for j in filled[:SHOWN]
-        ]
-        rows.insert(0, ("column", "filled", "expected error", "in std. dev."))
-        widths = [max(map(len, each)) for each in zip(*rows, strict=True)]
-        lines = [
-            "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        ]
-        left = len(filled) - SHOWN
-        return ["", *lines, *([f"  and {left} columns with less"] if left > 0 else [])]
 
 
 def complete(
@@ -281,6 +113,13 @@ def complete(
     options.pop("cutoff", None)
     if not 0 < check_number("coverage", coverage) < 1:
         raise ValueError(f"coverage must be between 0 and 1, got {coverage!r}")
+    if is_chunked(X, mask):
+        if treated is not None:
+            raise ValueError("treated is for tables in memory, and X is a Dask array")
+        from eagle.tables.chunked import complete_chunks
+
+        bounds = partial(check_bounds, minimum, maximum)
+        return complete_chunks(X, mask, wish, generator, coverage, bounds, options)
     table = frames.opened(X)
     names = Names(table.rows, table.columns, table.row)
     cells = None
@@ -288,21 +127,19 @@ def complete(
         cells = treated_cells(treated, np.shape(table.values), table.rows, table.columns)
         mask = cells if mask is None else cells | np.asarray(mask)
     values, missing = parse(table.values, mask, names)
-    bounds = _bounds(minimum, maximum, values.shape[1])
-    observed = np.ascontiguousarray(values[~missing])
-    top = np.abs(observed.view(values.real.dtype)).max(initial=0.0)  # real and imaginary parts
+    limits = check_bounds(minimum, maximum, values.shape[1])
     # A power of two, so that nothing overflows and nothing is rounded.
-    unit = float(np.ldexp(1.0, np.frexp(top)[1] - 1)) or 1.0
+    unit = float(np.ldexp(1.0, np.frexp(largest(values[~missing]))[1] - 1)) or 1.0
     work = np.where(missing, np.nan, values.astype(np.result_type(values, np.float64)) / unit)
     holes = patterns(missing)
-    filling = _Filling(work, missing, _scaled(wish, unit), generator, coverage, options, names)
+    filling = _Filling(work, missing, scaled(wish, unit), generator, coverage, options, names)
     filling.treated = cells
     if scattered(missing):
         filling.by_factors()
     else:
         for rows, hidden in holes:
             filling.by_block(rows, hidden)
-    return filling.completion(table, values, unit, bounds)
+    return filling.completion(table, values, unit, limits)
 
 
 @dataclass
@@ -354,7 +191,7 @@ class _Filling:
                 rank=choice.rank if result.rank is None else result.rank,
                 ridge=choice.ridge,
                 scaling=choice.scaling.name,
-                error_estimate=_relative(lost, whole),
+                error_estimate=relative(lost, whole),
                 curve=choice.curve,
                 tried=choice.tried,
             )
@@ -428,7 +265,7 @@ class _Filling:
             coverage=self.coverage,
             results=tuple(self.results),
             rank=max(ranks, default=None),
-            error_estimate=_relative(self.lost, self.whole) if counts.any() else 0.0,
+            error_estimate=relative(self.lost, self.whole) if counts.any() else 0.0,
             column_errors=column_errors,
             column_deviations=np.array(spread, float) * unit,
             columns=tuple(range(self.X.shape[1]) if table.columns is None else table.columns),
@@ -438,47 +275,10 @@ class _Filling:
             clipped=moved,
             ignored=table.ignored,
             missing=self.missing,
+            counts=counts,
             effects=effects,
             dtype=given.dtype,
         )
-
-
-def _scaled(wish: Wish, unit: float) -> Wish:
-    """The same for a table that was divided by `unit`."""
-    if isinstance(wish.ridge, str):
-        return wish
-    with np.errstate(over="ignore"):
-        ridge = np.float64(wish.ridge) / unit / unit
-    return replace(wish, ridge=float(min(ridge, np.finfo(float).max)))
-
-
-def _bounds(minimum: Any, maximum: Any, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest value of each column."""
-    found = []
-    for name, given, default in (("minimum", minimum, -np.inf), ("maximum", maximum, np.inf)):
-        try:
-            each = np.asarray(default if given is None else given, float)
-        except (TypeError, ValueError):
-            raise TypeError(f"{name} must be a number, or one for each column") from None
-        if np.isnan(each).any() or each.shape not in ((), (columns,)):
-            raise ValueError(
-                f"{name} must be a number, or one for each of the {columns} columns of numbers, "
-                f"got {given!r}"
-            )
-        found.append(np.broadcast_to(each, (columns,)))
-    if (found[0] > found[1]).any():
-        raise ValueError(f"minimum must not exceed maximum, got {minimum!r} and {maximum!r}")
-    return found[0], found[1]
-
-
-def _relative(lost: float, whole: float) -> float:
-    if lost == 0:
-        return 0.0
-    return float(np.sqrt(lost / whole)) if whole != 0 else np.inf
-
-
-def _known(number: float) -> str:
-    return "unknown" if np.isnan(number) else f"{number:.2g}"
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ PATIENCE = 3  # ranks without gain before the search ends
 GAIN = 0.99  # of the least error: what a larger rank has to get below
 SOLVED = 1e-6  # standard deviations: there is nothing left to explain
 FLOOR = 1e-15  # of the variance of a column: its least noise
-SHRINKAGE = 1e-3  # of the noise of a column: weight of a penalty that keeps its system regular
+SMALLEST = 1e-12  # of the loadings' covariance: directions below it have none
 POOLED = 1.0  # observations' worth of the typical noise in that of each column
 CONSTANT = 1e-14  # of a column's largest entry: deviations that rounding makes
 CHUNK = 4_000_000  # numbers in a batch of systems
@@ -45,6 +45,8 @@ class Factors:
         What is taken from each column, what it is divided by then, and its variance that the
         factors leave.
     loadings : ndarray (n_columns, rank)
+    uncertainty : ndarray (n_columns, rank, rank)
+        Covariance of each column's loadings, over its noise.
     sweeps : int
         Of the fit.
     stationarity : float
@@ -55,6 +57,7 @@ class Factors:
     scale: np.ndarray = field(repr=False)
     noise: np.ndarray = field(repr=False)
     loadings: np.ndarray = field(repr=False)
+    uncertainty: np.ndarray = field(repr=False)
     sweeps: int = 0
     stationarity: float = np.nan
 
@@ -70,7 +73,8 @@ class Factors:
         -------
         values : ndarray (n, n_columns)
         leverages : ndarray (n, n_columns)
-            ``w_j . C_i w_j / noise_j`` with C_i the covariance of the factors of row i.
+            ``w_j . C_i w_j / noise_j + z_i . U_j z_i`` with the covariance C_i of the factors z_i
+            of row i and the `uncertainty` U_j of the loadings w_j of column j.
         """
         (n, m), k = X.shape, self.rank
         centred = np.where(missing, 0, X / self.scale - self.mean)
@@ -81,8 +85,10 @@ class Factors:
             covariances = np.linalg.inv(systems)
             leverages[rows] = covariances.reshape(len(weights), -1) @ _products(self.loadings).T
             scores[rows] = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
+            told = _products(scores[rows]) @ self.uncertainty.reshape(m, -1).T
+            leverages[rows] = leverages[rows] / self.noise + told
         values = (self.mean + scores @ self.loadings.T) * self.scale
-        return values, leverages / self.noise
+        return values, leverages
 
     @property
     def sigma(self) -> np.ndarray:
@@ -247,17 +253,22 @@ class _Fitting:
         residual = self.X - self.mean * self.weights
         self.noise = np.maximum((residual**2).sum(axis=0) / self.count, FLOOR)
         self.loadings, self.scores = np.zeros((len(mean), 0)), np.zeros((len(X), 0))
+        self.uncertainty = np.zeros((len(mean), 0, 0))
         self.sweeps, self.change = 0, np.nan
         self.sample = slice(None, None, -(-len(X) // SAMPLE))
 
     def factors(self) -> Factors:
-        return Factors(self.mean, self.scale, self.noise, self.loadings, self.sweeps, self.change)
+        return Factors(
+            self.mean, self.scale, self.noise, self.loadings, self.uncertainty,
+            self.sweeps, self.change,
+        )  # fmt: skip
 
     def resume(self, start: Factors) -> None:
         """From a fit to much the same entries."""
         ratio = start.scale / self.scale
         self.mean, self.noise = start.mean * ratio, np.maximum(start.noise * ratio**2, FLOOR)
         self.loadings = start.loadings * ratio[:, None]
+        self.uncertainty = start.uncertainty
         self.scores = np.zeros((len(self.X), start.rank))
 
     def grow(self, rank: int) -> None:
@@ -314,10 +325,11 @@ class _Fitting:
             moments += weights.T @ _products(self._extended(scores[rows]))
         systems = moments.reshape(m, k + 1, k + 1)
         systems[:, 1:, 1:] += uncertainty.reshape(m, k, k)
-        penalty = np.where(np.arange(k + 1) > 0, SHRINKAGE, float(not self.centre))
-        systems += penalty * self.noise[:, None, None] * np.eye(k + 1)
+        systems[:, 1:, 1:] += self.noise[:, None, None] * _precision(self.loadings)
+        systems[:, 0, 0] += float(not self.centre)
         right = self.X.T @ self._extended(scores)
-        found = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
+        inverses = np.linalg.inv(systems)
+        found = (inverses @ right[:, :, None])[:, :, 0]
         self.mean, self.loadings, self.scores = found[:, 0], found[:, 1:], scores
         residual = self.X - self._values() * self.weights
         left = (residual**2).sum(axis=0) + (uncertainty * _products(self.loadings)).sum(axis=1)
@@ -325,6 +337,7 @@ class _Fitting:
         self.noise = np.maximum((left + POOLED * typical) / (self.count + POOLED), FLOOR)
         root = np.linalg.cholesky((scores.T @ scores + spread.reshape(k, k)) / n)
         self.loadings = self.loadings @ root
+        self.uncertainty = root.T @ inverses[:, 1:, 1:] @ root
         self.scores = np.linalg.solve(root, scores.T).T
 
     def _extended(self, scores: np.ndarray) -> np.ndarray:
@@ -339,6 +352,17 @@ def _row_systems(
     n, k = len(weights), loadings.shape[1]
     systems = (weights @ (_products(loadings) / noise[:, None])).reshape(n, k, k) + np.eye(k)
     return systems, centred @ (loadings / noise[:, None])
+
+
+def _precision(loadings: np.ndarray) -> np.ndarray:
+    """The inverse covariance of loadings, as those of all columns tell it: their prior.
+
+    A factor that only a few rows have tells little of the columns that these rows miss. What it
+    does tell is that its loadings are small.
+    """
+    (m, k) = loadings.shape
+    covariance = loadings.T @ loadings / m
+    return np.linalg.inv(covariance + SMALLEST * np.trace(covariance) * np.eye(k))
 
 
 def _products(V: np.ndarray) -> np.ndarray:

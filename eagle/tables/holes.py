@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from eagle.problem.checks import as_block
 
 SHOWN = 5  # rows or columns that a message lists
+FEW = 16  # patterns that are blocks however few rows they have
+ROWS_EACH = 10  # rows that further patterns have on average if they are blocks
 
 
 class Names:
@@ -64,18 +67,27 @@ def parse(X: Any, mask: Any = None, names: Names | None = None) -> tuple[np.ndar
         if mask.shape != X.shape:
             raise ValueError(f"mask with shape {mask.shape} must have the shape of X, {X.shape}")
         missing = missing | mask
+    check_infinite(X, missing, names)
+    check_observed(missing, names)
+    return X, missing
+
+
+def check_infinite(X: np.ndarray, missing: np.ndarray, names: Names) -> None:
+    """Refuse infinity, and say where."""
     infinite = np.argwhere(np.isinf(X) & ~missing)
     if len(infinite):
         row, column = (
             names.listed(kind, [i]) for kind, i in zip(("row", "column"), infinite[0], strict=True)
         )
         raise ValueError(f"X with shape {X.shape} contains infinity at {row}, {column}")
-    if X.size:
-        for axis, kind in ((1, "row"), (0, "column")):
-            empty = np.flatnonzero(missing.all(axis=axis))
-            if len(empty):
-                raise ValueError(f"no entry of {names.listed(kind, empty)} of X is observed")
-    return X, missing
+
+
+def check_observed(missing: np.ndarray, names: Names, axes: tuple[int, ...] = (1, 0)) -> None:
+    """Refuse rows (1) and columns (0) without any observed entry."""
+    for axis in axes if missing.size else ():
+        kind, empty = ("column", "row")[axis], np.flatnonzero(missing.all(axis=axis))
+        if len(empty):
+            raise ValueError(f"no entry of {names.listed(kind, empty)} of X is observed")
 
 
 def patterns(missing: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -87,6 +99,23 @@ def patterns(missing: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for each in np.argsort(first):
             rows = incomplete[label.ravel() == each]
             yield rows, missing[rows[0]]
+
+
+def scattered(missing: np.ndarray) -> bool:
+    """Whether the holes are no blocks: no complete row, or many patterns, not one in another."""
+    incomplete = int(missing.any(axis=1).sum())
+    found = [hidden for _, hidden in patterns(missing)]
+    return not are_blocks(found, incomplete, len(missing) - incomplete)
+
+
+def are_blocks(found: Sequence[np.ndarray], incomplete: int, complete: int) -> bool:
+    """Whether complete rows fill so many incomplete ones, which have these patterns."""
+    if not found:
+        return True
+    ordered = sorted(found, key=np.count_nonzero)
+    few = len(ordered) <= max(FEW, incomplete // ROWS_EACH)
+    nested = all(not (a & ~b).any() for a, b in itertools.pairwise(ordered))
+    return complete > 0 and (few or nested)
 
 
 def check_connected(missing: np.ndarray, names: Names) -> None:

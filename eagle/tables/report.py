@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eagle.tables.completion import Completion
+from eagle.tables.result import Completion
 
 LARGEST = 400  # rows and columns of the picture of the pattern
 STYLE = (
@@ -56,7 +56,7 @@ def html(completion: Completion, name: str) -> str:
 
 def _errors(completion: Completion) -> str:
     head = ["column", "filled", "expected error", "in standard deviations", "mean width"]
-    counts = completion.missing.sum(axis=0)
+    counts = completion.counts
     widths = _array(completion.upper) - _array(completion.lower)
     rows = []
     for j in np.flatnonzero(counts):

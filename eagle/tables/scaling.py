@@ -50,6 +50,15 @@ class Features:
         """Its answers in the units of the table."""
         return D + self._rows(B) + self.right
 
+    def moved(self, observed: np.ndarray, hidden: np.ndarray) -> Features:
+        """Less what these features and answers are on average."""
+        right = self.right + hidden
+        if self.lift is None:
+            return replace(self, left=self.left + observed * self.scale, right=right)
+        return replace(
+            self, right=right, lift=replace(self.lift, middle=self.lift.middle + observed)
+        )
+
     def squared_lengths(self, B: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Of the features, with what landmarks miss of a kernel if they are all rows."""
         if self.lift is None or not self.lift.whole:

@@ -142,7 +142,7 @@ def choose(
         return Chosen(scaling, rank, ridge, none, np.empty(0), np.nan, np.empty(0), 0.0, {})
     if n > MOST:
         some = np.sort(generator.choice(n, MOST, replace=False))
-        A, C, n = A[some], C[some], MOST
+        A, C, n, ahead = A[some], C[some], MOST, -(-ahead * MOST // n)
     weights = 1 / deviations(C) ** 2
     masks = list(_halves(n, ahead) if ahead else _folds(n, generator))
     farther = ahead / np.count_nonzero(~masks[0]) if ahead else 0.0

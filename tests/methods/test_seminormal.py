@@ -53,6 +53,10 @@ def thin(seed=0, *, d=90, n=5, condition=1e3, dtype=np.float64, wide=False):
 def test_both_orientations_give_the_rational_answer(wide, dtype, given, method, condition):
     A, B, C = thin(wide=wide, dtype=dtype, d=24, n=3, condition=condition)
     B, C = (B if "B" in given else None), (C if "C" in given else None)
+    if method == Householder() and (B if wide else C) is None:
+        with pytest.raises(np.linalg.LinAlgError, match="an identity has as many"):
+            settled(A, B, C, method)
+        return
     state, value = settled(A, B, C, method)
     D = the_answer(A, B, C)
     estimate = state.certificate.error_estimate
@@ -79,9 +83,8 @@ def test_the_bound_holds_and_is_not_cowardly(wide, fits, method, condition):
         error = relative_error(value, the_answer(A, B, C))
         estimate = state.certificate.error_estimate
         ratios.append(estimate / max(error, np.finfo(float).eps / 10))
-    assert min(ratios) > 1
-    # Norms take no account of directions: of B, A explains a 5 / 90th, in one direction of five.
-    assert np.median(ratios) < 200
+    assert min(ratios) > 1 / 3  # of three standard deviations
+    assert np.median(ratios) < 20
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -111,14 +114,23 @@ def test_a_bad_condition_is_refused_and_auto_goes_on(wide):
     assert relative_error(result.value, right) <= tolerance(np.float64, 1e9)
 
 
-@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("rank", [0, 1, 4])
-def test_reflectors_of_a_deficient_matrix_are_refused(wide, rank):
+def test_reflectors_of_a_deficient_matrix_are_refused(rank):
     A = system((90, 5), rank=rank or 4).A.copy()
     A[:, 3] *= rank > 0
-    A = A.T.copy() if wide else A
     with pytest.raises(np.linalg.LinAlgError, match=r"zero|rank-deficient"):
         settled(A, None, np.ones((len(A), 1)), Householder())
+
+
+@pytest.mark.parametrize("method", [SemiNormal(), Householder()])
+def test_rows_of_unlike_size_are_in_the_estimate(method):
+    """Reflectors mix them; a step with A itself sees what that did."""
+    for seed in range(40):
+        A, _, C = thin(seed, d=24, n=4, condition=10)
+        A *= 2.0 ** np.random.default_rng(seed).integers(-20, 21, 24)[:, None]
+        state, value = settled(A, None, C, method)
+        error = relative_error(value, the_answer(A, None, C))
+        assert error <= 10 * state.certificate.error_estimate + 1e-14
 
 
 @pytest.mark.parametrize("d", [400, 5000])

@@ -11,7 +11,7 @@ import pytest
 
 import eagle
 from eagle import ConvergenceError, ConvergenceWarning, Result, Status
-from tests.systems import solve, system
+from tests.systems import quietly, solve, system
 from tests.tolerances import relative_error, tolerance
 
 
@@ -55,7 +55,7 @@ def test_printing_shows_everything_on_one_screen(result, failure):
         for part in (
             "3 x 2 float64",
             each.status.name,
-            each.status.advice,
+            each.advice,
             repr(each.method),
             each.plan,
             f"{each.iterations} in",
@@ -135,6 +135,82 @@ def test_inconsistent_data_are_told():
     assert "B has a part" not in str(eagle.solve(given.A, given.B, given.C, rng=0))
 
 
+def test_nothing_is_said_of_what_a_wrong_value_leaves():
+    given = system("wide", rank=4, kind="inconsistent B")
+    result = quietly(eagle.solve, given.A, given.B, given.C, method="gd", maxiter=2, rng=0)
+    assert not result.converged
+    assert result.inconsistency > 0.01
+    assert "does not explain:" not in str(result)
+    fitted = quietly(eagle.lstsq, given.A, given.C, method="gd", maxiter=2, rng=0)
+    assert not fitted.converged
+    assert "does not fit" not in str(fitted)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("columns", [None, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_least_squares_fit_says_what_it_leaves_and_nothing_of_a_b_nobody_gave(
+    stacked, columns, weighted
+):
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((20, 3))
+    b = rng.standard_normal((20,) if columns is None else (20, columns))
+    weights = rng.uniform(1, 2, 20) if weighted else np.ones(20)
+    options = {"weights": weights} if weighted else {}
+    x = eagle.lstsq(A, b, **options).x
+    roots = np.sqrt(weights).reshape(-1, *[1] * (b.ndim - 1))
+    left, whole = np.linalg.norm(roots * (A @ x - b)), np.linalg.norm(roots * b)
+    times = np.sqrt(3) if stacked and columns else 1.0
+    given = (np.stack([A] * 3), b) if stacked and columns else (A, b)
+    text = str(eagle.lstsq(*given, rng=0, **options))
+    said = f"residual norm   {times * left:.2g} of ||A x - b||, {left / whole:.2g} of ||b||"
+    assert said in text
+    assert "A x does not fit b: no x does." in text
+    assert "inconsistency" not in text
+    assert "part of B" not in text
+    fits = str(eagle.lstsq(A, A @ x, rng=0))
+    assert "does not fit" not in fits
+    shaped = str(eagle.lstsq(A, b, ridge=1.0, rng=0))
+    assert "A x does not fit b. " not in shaped
+    assert "A x does not fit b." in shaped
+
+
+def test_advice_names_nothing_that_was_just_tried():
+    """The least squares of a Hilbert matrix fall back on LAPACK in double precision."""
+    hilbert = 1.0 / (np.arange(12)[:, None] + np.arange(12) + 1.0)
+    with pytest.warns(eagle.ConvergenceWarning) as caught:
+        result = eagle.lstsq(hilbert, np.ones(12), rng=0)
+    assert isinstance(result.method, eagle.Direct)
+    assert result.advice.endswith("Loosen `rtol` or set `cutoff` or `ridge`.")
+    assert result.advice in str(result)
+    assert result.advice in str(caught[0].message)
+    late = quietly(eagle.lstsq, hilbert, np.ones(12), method="eagle", maxiter=2, rng=0)
+    assert late.advice.endswith("Raise `maxiter` or loosen `rtol`.")
+    single = quietly(eagle.lstsq, hilbert.astype(np.float32), np.ones(12, np.float32), method="cg")
+    assert "'direct'" in single.advice
+
+
+@pytest.mark.parametrize("shape", ["square", "tall", "wide"])
+@pytest.mark.parametrize("condition", [3, 100, 1e6])
+@pytest.mark.parametrize(
+    ("method", "low", "high"),
+    [
+        (eagle.Direct("gelsd"), 0.99, 1.01),
+        (eagle.Direct("svd"), 0.99, 1.01),
+        (eagle.Direct("cod"), 0.5, 1.01),
+        (eagle.Direct("qr"), 0.5, 1.01),
+        (eagle.Eagle(), 1 / 30, 30),
+        (eagle.Eagle("cholesky"), 1 / 30, 30),
+    ],
+)
+def test_the_condition_is_as_good_an_estimate_as_is_said(method, low, high, condition, shape):
+    for seed in range(5):
+        given = system(shape, condition=condition, seed=seed)
+        result = eagle.solve(given.A, given.B, given.C, method=method, rng=0)
+        assert low * condition <= result.condition <= high * condition
+        assert f"condition about {result.condition:.2g}" in str(result)
+
+
 def test_every_status_says_what_to_do():
     names = {status.name for status in Status}
     assert names == {
@@ -149,7 +225,7 @@ def test_every_status_says_what_to_do():
     }
     assert len({status.advice for status in Status}) == len(names)
     for status in Status:
-        assert status.advice == status.value
+        assert status.advice.startswith(status.value)
         assert status.advice.endswith(".")
     assert "`maxiter`" in Status.MAX_ITERATIONS.advice
     assert "`time_limit`" in Status.TIME_LIMIT.advice
@@ -172,7 +248,7 @@ def test_a_convergence_error_carries_the_result():
             problem.A, problem.B, problem.C, method="gd", maxiter=3, rng=0, raise_on_failure=True
         )
     assert caught.value.result.iterations == 3
-    assert caught.value.result.status.advice in str(caught.value)
+    assert caught.value.result.advice in str(caught.value)
 
 
 def test_a_convergence_error_of_a_vector_problem_carries_a_vector():

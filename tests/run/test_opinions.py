@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import eagle
+from benchmarks.fuzz import exact
 from eagle import Direct, Eagle, Status
+from eagle.problem.blocks import Problem
 from eagle.run import batch as batches
+from eagle.run import opinions
 from tests.systems import quietly, stacks, system
 from tests.tolerances import relative_error, tolerance
 
@@ -65,3 +68,38 @@ def test_directions_that_scaling_would_round_away_are_kept():
                 eagle.solve, A, B.astype(A.dtype), eye.astype(A.dtype), method=Direct(method), rng=0
             )
             assert not other.converged
+
+
+def design(d, seed):
+    """A quadratic in years, counts beside, and y that does not fit: columns of unlike sizes."""
+    rng = np.random.default_rng(seed)
+    year = 1950.0 + np.sort(rng.integers(0, 75, d))
+    columns = [np.ones(d), year, year**2, *rng.poisson(2000, (10, d)), np.arange(d)]
+    A = np.stack(columns, axis=1)
+    return A, A.sum(axis=1, keepdims=True) + 1e5 * rng.standard_normal((d, 1))
+
+
+@pytest.mark.parametrize("method", [Eagle("cholesky"), Eagle(), Direct("gelsy"), Direct("gelsd")])
+@pytest.mark.parametrize("wide", [False, True])
+def test_of_a_thin_design_of_any_size_a_converged_value_has_its_error(method, wide):
+    """Probes see errors of the method, not what units and misfits make of rounding."""
+    for seed in range(3):
+        A, y = design(3000, seed)
+        assert not opinions.is_cheap(Problem.create(A, None, y))
+        x = exact.given(A, None, y)
+        if wide:
+            result = quietly(eagle.estimate, A.T, y.T, method=method, rng=0)
+        else:
+            result = quietly(eagle.lstsq, A, y, method=method, rng=0)
+        error = relative_error(result.value.reshape(x.shape), x)
+        assert error <= 10 * result.error_estimate
+        assert result.error_estimate <= 1e3 * error or not result.converged
+
+
+def test_a_second_opinion_takes_less_than_the_method_took():
+    A = np.random.default_rng(0).standard_normal((400, 50))
+    problem = Problem.create(A, None, None)
+    once = 2.0 * A.size * 50
+    assert opinions.is_worth_it(problem, once)
+    assert not opinions.is_worth_it(problem, once / 2)
+    assert not opinions.is_worth_it(Problem.create(A[:100], None, None), 1e9)  # it is not thin

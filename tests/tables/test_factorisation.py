@@ -7,7 +7,7 @@ import pytest
 
 import eagle
 from eagle.tables import factorisation
-from eagle.tables.checks import scattered
+from eagle.tables.holes import scattered
 from tests.tables.data import REAL, deviations, holes
 from tests.tolerances import relative_error
 
@@ -183,3 +183,21 @@ def test_scattered_holes_of_a_complex_table_are_refused():
     holed = np.where(holes(X.real, "scattered", 0), np.nan, X)
     with pytest.raises(ValueError, match="X is complex and the missing entries of rows"):
         eagle.complete(holed)
+
+
+def test_a_factor_of_few_rows_says_little_of_the_columns_that_these_miss():
+    """Its loadings there are drawn to the size of the others, and what is left counts."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((200, 2)) @ rng.standard_normal((2, 40))
+        X += 0.1 * rng.standard_normal(X.shape)
+        X[:2] += np.outer([10, -10], rng.standard_normal(40))
+        missing = rng.random(X.shape) < 0.2
+        missing[0, :20] = missing[1, 10:30] = True  # columns 10 to 19 have nothing of the factor
+        done = eagle.complete(np.where(missing, np.nan, X), rank=3, rng=0)
+        filled = done.X[0, 10:20] / done.column_deviations[10:20]
+        size = np.abs(X[0] / done.column_deviations).max()
+        assert np.abs(filled).max() <= 2 * size
+        # Widths of all entries were alike as long as loadings passed for known.
+        width = (done.upper - done.lower) / done.column_deviations
+        assert width[0, 10:20].mean() > 3 * width[2:][missing[2:]].mean()
