@@ -9,7 +9,7 @@ from types import ModuleType
 
 BENCHMARKS = (
     "central", "limited", "crossovers", "distributed", "dropin", "tables", "transformer", "real",
-    "limits", "attention", "fuzz", "regret", "scaling",
+    "limits", "attention", "fuzz", "load", "regret", "scaling",
 )  # fmt: skip
 NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
 

@@ -45,17 +45,25 @@ class Checkpoint:
         comm = session.comm
         name = f"{state.iteration:09d}"
         arrays = {**state.saved(), "iteration": state.iteration, "fingerprint": self.fingerprint}
-        error = None
-        try:
+
+        def written() -> None:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             with replacing(self._file(name, comm.rank)) as file:
                 np.savez(file, **arrays)
-        except OSError as problem:
-            error = ("OSError", f"checkpoint in {self.folder}: {problem.strerror or problem}")
-        agree(comm, Facts(A=(0,), B=(0,), error=error))
+
+        def announced() -> None:
+            if comm.rank == 0:
+                with replacing(self.folder / "latest") as file:
+                    file.write(name.encode())
+
+        for step in (written, announced):
+            error = None
+            try:
+                step()
+            except OSError as problem:
+                error = ("OSError", f"checkpoint in {self.folder}: {problem.strerror or problem}")
+            agree(comm, Facts(A=(0,), B=(0,), error=error))
         if comm.rank == 0:
-            with replacing(self.folder / "latest") as file:
-                file.write(name.encode())
             self._remove_all_but(name)
 
     def restore(self, state: Any, session: Session) -> None:

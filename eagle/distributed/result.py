@@ -37,6 +37,11 @@ class Result(eagle.problem.result.Result):
     communication: float = 0.0
     simulated: float | None = None
 
+    @property
+    def advice(self) -> str:
+        """What the status means and what to try next that has not been tried and is there."""
+        return self.status.advice_after(str(self.method), "direct", "float64")
+
     def __str__(self) -> str:
         diversity = "unknown" if self.diversity is None else f"{self.diversity:.2g}"
         return (

@@ -274,15 +274,14 @@ class _Loop:
         truncated = self.options.rank is not None or self.options.cutoff is not None
         if state.certificate is not None or truncated:
             return certificate
-        if state.floor:
-            least = max(state.floor, certificate.error_estimate)
-            return replace(certificate, error_estimate=least)
-        worth = opinions.is_cheap(self.problem) or (
-            self.num is One and opinions.is_worth_it(self.given, state.flops)
-        )
-        if not worth:
-            return certificate
-        return opinions.checked(self.given, extended, certificate, rank, condition)
+        asked = opinions.is_cheap(self.problem)
+        if self.num is One and not state.floor:  # else it knows what rounding does
+            asked = asked or opinions.is_worth_it(self.given, state.flops)
+        if asked:
+            certificate = opinions.checked(self.given, extended, certificate, rank, condition)
+        if self.num is One and state.floor > certificate.error_estimate:
+            certificate = replace(certificate, error_estimate=state.floor)
+        return certificate
 
     def results(self, plan: str) -> Results:
         """All matrices with their certificates."""

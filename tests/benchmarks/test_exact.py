@@ -250,6 +250,19 @@ def test_the_error_of_a_converged_value_is_within_ten_estimates(name, method):
 @pytest.mark.parametrize(
     ("seed", "index", "method"),
     [
+        (9001, 3016, "compressed"),
+        (9101, 434, "sketched"),
+        (9101, 351, "distributed cg"),  # whose norms overflowed when squared
+    ],
+)
+def test_so_it_is_with_sparse_matrices_operators_and_on_several_machines(seed, index, method):
+    (trial,) = exact.trials(index, seed, [method], None)
+    assert trial.outcome in ("kept", "flagged")
+
+
+@pytest.mark.parametrize(
+    ("seed", "index", "method"),
+    [
         (9001, 6616, "minimax"),
         (9001, 9584, "auto"),
         (9001, 9932, "auto"),

@@ -281,6 +281,37 @@ def test_a_full_disk_leaves_nothing_behind(capsys, monkeypatch, blocks):
     assert message == "D.npy: cannot be written: No space left on device"
 
 
+SHORT_OF_MEMORY = """
+import resource, sys
+import scipy.linalg
+from eagle.cli import main
+from eagle.methods.direct import Direct
+from pathlib import Path
+
+step = Direct.step
+
+def limited(self, state):  # in the middle of the solve: no megabyte more than there is now
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
+    return step(self, state)
+
+Direct.step = limited
+sys.exit(main(["solve", "A.npy", "A.npy", "A.npy", "-o", "D.npy", "--method", "direct"]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits as Linux has them")
+def test_no_memory_in_the_middle_of_a_solve_is_one_line_and_leaves_nothing(tmp_path):
+    np.save(tmp_path / "A.npy", np.random.default_rng(0).standard_normal((1500, 1500)))
+    run = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert re.fullmatch(r"eagle solve: error: not enough memory.*\n", run.stderr)
+    assert run.stdout == ""
+    assert names(tmp_path) == ["A.npy"]
+
+
 def test_complex_values_do_not_fit_into_a_csv(capsys, blocks):
     np.save("A.npy", blocks.A * 1j)
     message = refused(capsys, "solve", "A.npy", "B.npy", "C.npy", "-o", "D.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import eagle
 import eagle.distributed as many
 from eagle.cli import main
+from eagle.distributed import checkpoint
 from eagle.distributed.shards import load_shard, slices
 from eagle.tables import TableError
 from tests.distributed.machines import SLOW, simulate
@@ -252,6 +254,36 @@ def test_a_restart_may_take_longer_and_ask_for_more(shards, tmp_path):
     result = many.simulate(shards.A, shards.B, shards.C, **options, every=5, time_limit=100)
     assert result.history[0].iteration == 3
     assert shards.error(result.value) <= 1e-10
+
+
+@pytest.mark.parametrize("full", ["rank-1.npz", "latest"])
+def test_a_full_disk_is_told_to_all_and_leaves_the_checkpoint_before(
+    full, shards, tmp_path, monkeypatch
+):
+    options = {"method": "pooled", "rng": 0, "checkpoint": tmp_path, "every": 1}
+    simulate(shards.A, shards.B, shards.C, **options, maxiter=2)
+    honest = checkpoint.replacing
+
+    def replacing(path):
+        if path.name == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return honest(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "replacing", replacing)
+        with pytest.raises(OSError, match=r"rank [01]: checkpoint in .*: No space left on device"):
+            many.simulate(shards.A, shards.B, shards.C, **options)
+    assert (tmp_path / "latest").read_text() == "000000002"
+    again = simulate(shards.A, shards.B, shards.C, **options, maxiter=3)
+    assert again.history[0].iteration == 3
+
+
+def test_advice_names_what_distributed_methods_have(shards):
+    for name, rest in [("eagle", "loosen `rtol`."), ("gd", "loosen `rtol`.")]:
+        result = simulate(shards.A, shards.B, shards.C, method=name, maxiter=1, rtol=1e-12, rng=0)
+        assert result.status is eagle.Status.MAX_ITERATIONS
+        assert result.advice.endswith(rest)
+        assert "'direct'" not in str(result)
 
 
 @pytest.mark.parametrize("content", [b"PK", b""])

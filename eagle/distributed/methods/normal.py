@@ -90,7 +90,7 @@ class PooledProbes:
         this machine; `exhausted` if no further round would help.
         """
         A, n = problem.A, problem.shape[1]
-        sizes = np.array([norm(x[:, :n]) ** 2, norm(problem.B) ** 2], A.real.dtype)
+        sizes = np.array([norm(x[:, :n]), norm(problem.B)], A.real.dtype) ** 2
         values, images, more, sizes = session.sum(
             product(problem.B, x), product(A, x), product(A, gradient), sizes
         )
