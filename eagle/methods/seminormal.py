@@ -37,6 +37,7 @@ DOUBLE = 2**23  # entries of A up to which single precision is computed in doubl
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
 SPREAD = 3.0  # standard deviations: a step rounds sums of d numbers, too
 BLOCK = 64  # columns that LAPACK factorises at a time
+KEPT = 2**13  # entries of Gaussian columns up to which they are kept for the next solve
 POWERS = 4  # steps of the power iteration
 STALLED = 0.5  # ratio of successive changes from which on only rounding errors move
 
@@ -142,14 +143,16 @@ class SemiNormal(Method):
         X, left = state.X[:, :columns], state.left[:, :columns]
         if not tall:
             left = self._squared(state, work.algebra.eye(d) if C is None else C)
-        draw = np.random.default_rng(columns).standard_normal
-        G, H = (draw((COUNT, side)).T.astype(A.dtype) / COUNT**0.5 for side in (n, d))
+        G, H = (_gaussian(*each).astype(A.dtype, copy=False) for each in ((n, 0), (d, 1)))
         xG = _lengths(X) * G
         w = np.hypot(_lengths(product(A, xG)), 1.0 if C is None else _lengths(C))
-        turned = self._inverse_times(state, w * H)
-        vG = _lengths(product(A, _lengths(left) * H, adjoint="X")) * G
-        rest = self._squared(state, vG) if tall else vG - self._inverse_times(state, product(A, vG))
-        moved = _beside(turned, rest)
+        seen = w * H if tall else self._squared(state, w * H)
+        back = product(A, _beside(seen, _lengths(left) * H), adjoint="X")
+        turned, vG = back[:, :COUNT], _lengths(back[:, COUNT:]) * G
+        if tall:
+            moved = self._squared(state, _beside(turned, vG))
+        else:
+            moved = _beside(turned, vG - self._inverse_times(state, product(A, vG)))
         moved = _beside(moved, xG)
         moved = moved if B is None else product(B, moved)
         return SPREAD * work.algebra.eps * norm(moved) / value if value else 0.0
@@ -271,6 +274,16 @@ class Householder(SemiNormal):
         turned = "C" if packed.dtype.kind == "c" else "T"
         inside = ormqr("L", turned, packed, taus, X, room)[0][:n]
         return state.scale * _solved(state.R, inside, 0)
+
+
+def _gaussian(side: int, seed: int) -> np.ndarray:
+    """Columns whose products have the norm of a matrix in the mean square, always the same ones."""
+    return (_kept if side <= KEPT else _kept.__wrapped__)(side, seed)
+
+
+@lru_cache(maxsize=32)
+def _kept(side: int, seed: int) -> np.ndarray:
+    return np.random.default_rng((side, seed)).standard_normal((COUNT, side)).T / COUNT**0.5
 
 
 @lru_cache
