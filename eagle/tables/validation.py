@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from eagle.tables.intervals import independent_errors
 from eagle.tables.ridge import LARGEST, PER_DECADE, LeftOut
 from eagle.tables.scaling import KERNELS, LINEAR, SCALINGS, Scaling, deviations
 
@@ -14,7 +15,6 @@ FOLDS = 5  # as good as ten on real tables, at half the cost
 EXACT = 0.5  # of the error with a ridge: a truncation this good has found the rank of the table
 ROUNDING = 1e-10  # of a column: an error this small is none
 SOLVED = 1e-3  # standard deviations: an error that no kernel need be tried to lower
-CURVED = 0.98  # of the best linear error: what a kernel has to get below
 MOST = 4000  # complete rows that take part in the search
 SIGNIFICANT = 3.0  # standard errors
 
@@ -154,24 +154,17 @@ def choose(
         best = min([found, *others], key=lambda each: each.loss)
         return search.choice(best, [found, *others])
     ridges = [search.by_ridge(each) for each in wish.scalings]
-    least = 1 - 0.5 / np.sqrt(len(A))  # half a standard error of a root mean square
     usual = ("none",) if ahead else ("none", "standard")  # if nothing else is better for certain
     plain = [each for each in ridges if each.scaling.name in usual] or ridges
-    best = _better(min(plain, key=lambda each: each.loss), ridges, least)
+    best = search.better(min(plain, key=lambda each: each.loss), ridges)
     rounding = ROUNDING**2 * float((np.abs(C) ** 2).mean(axis=0) @ weights / len(weights))
     if found is not None and found.loss < max(EXACT**2 * best.loss, rounding):
         return search.choice(found, [found, *ridges])
     if wish.scaling == "cv" and not ahead and best.loss > SOLVED**2 and np.isrealobj(A):
         kernels = [search.by_ridge(each) for each in KERNELS.values()]
-        best = _better(best, kernels, min(least, CURVED))
+        best = search.better(best, kernels)
         ridges += kernels
     return search.choice(best, ridges, found)
-
-
-def _better(first: _Candidate, others: list[_Candidate], least: float) -> _Candidate:
-    """The best of `others`, if its error is below `least` times that of the first."""
-    best = min(others, key=lambda each: each.loss)
-    return best if best.loss < least**2 * first.loss else first
 
 
 @dataclass(frozen=True)
@@ -246,6 +239,33 @@ class _Search:
         else:
             found, leverages = rows.errors(ridge)
         return _Candidate(scaling, None, ridge, self._loss(found), found, leverages, np.empty(0))
+
+    def better(self, first: _Candidate, others: list[_Candidate]) -> _Candidate:
+        """The best of those that beat the first for certain, by the one-standard-error rule [1]_.
+
+        Candidates have errors in the same rows, so that the standard error is that of the mean
+        difference; rows that follow each other count as few.
+
+        References
+        ----------
+        .. [1] Breiman, Friedman, Olshen, Stone, "Classification and Regression Trees" (1984),
+           section 3.4.3.
+        """
+
+        def by_row(candidate: _Candidate) -> np.ndarray:
+            return (np.abs(candidate.errors) ** 2) @ self.weights / len(self.weights)
+
+        count = float(len(first.errors))
+        if self.farther:
+            count = independent_errors(first.errors.reshape(2, -1, len(self.weights)))
+        best = first
+        for other in others:
+            if not other.loss < best.loss:
+                continue
+            gain = by_row(first) - by_row(other)
+            if not np.isfinite(first.loss) or gain.mean() > gain.std() / np.sqrt(count):
+                best = other
+        return best
 
     def _errors(
         self, folds: list[_Fold], rank: int | None, ridge: float

@@ -8,6 +8,7 @@ from sklearn.impute import KNNImputer
 from sklearn.linear_model import RidgeCV
 
 import eagle
+from eagle.tables import validation
 from eagle.tables.ridge import LeftOut
 from eagle.tables.scaling import LINEAR, SCALINGS
 from eagle.tables.validation import Wish, choose, in_order
@@ -181,3 +182,32 @@ def test_more_complete_rows_than_take_part_in_the_search_all_fill(monkeypatch):
     assert done.results[0].value.shape == (20, 2)
     assert done.standardized_error < 0.01
     assert np.linalg.norm((done.X - X)[missing]) < 0.01 * np.linalg.norm(X[missing])
+
+
+def candidate(errors):
+    return validation._Candidate(
+        LINEAR["none"], None, 0.0, float((errors**2).mean()), errors, np.zeros(len(errors)), None
+    )
+
+
+def test_another_model_has_to_be_better_for_certain_row_by_row():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 5))
+    wish = Wish(None, "cv", None, "cv")
+    search = validation._Search(X[:, :3], X[:, 3:], wish, np.ones(2), [], 0.0)
+    errors = rng.standard_normal((400, 2))
+    first = candidate(errors)
+    little = candidate(0.99 * errors)  # by 1 % in every row: far below the scatter of the rows
+    assert search.better(first, [little]) is little
+    same = [candidate(rng.standard_normal((400, 2))) for _ in range(200)]
+    lucky = [each for each in same if each.loss < first.loss]
+    taken = sum(search.better(first, [each]) is each for each in lucky)
+    # Of those that are better by luck, a sixth of all is more than one standard error better.
+    assert taken < len(lucky)
+    assert search.better(first, [candidate(2 * errors)]) is first
+    together = np.repeat(rng.standard_normal((8, 1)), 50, axis=0) * np.ones(2)
+    ahead = validation._Search(X[:, :3], X[:, 3:], wish, np.ones(2), [], 1.0)
+    gain = 1 - 0.4 * (np.arange(400) % 100 < 30)[:, None]
+    first, other = candidate(together), candidate(together * gain)
+    assert search.better(first, [other]) is other
+    assert ahead.better(first, [other]) is first  # these rows count as a few
