@@ -6,9 +6,12 @@ with ``Q = R^-1``, ``R^H R = A^H A``, and ``gamma = 1``::
     D <- D + B Q Q^H A^H C,      C <- C - A Q Q^H A^H C
 
 These are the corrected semi-normal equations [1]_. A step reads A twice, with as many columns as
-there are right-hand sides and probes. The pull ``A^H C`` is rounded before Q sees it: a step leaves
+there are right-hand sides. The pull ``A^H C`` is rounded before Q sees it: a step leaves
 ``eps condition^2`` of what it found, and the method is for conditions well below ``eps^(-1/2)``,
 which R tells. A wide A has ``A^H Q Q^H C`` with ``R^H R = A A^H``.
+
+No probes are sent along: what a step leaves is seen from how much less than the last it has moved,
+and what rounding of the blocks does to the answer is known from R.
 
 Columns of A (rows of a wide one) are scaled by powers of two to a length of about 1 before that, so
 that units of measurement make no difference.
@@ -17,20 +20,24 @@ that units of measurement make no difference.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache, lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eagle.algebra import blas
 from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
-from eagle.methods.base import Method, State, by_rows, change_of
+from eagle.methods.base import Method, State, by_rows, change_of, relative
 from eagle.problem.blocks import Problem
+from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
 
 DOUBLE = 2**23  # entries of A up to which single precision is computed in double
 SAFE = 0.01  # of what a step leaves at most: eps condition^2, estimated
 SPREAD = 3.0  # standard deviations: a step rounds sums of d numbers, too
+BLOCK = 64  # columns that LAPACK factorises at a time
+KEPT = 2**13  # entries of random columns up to which they are kept for the next solve
 POWERS = 4  # steps of the power iteration
 STALLED = 0.5  # ratio of successive changes from which on only rounding errors move
 
@@ -43,9 +50,9 @@ class SemiNormalState(State):
     flipped: bool
     R: np.ndarray | None = None  # upper triangle
     scale: np.ndarray | None = None  # powers of two by which columns of A have length about 1
-    watched: bool  # whether the solve may end before it is settled
     X: np.ndarray  # (n, q), the solutions
-    C: np.ndarray  # (d, q), what is left of the right-hand sides
+    C: np.ndarray  # (d, q), the right-hand sides
+    left: np.ndarray  # (d, q), what was left of them before the last step
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class SemiNormal(Method):
     """Corrected semi-normal equations, for A of full rank with one short side.
 
     ``d n^2`` flops for the Gram matrix and ``4 d n`` for each right-hand side and step; beyond the
-    data it takes about ``2 n^2 + 2 (d + n) q`` numbers for q right-hand sides and probes.
+    data it takes about ``2 n^2 + 2 (d + n) q`` numbers for q right-hand sides.
 
     Raises
     ------
@@ -67,40 +74,49 @@ class SemiNormal(Method):
     """
 
     default_maxiter: ClassVar[int] = 20
+    state: ClassVar[type[SemiNormalState]] = SemiNormalState
+
+    @property
+    def certifies(self) -> bool:
+        """By its factor and its steps."""
+        return True
 
     def init(self, problem: Problem, options: Options) -> SemiNormalState:
         """Orient the blocks; C is copied, A is not."""
-        flipped = by_rows(problem)
+        flipped = self._flips(problem)
         work = problem.transposed() if flipped else problem
         work = work.doubled() if work.A.size <= DOUBLE else work
         C = work.columns()
         X = np.zeros((work.A.shape[1], C.shape[1]), C.dtype, order="F")
-        watched = options.rtol is not None
-        return SemiNormalState(
-            problem=problem, work=work, flipped=flipped, watched=watched, X=X, C=C
-        )
+        return self.state(problem=problem, work=work, flipped=flipped, X=X, C=C, left=C)
+
+    def _flips(self, problem: Problem) -> bool:
+        """Whether rows of ``W A = B`` are solved for."""
+        return by_rows(problem)
 
     def step(self, state: SemiNormalState) -> SemiNormalState:
         """Contract once; the first step factorises."""
         if state.R is None:
             self._factorise(state)
-        A, C, before = state.work.A, state.C, state.change
+        A, before = state.work.A, state.change
         d, n = A.shape
-        if d >= n:
-            move = self._divided(state, product(A, C, adjoint="X"))
-        else:
-            move = product(A, self._divided(state, C), adjoint="X")
-        C -= product(A, move)
+        if state.taken > 1:
+            state.left = state.C - product(A, state.X)
+            state.count(n, d, state.C.shape[1])
+        move = self._inverse_times(state, state.left)
         state.X += move
-        state.count(n, d, C.shape[1])
-        state.count(d, n, C.shape[1])
+        state.count(d, n, state.C.shape[1])
         value = self._value(state, state.X)
         state.change = change_of(self._value(state, move), value)
-        ratio = state.change / before if 0 < before < np.inf else 0.0
+        ratio = min(1.0, state.change / before) if 0 < before < np.inf else 1.0
+        assert state.condition is not None
+        to_come = max(ratio, min(1.0, state.work.eps * state.condition**2)) * state.change
         state.resolved = state.change < np.inf
-        state.settled = state.change <= state.problem.eps or (state.taken > 1 and ratio > STALLED)
-        if state.settled or state.watched:
+        state.settled = to_come <= state.problem.eps or (state.taken > 1 and ratio > STALLED)
+        if state.settled:
             state.floor = self._rounding(state, norm(value))
+        error = to_come + state.floor if state.settled else state.change
+        state.certificate = Certificate(error, self._inconsistency(state), False)
         return state
 
     def output(self, state: SemiNormalState) -> np.ndarray:
@@ -125,24 +141,36 @@ class SemiNormal(Method):
         """
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
         A, B, C, tall = work.A, work.B, work.C, d >= n
-        X, left = state.X[:, :columns], state.C[:, :columns]
+        X, left = state.X[:, :columns], state.left[:, :columns]
         if not tall:
-            left = self._divided(state, work.algebra.eye(d) if C is None else C)
-        draw, unit = np.random.default_rng(columns).random, (12 / COUNT) ** 0.5
-        G, H = (unit * (draw((COUNT, side)).T - 0.5).astype(A.dtype) for side in (n, d))
+            left = self._squared(state, work.algebra.eye(d) if C is None else C)
+        G, H = (_random(*each).astype(A.dtype, copy=False) for each in ((n, 0), (d, 1)))
         xG = _lengths(X) * G
         w = np.hypot(_lengths(product(A, xG)), 1.0 if C is None else _lengths(C))
-        seen = w * H if tall else self._divided(state, w * H)
+        seen = w * H if tall else self._squared(state, w * H)
         back = product(A, _beside(seen, _lengths(left) * H), adjoint="X")
         turned, vG = back[:, :COUNT], _lengths(back[:, COUNT:]) * G
         if tall:
-            moved = self._divided(state, _beside(turned, vG))
+            moved = self._squared(state, _beside(turned, vG))
         else:
-            inside = product(A, self._divided(state, product(A, vG)), adjoint="X")
-            moved = _beside(turned, vG - inside)
+            moved = _beside(turned, vG - self._inverse_times(state, product(A, vG)))
         moved = _beside(moved, xG)
         moved = moved if B is None else product(B, moved)
         return SPREAD * work.algebra.eps * norm(moved) / value if value else 0.0
+
+    def _inconsistency(self, state: SemiNormalState) -> float:
+        """``|B - W A| / |B|`` of the user's B."""
+        work, (d, n) = state.work, state.problem.A.shape
+        if d >= n or not state.settled:
+            return 0.0
+        if state.flipped:
+            return relative(norm(state.left), norm(state.C))
+        if work.B is None:
+            return float(((n - d) / n) ** 0.5)
+        w = work.algebra.draw(np.random.default_rng(n), n, COUNT)
+        inside = self._inverse_times(state, product(work.A, w))
+        whole = product(work.B, w)
+        return relative(norm(whole - product(work.B, inside)), norm(whole))
 
     def _value(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``B X`` for the user's columns."""
@@ -151,8 +179,6 @@ class SemiNormal(Method):
 
     def _factorise(self, state: SemiNormalState) -> None:
         """``R^H R`` of the smaller Gram matrix, its rows and columns scaled to length one."""
-        from scipy.linalg import get_lapack_funcs
-
         A = state.work.A
         d, n = A.shape
         G = blas.smaller_gram(A)
@@ -163,29 +189,134 @@ class SemiNormal(Method):
         lengths = np.sqrt(squares)
         scale = 2.0 ** -np.round(np.log2(lengths))
         G *= scale[:, None] * scale
-        potrf, pocon = get_lapack_funcs(("potrf", "pocon"), (G,))
-        R, info = potrf(G, lower=0, overwrite_a=0, clean=0)
+        lapack = _lapack(G.dtype.char)
+        R, info = lapack["potrf"](G, lower=0, overwrite_a=0, clean=0)
         size = float(np.abs(np.triu(G)).sum(axis=0).max())  # half of the 1-norm at least
-        reciprocal = pocon(R, size)[0] if info == 0 else 0.0
+        reciprocal = lapack["pocon"](R, size)[0] if info == 0 else 0.0
         if not reciprocal * SAFE > limits.eps:
             raise np.linalg.LinAlgError("A is too ill-conditioned for semi-normal equations")
         state.R, state.scale = R, scale[:, None].astype(A.real.dtype)
         size, inverse = _extremes(R)
         state.rank, state.condition = min(d, n), max(1.0, size * inverse)
 
-    def _divided(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
-        """``Q Q^H X``."""
-        from scipy.linalg import get_lapack_funcs
+    def _inverse_times(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
+        """``A^+ X``, as well as the factor knows it."""
+        A = state.work.A
+        if A.shape[0] >= A.shape[1]:
+            return self._squared(state, product(A, X, adjoint="X"))
+        return product(A, self._squared(state, X), adjoint="X")
 
+    def _squared(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
+        """``(A^H A)^-1 X``, or ``(A A^H)^-1 X`` of a wide A."""
         assert state.R is not None
         assert state.scale is not None
-        potrs = get_lapack_funcs("potrs", (state.R, X))
+        potrs = _lapack(state.R.dtype.char)["potrs"]
         return state.scale * potrs(state.R, state.scale * X, lower=0)[0]
+
+
+@dataclass(kw_only=True)
+class HouseholderState(SemiNormalState):
+    """With the reflectors that make up Q."""
+
+    reflectors: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Householder(SemiNormal):
+    """The same with ``A = Q R`` by reflectors, for conditions at which the Gram matrix is none.
+
+    The first step is ``R^-1 Q^H C``, for ``2 d n^2`` flops and a copy of A. Later ones are those of
+    the semi-normal equations, whose R is as good as A now: they see what reflectors, which mix
+    rows of unlike size, have made of the residual. For a tall A and some columns C, or a wide
+    one and some rows B.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If A is rank-deficient to working precision.
+    """
+
+    state: ClassVar[type[SemiNormalState]] = HouseholderState
+
+    def _flips(self, problem: Problem) -> bool:
+        wide = bool(problem.A.shape[0] < problem.A.shape[1])
+        if (problem.B if wide else problem.C) is None:
+            raise np.linalg.LinAlgError("an identity has as many right-hand sides as A has rows")
+        return wide
+
+    def _factorise(self, state: SemiNormalState) -> None:
+        assert isinstance(state, HouseholderState)
+        A = state.work.A
+        d, n = A.shape
+        lengths = np.sqrt(np.einsum("ij,ij->j", A, A.conj()).real)
+        if not lengths.all():
+            raise np.linalg.LinAlgError("A has a column or row that is zero")
+        scale = (2.0 ** -np.round(np.log2(lengths))).astype(A.real.dtype)
+        packed, taus, _, _ = _lapack(A.dtype.char)["geqrf"](
+            np.multiply(A, scale, order="F"), lwork=BLOCK * n, overwrite_a=1
+        )
+        state.count(n, d, n)
+        R = np.asfortranarray(np.triu(packed[:n]))
+        size, inverse = _extremes(R)
+        condition = size * inverse
+        if not condition * d * float(np.finfo(A.dtype).eps) < 1:
+            raise np.linalg.LinAlgError("A is rank-deficient to working precision")
+        state.R, state.scale, state.reflectors = R, scale[:, None], (packed, taus)
+        state.rank, state.condition = n, max(1.0, condition)
+
+    def _inverse_times(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
+        assert isinstance(state, HouseholderState)
+        if state.reflectors is None:
+            return super()._inverse_times(state, X)
+        assert state.scale is not None
+        (packed, taus), n = state.reflectors, state.work.A.shape[1]
+        state.reflectors = None
+        ormqr, room = _lapack(packed.dtype.char)["ormqr"], BLOCK * max(64, X.shape[1])
+        turned = "C" if packed.dtype.kind == "c" else "T"
+        inside = ormqr("L", turned, packed, taus, X, room)[0][:n]
+        return state.scale * _solved(state.R, inside, 0)
+
+
+def _random(side: int, seed: int) -> np.ndarray:
+    """Columns whose products have the norm of a matrix in the mean square, always the same ones."""
+    return (_kept if side <= KEPT else _kept.__wrapped__)(side, seed)
+
+
+@lru_cache(maxsize=32)
+def _kept(side: int, seed: int) -> np.ndarray:
+    draw = np.random.default_rng((side, seed)).random((COUNT, side)).T
+    return (12 / COUNT) ** 0.5 * (draw - 0.5)  # uniform, of variance 1 / COUNT
+
+
+@lru_cache
+def _start(n: int) -> np.ndarray:
+    """Where a power iteration starts."""
+    return np.random.default_rng(n).standard_normal(n)
+
+
+@cache
+def _lapack(char: str) -> dict[str, Any]:
+    """Routines of BLAS and LAPACK for one dtype."""
+    from scipy.linalg import get_blas_funcs, get_lapack_funcs
+
+    dtype = np.dtype(char)
+    apply = "unmqr" if dtype.kind == "c" else "ormqr"
+    names = ["potrf", "potrs", "pocon", "trtrs", "geqrf", apply]
+    routines = dict(zip(names, get_lapack_funcs(names, dtype=dtype), strict=True))
+    routines["ormqr"] = routines[apply]
+    names = ["trmv", "trsv"]
+    return routines | dict(zip(names, get_blas_funcs(names, dtype=dtype), strict=True))
+
+
+def _solved(R: np.ndarray | None, X: np.ndarray, trans: int) -> np.ndarray:
+    """``R^-1 X``, or ``R^-H X`` for `trans` 2."""
+    assert R is not None
+    return _lapack(R.dtype.char)["trtrs"](R, X, trans=trans)[0]
 
 
 def _lengths(X: np.ndarray) -> np.ndarray:
     """Of the rows, as a column."""
-    return np.linalg.norm(X, axis=1, keepdims=True)
+    return np.sqrt(np.einsum("ij,ij->i", X, X.conj()).real)[:, None]
 
 
 def _beside(*blocks: np.ndarray) -> np.ndarray:
@@ -194,11 +325,9 @@ def _beside(*blocks: np.ndarray) -> np.ndarray:
 
 def _extremes(R: np.ndarray) -> tuple[float, float]:
     """Spectral norms of triangular R and of its inverse, by a few steps of the power iteration."""
-    from scipy.linalg import get_blas_funcs
-
-    trmv, trsv = get_blas_funcs(("trmv", "trsv"), (R,))
+    trmv, trsv = (_lapack(R.dtype.char)[name] for name in ("trmv", "trsv"))
     turned = 2 if R.dtype.kind == "c" else 1
-    start = np.random.default_rng(len(R)).standard_normal(len(R)).astype(R.dtype)
+    start = _start(len(R)).astype(R.dtype)
     sizes = []
     for apply in (trmv, trsv):
         x, size = start, 0.0

@@ -64,6 +64,7 @@ def run(
     if problem.trivial:
         return _nothing_to_do(problem, method, plan)
     looked_at = options.callback is not None or options.progress or options.rtol is not None
+    looked_at = looked_at or (options.time_limit is not None and method.default_maxiter > 1)
     if method.certifies and problem.algebra.num is One and not looked_at:
         with np.errstate(all="ignore"):
             return _at_once(problem, method, options, start, plan)
@@ -331,18 +332,28 @@ class _Loop:
 def _at_once(
     problem: Problem, method: Method, options: Options, start: float, plan: str
 ) -> Results:
-    """A single step that brings its certificate along."""
-    state = method.step(method.init(problem, options))
+    """Steps that bring their certificate along, when nobody looks at what is between them."""
+    state, history = method.init(problem, options), []
+    most = options.maxiter or method.default_maxiter
+    while not state.settled and state.taken < most:
+        state.taken += 1
+        state = method.step(state)
+        error, seconds = state.certificate.error_estimate, time.perf_counter() - start
+        history.append(Iteration(state.taken, state.change, error, seconds, state.matmuls))
     value, certificate = problem.restore(method.output(state)), state.certificate
-    assert certificate is not None
-    ended = Status.CONVERGED if certificate.enough(One, problem.eps, None) else Status.STAGNATED
+    enough = certificate.enough(One, problem.eps, None)
+    ended = Status.CONVERGED if enough else Status.STAGNATED
+    if not state.settled and not state.planned:
+        ended = Status.MAX_ITERATIONS
     certificate, finite = _as_given(value, certificate)
     error, seconds = certificate.error_estimate, time.perf_counter() - start
+    if error != history[-1].error_estimate:
+        history[-1] = replace(history[-1], error_estimate=error)
     return Results(
         value=value,
         leading=None,
         status=ended if finite else Status.NONFINITE,
-        iterations=1,
+        iterations=state.taken,
         error_estimate=error,
         inconsistency=certificate.inconsistency,
         rank=One.known(state.rank, None),
@@ -351,7 +362,7 @@ def _at_once(
         method=method,
         plan=plan,
         seconds=seconds,
-        history=(Iteration(1, state.change, error, seconds, state.matmuls),),
+        history=tuple(history),
         inverse=method.inverse(state),
     )
 

@@ -16,6 +16,7 @@ from eagle.methods import Compressed, Direct, Eagle, as_method
 from eagle.methods.base import QUICK, Method
 from eagle.methods.complete import graded
 from eagle.methods.cross import Cross
+from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Names, Problem
 from eagle.problem.certificate import LUCK
 from eagle.problem.checks import leading_shape
@@ -157,20 +158,23 @@ def _run(choice: Choice) -> Result:
 def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """Whether auto should try something else after all.
 
-    LU loses no more than rounding of the blocks does. Sketches are tried because they are cheap,
+    LU and a triangular factor lose no more than rounding of the blocks does. Sketches are tried
+    because they are cheap,
     and are expected to be as accurate as what they stand in for. So is everything where LAPACK
     takes no time worth saving. Other methods may stop as early as they were asked to. Beside an
     identity nothing beats EAGLE, unless rows or columns of A are of different sizes.
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False
-    strict = isinstance(result.method, Direct | Compressed | Cross) or problem.A.size <= FEW
+    small = problem.A.size <= FEW and not isinstance(result.method, SemiNormal)
+    strict = isinstance(result.method, Direct | Compressed | Cross) or small
     limit = QUICK * problem.eps if strict else max(problem.eps**0.5, rtol)
     if isinstance(result.method, Cross):  # a sketch costs little more and loses less
         limit /= 10
     hidden = isinstance(problem.A, np.ndarray) and (problem.B is None or problem.C is None)
     as_good = hidden and isinstance(result.method, Eagle) and result.error_estimate > limit
-    if result.method == LU or (as_good and not graded(problem.A)):
+    measured = result.method == LU or isinstance(result.method, SemiNormal)
+    if measured or (as_good and not graded(problem.A)):
         limit = max(limit, LUCK * problem.eps * (result.condition or 0.0))
     return not result.converged or not result.error_estimate <= limit
 

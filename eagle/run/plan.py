@@ -42,7 +42,7 @@ from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
 from eagle.methods.cross import Cross
 from eagle.methods.elimination import eliminate
-from eagle.methods.seminormal import SemiNormal
+from eagle.methods.seminormal import Householder, SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
@@ -50,6 +50,8 @@ from eagle.run.machine import memory, rates
 LU = Direct("lu")
 BY_LU = "LU takes the fewest operations for a square A"
 BY_COD = "a complete orthogonal decomposition, with a bound of its error"
+BY_FACTOR = "A is thin: its triangular factor is held"
+NOT_BY_FACTOR = "its triangular factor was not enough"
 NOT_BY_LU = "LU was not accurate, as if A were singular"
 
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
@@ -60,6 +62,7 @@ THIN = 100  # shorter side up to which the most careful method takes no time wor
 MANY = 2**23  # entries in single precision up to which that is computed in double
 HIDDEN = 0.4  # of the rows and columns that may be looked at, where B or C is an identity
 SINGULAR = 500  # side of a square A up to which that is the fastest that takes a singular one
+LONG = 2**12  # entries of a thin A from which on a factor is held
 FEW = 2**17  # entries of A up to which it takes none
 CORE = 500  # and from which on the core of one is worth it for the spectrum alone
 SMALL = 2**26  # bytes of an operand that is written out at once
@@ -139,10 +142,12 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
                 yield choice(Compressed(), looks.reason, looks.found)
             said.append(looks.reason)
 
-    thin = THINNER * min(d, n) <= max(d, n) and not ridge and not tried
+    thin = _is_thin(problem) and not ridge and not tried
     if thin:
-        yield choice(SemiNormal(), "A is thin: its triangular factor is held")
-        said.append("its triangular factor was not enough")
+        yield choice(SemiNormal(), BY_FACTOR)
+        said.append(NOT_BY_FACTOR)
+        yield choice(Householder(), "its QR factorisation is")
+        said.append("nor was that of QR")
     if square:
         if looks is not None and skeleton is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
@@ -172,7 +177,15 @@ def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choi
     if square and problem.A.dtype.char in "dD" and problem.given is None:
         yield Choice(LU, problem, options, reason + BY_LU)
         reason += NOT_BY_LU + "; "
+    if _is_thin(problem) and problem.A.size >= LONG and not options.ridge and problem.given is None:
+        yield Choice(SemiNormal(), problem, options, reason + BY_FACTOR)
+        reason += NOT_BY_FACTOR + "; "
     yield Choice(Direct("cod"), problem, options, reason + BY_COD)
+
+
+def _is_thin(problem: Problem) -> bool:
+    (d, n), A = problem.A.shape, problem.A
+    return isinstance(A, np.ndarray) and THINNER * min(d, n) <= max(d, n)
 
 
 def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:

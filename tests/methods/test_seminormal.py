@@ -9,7 +9,7 @@ import pytest
 
 import eagle
 from benchmarks.fuzz import exact
-from eagle.methods.seminormal import SemiNormal
+from eagle.methods.seminormal import Householder, SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from tests.systems import normal, orthonormal, system
@@ -17,6 +17,7 @@ from tests.tolerances import relative_error, tolerance
 
 THIN = (7000, 20)  # too large for what bounds its own error at once
 UNITS = 2.0**20
+METHODS = [(SemiNormal(), 1e3), (Householder(), 1e3), (Householder(), 1e9)]
 
 
 def the_answer(A, B, C):
@@ -26,9 +27,9 @@ def the_answer(A, B, C):
     return exact.rounded(exact.unfactored(*map(exact.rationals, (B, A, C))), A.dtype)
 
 
-def settled(A, B=None, C=None):
+def settled(A, B=None, C=None, method=METHODS[0][0]):
     """The state when nothing is left to gain, and the value."""
-    method, problem = SemiNormal(), Problem.create(A, B, C)
+    problem = Problem.create(A, B, C)
     state = method.init(problem, Options())
     while not state.settled:
         state.taken += 1
@@ -48,31 +49,42 @@ def thin(seed=0, *, d=90, n=5, condition=1e3, dtype=np.float64, wide=False):
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("given", ["B and C", "C", "B", "neither"])
-def test_both_orientations_give_the_rational_answer(wide, dtype, given):
-    A, B, C = thin(wide=wide, dtype=dtype, d=24, n=3)
+@pytest.mark.parametrize(("method", "condition"), METHODS)
+def test_both_orientations_give_the_rational_answer(wide, dtype, given, method, condition):
+    A, B, C = thin(wide=wide, dtype=dtype, d=24, n=3, condition=condition)
     B, C = (B if "B" in given else None), (C if "C" in given else None)
-    state, value = settled(A, B, C)
+    if method == Householder() and (B if wide else C) is None:
+        with pytest.raises(np.linalg.LinAlgError, match="an identity has as many"):
+            settled(A, B, C, method)
+        return
+    state, value = settled(A, B, C, method)
     D = the_answer(A, B, C)
-    assert relative_error(value, D) <= 10 * state.floor
-    assert state.floor <= tolerance(dtype, 1e6)  # eps condition^2: C and A disagree
+    estimate = state.certificate.error_estimate
+    assert relative_error(value, D) <= 10 * estimate
+    assert estimate <= tolerance(dtype, condition**2)  # C and A disagree
     assert state.rank == 3
-    assert 1e3 / 3 < state.condition < 3e3
+    assert condition / 3 < state.condition < 3 * condition
+    B = np.eye(A.shape[1]) if B is None else B
+    gap = B - B @ np.linalg.pinv(A) @ A if wide else np.zeros_like(B)
+    share = np.linalg.norm(gap) / np.linalg.norm(B)
+    assert share / 3 <= state.certificate.inconsistency <= 3 * share
 
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("fits", [False, True])
-def test_the_bound_holds_and_is_not_cowardly(wide, fits):
+@pytest.mark.parametrize(("method", "condition"), METHODS)
+def test_the_bound_holds_and_is_not_cowardly(wide, fits, method, condition):
     ratios = []
     for seed in range(40):
-        condition = 10.0 ** (seed % 6)
-        A, B, C = thin(seed, wide=wide, condition=condition)
+        A, B, C = thin(seed, wide=wide, condition=condition * 10.0 ** (seed % 6 - 3))
         if fits:
             C = A @ B.T
-        state, value = settled(A, B, C)
+        state, value = settled(A, B, C, method)
         error = relative_error(value, the_answer(A, B, C))
-        ratios.append(state.floor / max(error, np.finfo(float).eps / 10))
+        estimate = state.certificate.error_estimate
+        ratios.append(estimate / max(error, np.finfo(float).eps / 10))
     assert min(ratios) > 1 / 3  # of three standard deviations
-    assert np.median(ratios) < 15
+    assert np.median(ratios) < 20
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -95,9 +107,41 @@ def test_a_bad_condition_is_refused_and_auto_goes_on(wide):
     with pytest.raises(np.linalg.LinAlgError, match="too ill-conditioned for semi-normal"):
         settled(A, B, C)
     result = eagle.solve(A, B, A @ B.T, rng=0)
-    assert not isinstance(result.method, SemiNormal)
+    assert result.method == Householder() or wide  # whose B has a part that A does not explain
     assert "triangular factor was not enough" in result.plan
     assert result.converged
+    right = B @ np.linalg.pinv(A, rcond=1e-12) @ (A @ B.T)
+    assert relative_error(result.value, right) <= tolerance(np.float64, 1e9)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 4])
+def test_reflectors_of_a_deficient_matrix_are_refused(rank):
+    A = system((90, 5), rank=rank or 4).A.copy()
+    A[:, 3] *= rank > 0
+    with pytest.raises(np.linalg.LinAlgError, match=r"zero|rank-deficient"):
+        settled(A, None, np.ones((len(A), 1)), Householder())
+
+
+@pytest.mark.parametrize("method", [SemiNormal(), Householder()])
+def test_rows_of_unlike_size_are_in_the_estimate(method):
+    """Reflectors mix them; a step with A itself sees what that did."""
+    for seed in range(40):
+        A, _, C = thin(seed, d=24, n=4, condition=10)
+        A *= 2.0 ** np.random.default_rng(seed).integers(-20, 21, 24)[:, None]
+        state, value = settled(A, None, C, method)
+        error = relative_error(value, the_answer(A, None, C))
+        assert error <= 10 * state.certificate.error_estimate + 1e-14
+
+
+@pytest.mark.parametrize("d", [400, 5000])
+def test_small_thin_problems_hold_their_factor_too(d):
+    A, _, C = thin(d=d, n=20, condition=1e4)
+    result = eagle.lstsq(A, C, rng=0)
+    assert result.method == SemiNormal()
+    assert relative_error(result.x, np.linalg.lstsq(A, C)[0]) <= 10 * result.error_estimate
+    with pytest.warns(eagle.ConvergenceWarning):
+        short = eagle.lstsq(A, C, rng=0, maxiter=1, method=SemiNormal())
+    assert short.status is eagle.Status.MAX_ITERATIONS
 
 
 @pytest.mark.parametrize("column", [0.0, 1e-200])

@@ -36,8 +36,9 @@ def machine(monkeypatch):
 
 def test_what_is_small_is_decomposed_with_care(monkeypatch):
     monkeypatch.setattr("eagle.run.plan.THIN", 100)
-    for A in (np.ones((5, 3)), np.ones((3000, 2), np.float32)):
+    for A in (np.ones((5, 3)), np.ones((1000, 2), np.float32)):
         assert [choice.method for choice in planned(A)] == [eagle.Direct("cod")]
+    assert names(planned(np.ones((3000, 2)))) == ["SemiNormal", "Direct"]
     assert [choice.method.driver for choice in planned(np.eye(4))] == ["lu", "cod"]
     far = np.diag([1e300, 1e-300, 1.0])  # scaling rounds it
     assert [choice.method.driver for choice in planned(far)] == ["cod"]
