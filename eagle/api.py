@@ -233,7 +233,8 @@ def pinv(A: Any, **options: Unpack[SolveOptions]) -> Any:
     Multiplying by it costs accuracy like ``eps * condition``: if what you want is ``B A^+ C`` or
     ``A^+ b``, ask `solve` or `lstsq` for that. An array carries no certificate: `"auto"` takes what
     it estimates to be right to ``1e4 eps``, or else the best of all it can try, and warns if that
-    is not four digits. For the estimate itself ask ``estimate(A, numpy.eye(n))``.
+    is not four digits, two in single precision. For the estimate itself ask
+    ``estimate(A, numpy.eye(n))``.
 
     Parameters
     ----------

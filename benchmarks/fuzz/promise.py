@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Report
-from benchmarks.fuzz.campaign import ARRAY, asked_for, attempt
+from benchmarks.fuzz.campaign import asked_for, attempt
 from benchmarks.fuzz.cases import Case
 from benchmarks.fuzz.truth import SLACK, Verdict, judge, norm, reference
 
-FOUR_DIGITS = float(np.finfo(np.float64).eps) ** 0.25  # what `pinv` promises where it does not warn
 Array = np.ndarray
 
 
@@ -94,7 +93,8 @@ def forward(case: Case, D: Array, kind: dict[str, str], rival: float = np.nan) -
         error = float(norm(wide - D) / size) if np.isfinite(value).all() else np.inf
         allowed = SLACK * estimate
         if case.function == "pinv":
-            allowed, estimate = max(FOUR_DIGITS, ARRAY * eps), np.nan
+            # It warns where four digits are not certain, in single precision two.
+            allowed, estimate = eps**0.25, np.nan
         beyond = converged and not error <= allowed + floor(value.dtype)
         promise = estimate / max(error, eps) if converged else np.nan
         silent = False

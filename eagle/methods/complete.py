@@ -399,11 +399,15 @@ def decompose(
     """
     d, n = A.shape
     r, c = _scales(A, by_rows, by_columns)
+    own = float(np.finfo(A.dtype).eps)
+    if eps > own and by_columns and c is None:
+        # Rounding to the narrower precision was relative to what is in a column.
+        top = np.abs(A if r is None else A / r).max(axis=0, initial=0.0)[:, None]
+        c = _power(np.where(top > 0, top, 1.0))
     S = A if r is None else A / r
     S = S if c is None else S / c.T
     written, T, pivots = _pivoted(S)
     diagonal = np.abs(np.diagonal(T)).astype(float)
-    own = float(np.finfo(A.dtype).eps)
     noise = max(d, n) * own * diagonal.max(initial=0.0)
     level = NOISE * noise
     if eps > own and _rounded(A, eps):

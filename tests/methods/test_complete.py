@@ -333,3 +333,16 @@ def test_an_answer_that_overflows_has_no_estimate():
         result = eagle.solve(A, np.eye(2), C, method=eagle.Direct("cod"))
     assert result.status.name == "NONFINITE"
     assert result.error_estimate == np.inf
+
+
+def test_what_rounding_to_single_precision_has_lifted_is_relative_to_its_columns():
+    """Two columns that differ by 3e-6 of them, thirty roundings, beside one that is large."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(72)
+    columns = [np.ones(72), 100 + rng.standard_normal(72), x, x + 3e-6 * rng.standard_normal(72)]
+    A = np.stack(columns, axis=1).astype(np.float32)
+    b = (A.astype(float) @ [3.0, 1.0, 2.0, 4.0]).astype(np.float32)
+    result = eagle.lstsq(A, b, rng=0)
+    assert result.rank == 4
+    wanted = np.linalg.lstsq(A.astype(float), b.astype(float), rcond=None)[0]
+    assert relative_error(result.value, wanted) <= tolerance(np.float32)
