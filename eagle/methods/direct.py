@@ -231,7 +231,7 @@ class Direct(Method):
             error = max(answer.error, answer.rounding) / size if size else 0.0
             if np.isnan(error):
                 error = np.inf
-            negligible = answer.error <= 100 * answer.rounding
+            negligible = answer.error <= 100 * answer.rounding < np.inf
             state.certificate = Certificate(error, answer.inconsistency, negligible)
         state.count(max(d, n), min(d, n), min(d, n))
         state.flops *= OPERATIONS[self.driver] / 2

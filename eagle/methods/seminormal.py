@@ -29,6 +29,7 @@ from eagle.algebra import blas
 from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Method, State, by_rows, change_of, relative
+from eagle.methods.complete import graded
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
@@ -227,8 +228,8 @@ class Householder(SemiNormal):
 
     The first step is ``R^-1 Q^H C``, for ``2 d n^2`` flops and a copy of A. Later ones are those of
     the semi-normal equations, whose R is as good as A now: they see what reflectors, which mix
-    rows of unlike size, have made of the residual. For a tall A and some columns C, or a wide
-    one and some rows B.
+    rows of unlike size, have made of the residual. For a solution of least norm there is no such
+    step, and columns of A have to be of like size.
 
     Raises
     ------
@@ -240,41 +241,47 @@ class Householder(SemiNormal):
 
     def _flips(self, problem: Problem) -> bool:
         wide = bool(problem.A.shape[0] < problem.A.shape[1])
-        if (problem.B if wide else problem.C) is None:
-            raise np.linalg.LinAlgError("an identity has as many right-hand sides as A has rows")
-        return wide
+        return wide == ((problem.B if wide else problem.C) is not None)  # no long identity
 
     def _factorise(self, state: SemiNormalState) -> None:
         assert isinstance(state, HouseholderState)
         A = state.work.A
         d, n = A.shape
-        lengths = np.sqrt(np.einsum("ij,ij->j", A, A.conj()).real)
+        tall = A if d >= n else A.conj().T
+        lengths = np.sqrt(np.einsum("ij,ij->j", tall, tall.conj()).real)
+        if d < n and graded(A, (0,)):
+            raise np.linalg.LinAlgError("reflectors mix columns of unlike size")
         if not lengths.all():
             raise np.linalg.LinAlgError("A has a column or row that is zero")
         scale = (2.0 ** -np.round(np.log2(lengths))).astype(A.real.dtype)
+        short = min(d, n)
         packed, taus, _, _ = _lapack(A.dtype.char)["geqrf"](
-            np.multiply(A, scale, order="F"), lwork=BLOCK * n, overwrite_a=1
+            np.multiply(tall, scale, order="F"), lwork=BLOCK * short, overwrite_a=1
         )
-        state.count(n, d, n)
-        R = np.asfortranarray(np.triu(packed[:n]))
+        state.count(short, max(d, n), short)
+        R = np.asfortranarray(np.triu(packed[:short]))
         size, inverse = _extremes(R)
         condition = size * inverse
-        if not condition * d * float(np.finfo(A.dtype).eps) < 1:
+        if not condition * max(d, n) * float(np.finfo(A.dtype).eps) < 1:
             raise np.linalg.LinAlgError("A is rank-deficient to working precision")
         state.R, state.scale, state.reflectors = R, scale[:, None], (packed, taus)
-        state.rank, state.condition = n, max(1.0, condition)
+        state.rank, state.condition = short, max(1.0, condition)
 
     def _inverse_times(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         assert isinstance(state, HouseholderState)
         if state.reflectors is None:
             return super()._inverse_times(state, X)
         assert state.scale is not None
-        (packed, taus), n = state.reflectors, state.work.A.shape[1]
+        (packed, taus), (d, n) = state.reflectors, state.work.A.shape
         state.reflectors = None
         ormqr, room = _lapack(packed.dtype.char)["ormqr"], BLOCK * max(64, X.shape[1])
-        turned = "C" if packed.dtype.kind == "c" else "T"
-        inside = ormqr("L", turned, packed, taus, X, room)[0][:n]
-        return state.scale * _solved(state.R, inside, 0)
+        if d >= n:
+            turned = "C" if packed.dtype.kind == "c" else "T"
+            inside = ormqr("L", turned, packed, taus, X, room)[0][:n]
+            return state.scale * _solved(state.R, inside, 0)
+        inside = np.zeros((n, X.shape[1]), X.dtype, order="F")
+        inside[:d] = _solved(state.R, state.scale * X, 2)
+        return ormqr("L", "N", packed, taus, inside, room, overwrite_c=1)[0]
 
 
 def _random(side: int, seed: int) -> np.ndarray:

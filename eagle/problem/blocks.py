@@ -36,6 +36,14 @@ def _surveyed(algebra: Any, name: str, X: Any, shape: tuple[int, ...], maxexp: i
 
 
 @dataclass(frozen=True, eq=False)
+class Given:
+    """Blocks before they were scaled, where that rounded them, with the exponents of the others."""
+
+    blocks: list[Any]
+    exponents: list[int]
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Blocks of ``D = B A^+ C``, in the working dtype and scaled by exact powers of two.
 
@@ -74,8 +82,8 @@ class Problem:
         What the value comes back as.
     vector : bool
         Whether the user gave C as a vector, and gets a vector back.
-    given : tuple of array or None
-        The blocks before they were scaled, if that rounded entries that are small beside others.
+    given : Given or None
+        What is exact, if scaling rounded entries that are small beside others.
     """
 
     algebra: Any
@@ -94,7 +102,7 @@ class Problem:
     dtype: Any
     vector: bool
     seen: Any = None
-    given: tuple[Any, Any, Any] | None = None
+    given: Given | None = None
 
     @classmethod
     def create(
@@ -126,15 +134,19 @@ class Problem:
             block if block is None else shifted(block, -power)
             for block, power in zip(blocks, exponents, strict=True)
         )
-        exact = all(
-            isinstance(block, Operand) or bool((shifted(small, power) == block).all())
+        exact = [
+            not power or isinstance(block, Operand) or bool((shifted(small, power) == block).all())
             for block, small, power in zip(blocks, scaled, exponents, strict=True)
-            if power
-        )
+        ]
+        given = None
+        if not all(exact):  # the others stay in a safe range
+            chosen = zip(exact, scaled, blocks, exponents, strict=True)
+            kept = [(small, power) if same else (block, 0) for same, small, block, power in chosen]
+            given = Given(*map(list, zip(*kept, strict=True)))
         return cls._bare(
             algebra,
             *scaled,
-            given=None if exact else blocks,
+            given=given,
             zero=zeros[0],
             scale=a,
             exponent=b + c - a,
@@ -270,11 +282,11 @@ class Problem:
         )
 
     def unscaled(self) -> Problem:
-        """The same in the user's units if scaling has rounded a block; `self` if it has not."""
+        """The same with blocks that scaling has rounded as they were given, if there are any."""
         if self.given is None:
             return self
-        A, B, C = self.given
-        return replace(self, A=A, B=B, C=C, given=None, scale=0, exponent=0)
+        (A, B, C), (a, b, c) = self.given.blocks, self.given.exponents
+        return replace(self, A=A, B=B, C=C, given=None, scale=a, exponent=b + c - a)
 
     def in_memory(self) -> Problem:
         """The same with an array for A."""

@@ -169,6 +169,8 @@ def _compared(problem: Problem, extended: np.ndarray) -> Certificate:
     whole = max(size, state.rounding)
     error = certificate.error_estimate * whole + norm(value - second)
     whole = max(norm(value), state.rounding)
+    if not np.isfinite(error + whole):
+        return Certificate(np.inf, np.nan, False)
     return Certificate(
         error / whole if whole else 0.0,
         certificate.inconsistency,

@@ -59,6 +59,7 @@ def test_directions_that_scaling_would_round_away_are_kept():
         (np.diag([1e300, 1e-100]), eye, np.diag([1e-300, 1e100])),
         (np.diag([1e20, 1e-30]).astype(np.float32), eye, np.diag([1e-20, 1e30])),
         (np.diag([1e300, 1e-100]), np.array([[1e300, 1e-90]]), np.array([[1.0, 1e10]])),
+        (np.diag([1e300, 1e-100]), 1e200 * eye, np.diag([1e-100, 1e300])),
     ]:
         result = quietly(eagle.solve, A, B.astype(A.dtype), eye.astype(A.dtype), rng=0)
         np.testing.assert_allclose(result.value, wanted, rtol=tolerance(A.dtype))
