@@ -86,6 +86,8 @@ def energy(X: np.ndarray) -> float:
     """
     if not X.flags.forc:
         return math.nan
+    if not X.size:
+        return 0.0
     if X.size > MOST or X.dtype.kind == "c":
         return trace(X, X)
     flat = X.ravel(order="K")

@@ -22,6 +22,7 @@ from distributed import Client, LocalCluster
 import eagle
 from eagle import chunks
 from tests.systems import system
+from tests.tolerances import relative_error, tolerance
 
 
 def slowly(block: np.ndarray) -> np.ndarray:
@@ -31,7 +32,10 @@ def slowly(block: np.ndarray) -> np.ndarray:
 
 
 def killed(client: Client, method: str) -> dict[str, Any]:
-    """Whether the answer is the same to the last bit after a worker was killed in the middle."""
+    """Whether the answer is the same, up to rounding, after a worker was killed in the middle.
+
+    Not to the last bit: what a kernel of BLAS rounds depends on where in memory a chunk lies.
+    """
     given = system((320, 12), kind="inconsistent C")
     A, C = (da.from_array(X, chunks=(40, -1)) for X in (given.A, given.C))
     with dask.config.set(scheduler="synchronous"):
@@ -43,7 +47,7 @@ def killed(client: Client, method: str) -> dict[str, Any]:
     in_the_middle = not killer.is_alive()
     killer.join()
     return {
-        "same": bool((result.value == wanted).all()),
+        "same": relative_error(result.value, wanted) <= tolerance(float, 100),
         "in_the_middle": in_the_middle,
         "gone": victim not in client.run(os.getpid).values(),
     }

@@ -111,21 +111,21 @@ def test_the_restart_is_what_saves_inconsistent_blocks(algebra, shape, monkeypat
     """Without it, from the other side, the same problems come out much worse."""
     systems = [
         system(shape, rank=20, condition=1e6, kind="both inconsistent", seed=seed)
-        for seed in range(3)
+        for seed in range(5)
     ]
 
-    def worst():
+    def errors():
         results = algebra.solve(systems, "eagle", maxiter=60)
         pairs = zip(results, systems, strict=True)
-        return max(relative_error(one.value, each.value) for one, each in pairs)
+        return [relative_error(one.value, each.value) for one, each in pairs]
 
-    good = worst()
+    good = errors()
     monkeypatch.setattr(
         "eagle.methods.eagle.method._leaking",
         lambda state: state.num.full(False, state.problem.scale),
     )
-    assert good < 0.02 * worst()
-    assert good <= tolerance(float, 1e6)
+    assert np.median(good) < 0.05 * np.median(errors())  # one alone may be lucky, or not
+    assert max(good) <= tolerance(float, 1e6)
 
 
 def test_scales_and_conditions_of_different_matrices_do_not_meet(many):
