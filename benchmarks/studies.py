@@ -298,7 +298,7 @@ def start(setting: Setting) -> None:
     The shared start *imposes* that layers begin equal. What stays equal afterwards is found.
     """
     report = setting.report
-    report.section("one sketch: overlap of the ranges of S in layers 1-2, 2-3, 3-4; by chance 0.28")
+    report.section("one sketch: overlap of the ranges of S in layers 0-1, 1-2, 2-3; by chance 0.28")
     torch.set_num_threads(1)
     for seed, shared in product((0, 1, 2), (False, True)):
         config = TrainConfig.paper("compute-limited", seed=seed, batch=256, log_every=500)
