@@ -7,6 +7,7 @@ draws all walks on logarithmic scales.
 
 import argparse
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 import scipy.linalg
 
 import eagle.distributed
-from benchmarks.common import Report, Suite, measure, new_file
+from benchmarks.common import Report, Spread, Suite, new_file
 from benchmarks.looks import BLACK, BLUE, finish, panels
+from benchmarks.regret import PAUSE
 from eagle.gallery.plotting import save
 from eagle.problems import low_rank
 
@@ -91,7 +93,7 @@ def _walk(
     for size in sizes:
         A, C = problem(size)
         ours = functools.partial(eagle.lstsq, A, C, rng=options.seed)
-        seconds = measure({"ours": ours, driver: _lapack(driver, A, C)})
+        seconds = _rested({"ours": ours, driver: _lapack(driver, A, C)})
         cells = {name: spread.scaled(1e3) for name, spread in seconds.items()}
         report.row(size=size, **cells, ratio=seconds["ours"].over(seconds[driver]))
         for name, spread in seconds.items():
@@ -106,6 +108,22 @@ def _keep(title: str, walk: Walk, options: argparse.Namespace) -> None:
     walks[title] = walk
     if options.picture:
         save(_drawn(), options.picture)
+
+
+def _rested(calls: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, Spread]:
+    """Seconds of calls that take turns.
+
+    With a pause between, as idle threads of two BLAS spin for a while, and a call to wake them.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            time.sleep(PAUSE)
+            call()
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Spread(tuple(values)) for name, values in seconds.items()}
 
 
 def _lapack(driver: str, A: np.ndarray, C: np.ndarray) -> Callable[[], Any]:
@@ -127,8 +145,9 @@ def _drawn() -> Any:
             label = "eagle" if name == "ours" else name
             axes.loglog(sizes, values, "o-" if name == "ours" else "s--", color=colour, label=label)
             place = sizes[-1], values[-1]
-            text = f"{abs(round(slope(sizes, values), 1)):.1f}"
-            axes.annotate(text, place, (4, 0), textcoords="offset points", color=colour, fontsize=8)
+            text = f"{slope(sizes, values):.1f}".replace("-0.0", "0.0")
+            beside = {"xytext": (4, 4 if name == "ours" else -8), "textcoords": "offset points"}
+            axes.annotate(text, place, color=colour, fontsize=8, **beside)
         axes.set(title=title, ylabel="rounds" if "rounds" in title else "seconds")
         axes.set_ylim(min(map(min, curves.values())) / 2, max(map(max, curves.values())) * 2)
     for axes in all_axes[len(walks) :]:
