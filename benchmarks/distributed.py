@@ -3,8 +3,9 @@
 Sections: ``rounds`` (to 1e-8, over machines, condition and diversity, against theory and the
 paper's rule), ``machines`` (rounds at fixed diversity), ``noise`` (inconsistent data), ``mpi``
 (four ranks: equal values, and a round against the raw Allreduce), ``links`` (simulated 5 ms and
-50 ms), ``scaling`` (the model to 10,000 machines). Rounds and bytes are exact. A round is one
-collective operation; setting up and verifying are included.
+50 ms), ``dask`` (chunks on two processes, beside what Dask has itself), ``scaling`` (the model to
+10,000 machines). Rounds and bytes are exact. A round is one collective operation; setting up and
+verifying are included.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -20,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+import eagle
 import eagle.distributed as many
-from benchmarks.common import Report, Suite
+from benchmarks.common import Report, Suite, measure
 from eagle.distributed import shards_with_diversity
 from eagle.distributed.comm import Network
 from eagle.distributed.mpi import RANKS, SIZES
@@ -182,6 +185,67 @@ def links(report: Report, options: argparse.Namespace) -> None:
                 rounds=near.rounds, bytes=near.bytes_sent, at_5ms=near.simulated,
                 at_50ms=far.simulated, error=shards.error(near.value), status=near.status.name,
             )  # fmt: skip
+
+
+@suite.section
+def dask(report: Report, options: argparse.Namespace) -> None:
+    """Chunks on two processes, beside what Dask has itself; bytes are those that workers sent."""
+    import dask.array as da
+    from distributed import Client, LocalCluster
+
+    d, n, side, rank = (20_000, 20, 600, 20) if options.quick else (400_000, 50, 4000, 50)
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**settings) as cluster, Client(cluster) as client:
+        random = da.random.default_rng(options.seed)
+        A = random.standard_normal((d, n), chunks=(d // 10, -1)).persist()
+        x = np.arange(1.0, n + 1)
+        b = (A @ x).persist()
+        report.section(f"Dask: least squares, {d} x {n}, 10 chunks of rows, 2 processes")
+        calls: dict[str, Callable[[], np.ndarray]] = {
+            "eagle, gram": lambda: eagle.lstsq(A, b, method="gram", rng=0).value,
+            "eagle, tsqr": lambda: eagle.lstsq(A, b, method="tsqr", rng=0).value,
+            "dask lstsq": lambda: da.linalg.lstsq(A, b)[0].compute(),
+        }
+        _on_workers(report, client, calls, x, A.nbytes)
+
+        L, R = (random.standard_normal(shape) for shape in ((side, rank), (rank, side)))
+        pieces = (side // 4, side // 4)
+        M = (L.rechunk((side // 4, -1)) @ R.rechunk((-1, side // 4))).rechunk(pieces).persist()
+        W, X = random.standard_normal((5, side)), random.standard_normal((side, 5))
+        B, C = (W @ M).persist(), (M @ X).persist()
+        truth = np.asarray((W @ M @ X).compute())
+
+        def theirs() -> np.ndarray:
+            u, s, v = da.linalg.svd_compressed(M, rank, n_power_iter=1, seed=options.seed)
+            return np.asarray((((B @ v.T) / s) @ (u.T @ C)).compute())
+
+        report.section(f"Dask: B A^+ C, {side} x {side} of rank {rank}, 16 chunks")
+        calls = {
+            "eagle, compressed": lambda: eagle.solve(M, B, C, method="compressed", rng=0).value,
+            "dask svd_compressed, rank given": theirs,
+        }
+        _on_workers(report, client, calls, truth, M.nbytes)
+
+
+def _sent(dask_worker: Any) -> int:
+    """Bytes that a worker has sent so far."""
+    return int(dask_worker.transfer_outgoing_bytes_total)
+
+
+def _on_workers(
+    report: Report,
+    client: Any,
+    calls: dict[str, Callable[[], np.ndarray]],
+    truth: np.ndarray,
+    size: int,
+) -> None:
+    """A row for every call: seconds, error, and what was sent in units of the data."""
+    seconds = measure(calls, repeats=3)
+    for name, call in calls.items():
+        before = sum(client.run(_sent).values())
+        error = float(np.linalg.norm(np.squeeze(call()) - truth) / np.linalg.norm(truth))
+        sent = (sum(client.run(_sent).values()) - before) / size
+        report.row(by=name, seconds=seconds[name], error=error, sent=sent)
 
 
 @suite.section
