@@ -1,6 +1,14 @@
-"""What pytest leaves out where an optional package is missing; CI has them all."""
+"""What pytest leaves out where an optional package is missing; CI has them all.
 
+One thread of BLAS unless the environment says otherwise: matrices of tests are small, and threads
+that wait for each other take longer. `.ci/kernels` says otherwise.
+"""
+
+import os
 from importlib.util import find_spec
+
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before anything imports numpy
 
 collect_ignore_glob = []
 if find_spec("torch") is None or find_spec("safetensors") is None:
