@@ -99,6 +99,16 @@ def test_of_a_thin_design_of_any_size_a_converged_value_has_its_error(method, wi
     assert np.median(excess) <= 1e3  # one error alone may be small by luck
 
 
+@pytest.mark.parametrize("method", [Eagle("cholesky"), Direct("gelsy"), Direct("gelsd")])
+def test_two_opinions_that_agree_are_a_small_error(method):
+    rng = np.random.default_rng(0)
+    A, y = rng.standard_normal((3000, 14)), rng.standard_normal((3000, 1))
+    assert not opinions.is_cheap(Problem.create(A, None, y))
+    result = eagle.lstsq(A, y, method=method, rng=0)
+    assert result.converged
+    assert result.error_estimate <= 1e3 * np.finfo(float).eps * np.linalg.cond(A)
+
+
 def test_a_second_opinion_takes_less_than_the_method_took():
     A = np.random.default_rng(0).standard_normal((400, 50))
     problem = Problem.create(A, None, None)
