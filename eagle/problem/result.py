@@ -328,6 +328,7 @@ class Result:
             return f"{self._title}\n  {advice}"
         misfit, sentence = self._misfit()
         rank = "unknown" if self.rank is None else str(self.rank)
+        about = "" if self.condition is None else "about "
         lines = [
             self._title,
             f"  {advice}{sentence}",
@@ -336,7 +337,7 @@ class Result:
             f"  iterations      {self.iterations} in {self.seconds:.3g} s, {self.flops:.3g} flops",
             f"  error estimate  {number(self.error_estimate)} (relative)",
             f"  {misfit}",
-            f"  rank of A       {rank}, condition about {number(self.condition)}",
+            f"  rank of A       {rank}, condition {about}{number(self.condition)}",
         ]
         return "\n".join(lines)
 

@@ -225,6 +225,13 @@ def test_the_condition_is_as_good_an_estimate_as_is_said(method, low, high, cond
         assert f"condition about {result.condition:.2g}" in str(result)
 
 
+def test_a_condition_that_is_not_known_is_not_about_anything():
+    given = system((20, 10), condition=3, seed=0)
+    result = eagle.solve(given.A, given.B, given.C, method="newton-schulz", rng=0)
+    result = dataclasses.replace(result, condition=None)
+    assert ", condition unknown" in str(result)
+
+
 def test_every_status_says_what_to_do():
     names = {status.name for status in Status}
     assert names == {
