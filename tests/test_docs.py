@@ -209,6 +209,11 @@ def test_citation_has_this_version() -> None:
     assert f"\nversion: {eagle.__version__}\n" in citation
 
 
+def test_conda_recipe_has_this_version() -> None:
+    recipe = (ROOT / "conda.recipe/meta.yaml").read_text(encoding="utf-8")
+    assert f'\n  version: "{eagle.__version__}"\n' in recipe
+
+
 def test_changelog_has_this_version() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## {re.escape(eagle.__version__)}\b", changes, re.MULTILINE)
