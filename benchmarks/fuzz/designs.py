@@ -103,7 +103,7 @@ def _determined(A: Array, rank: int) -> bool:
     if np.linalg.matrix_rank(wide / sizes) < rank:
         return False
     bits = np.spacing(np.abs(A)).astype(float) / sizes
-    v = np.linalg.svd(wide / sizes)[2][rank - 1]
+    v = np.linalg.svd(wide / sizes, full_matrices=False)[2][rank - 1]
     return bool(np.linalg.norm(wide / sizes @ v) > np.linalg.norm(bits @ np.abs(v)))
 
 

@@ -16,11 +16,11 @@ The blocks are known to rounding, ``|E_ij| <= eps |r_i| |A~| |c_j|`` where A~ is
 and the factorisation is exact for blocks so near. `Decomposition.solve` adds up the norms of these
 terms.
 
-Numbers that came in single precision are computed with in double. Columns that use all bits of their
-own precision were rounded to it, and rounding lifts a singular value that was zero: a combination
-``A v`` of columns is noise, too, where it is no larger than what rounding makes of it on average,
-``(sum_j |v_j|^2 sum_i ulp(a_ij)^2 / 12)^(1/2)``. A matrix of lower rank has the same entries then,
-and which of the two was meant the entries do not tell.
+Numbers that came in single precision are computed with in double. Columns that use all bits of
+their own precision were rounded to it, and rounding lifts a singular value that was zero: a
+combination ``A v`` of columns is noise, too, where it is no larger than what rounding makes of it
+on average, ``(sum_j |v_j|^2 sum_i ulp(a_ij)^2 / 12)^(1/2)``. A matrix of lower rank has the same
+entries then, and which of the two was meant they do not tell.
 
 References
 ----------
@@ -47,8 +47,8 @@ GRADED = 2.0**7  # largest entries of rows or columns farther apart than this ar
 # In units of max(d, n) eps, what rounding leaves on the diagonal of a singular T: among 1,166
 # matrices of exact rank at most 1, and in 99 of 100 less than .3.
 NOISE, DOUBT = 3.0, 0.4
-# To what rounding of entries lifts a combination of columns that was zero, in units of what it makes
-# of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
+# To what rounding of entries lifts a combination of columns that was zero, in units of what it
+# makes of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
 LIFTED, SUSPECT = 3.0, 10.0
 USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
 LARGE = 2**18  # entries of A from which on rows are left as they are, and A^+ is not written out
@@ -480,9 +480,7 @@ def _power(x: np.ndarray) -> np.ndarray:
     return 2.0 ** np.round(np.log2(x))
 
 
-def _roundings(
-    A: np.ndarray, eps: float, r: np.ndarray | None, c: np.ndarray | None
-) -> np.ndarray:
+def _roundings(A: np.ndarray, eps: float, r: np.ndarray | None, c: np.ndarray | None) -> np.ndarray:
     """What rounding to numbers `eps` apart at 1 makes of columns of the scaled A on average."""
     parts, squares = (A.real, A.imag) if A.dtype.kind == "c" else (A,), 0.0
     used = 0.0

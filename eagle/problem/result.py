@@ -336,9 +336,9 @@ class Result:
         """The rank, and of a fit whether columns of A are no more than others combined."""
         if self.rank is None:
             return "unknown"
-        said, columns = str(self.rank), 0 if self.fit is None else self.fit.A.shape[-1]
-        if self.rank < columns and not self.fit.shaped:
-            said += f" of {columns} columns"
+        said, fit = str(self.rank), self.fit
+        if fit is not None and not fit.shaped and self.rank < fit.A.shape[-1]:
+            said += f" of {fit.A.shape[-1]} columns"
             said += "" if self._double else " to single precision"
             said += ": x is the smallest solution"
         return said
