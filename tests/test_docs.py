@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,23 @@ def test_readme_sets_up_with_exactly_two_commands() -> None:
     assert commands[0].endswith("eagle demo")
     assert commands[1].endswith("python -m pytest")
     assert not any("\n" in command for command in commands)
+
+
+def required(extra: str) -> set[str]:
+    """Packages that an extra brings, by way of other extras too."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = set()
+    for requirement in table["optional-dependencies"][extra]:
+        name, others = re.match(r"([\w-]+)(?:\[(.*?)\])?", requirement).groups()
+        found |= {name} if others is None else set().union(*map(required, others.split(",")))
+    return found
+
+
+def test_first_command_of_the_readme_brings_what_its_first_example_needs() -> None:
+    first = blocks(ROOT / "README.md", "bash")[0][1]
+    extra = re.search(r"pip install '\.\[(\w+)\]'", first)[1]
+    assert "as_frame=True" in blocks(ROOT / "README.md", "python")[0][1]  # scikit-learn, by pandas
+    assert required(extra) >= {"scikit-learn", "pandas", "narwhals", "matplotlib"}
 
 
 def exported(module: Path) -> list[str]:
@@ -189,6 +207,11 @@ def test_fractions_have_braces(page: Path) -> None:
 def test_citation_has_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {eagle.__version__}\n" in citation
+
+
+def test_conda_recipe_has_this_version() -> None:
+    recipe = (ROOT / "conda.recipe/meta.yaml").read_text(encoding="utf-8")
+    assert f'\n  version: "{eagle.__version__}"\n' in recipe
 
 
 def test_changelog_has_this_version() -> None:
