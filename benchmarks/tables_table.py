@@ -56,9 +56,13 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     won = sum(row["over_best_rival"] <= WITHIN for row in counted)
     others = [row for row in rows if not row["one_of_20"]]
     shown = sum(row["over_best_rival"] <= WITHIN for row in others)
+    speeds = [row["times_faster_than_iterative"] for row in rows]
+    known = [each for each in speeds if _number(each) != "-"]
+    median = np.median(known) if known else np.nan
     return (
         f"Within 5 % of the best rival on {won} of {len(counted)} rows that count, and on {shown} "
-        f"of the {len(others)} with a star, which are shown beside them; in bold where not."
+        f"of the {len(others)} with a star, which are shown beside them; in bold where not. "
+        f"IterativeImputer takes {_number(median)} times as long, the median of {len(known)} rows."
     )
 
 
