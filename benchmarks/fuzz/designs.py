@@ -90,18 +90,28 @@ def draw(index: int, seed: int = 0) -> tuple[Array, Array, dict[str, str]]:
     return A, b.astype(dtype), kind
 
 
-def _numerical_rank(A: Array) -> int:
-    """In double precision, with columns of like size: less is rounding of what A was made of."""
-    A = A.astype(float)
-    sizes = np.linalg.norm(A, axis=0)
-    return int(np.linalg.matrix_rank(A / np.where(sizes > 0, sizes, 1)))
+def _determined(A: Array, rank: int) -> bool:
+    """Whether no matrix of less than this rank has entries so near that the last bits are in doubt.
+
+    Else the rank is made of rounding: a small right singular vector v, in double precision and with
+    columns of like size, is a combination of columns that was zero if ``|A v|`` is no larger than
+    the last bits of its terms.
+    """
+    wide = A.astype(float)
+    sizes = np.linalg.norm(wide, axis=0)
+    sizes = np.where(sizes > 0, sizes, 1)
+    if np.linalg.matrix_rank(wide / sizes) < rank:
+        return False
+    bits = np.spacing(np.abs(A)).astype(float) / sizes
+    v = np.linalg.svd(wide / sizes, full_matrices=False)[2][rank - 1]
+    return bool(np.linalg.norm(wide / sizes @ v) > np.linalg.norm(bits @ np.abs(v)))
 
 
 def trials(index: int, seed: int, methods: Sequence[str], folder: Path | None) -> list[Trial]:
     """Design number `index`, through ``"auto"`` and another method in turn."""
     A, b, kind = draw(index, seed)
     rational, names = rationals(A), dict.fromkeys((methods[0], methods[index % len(methods)]))
-    if _numerical_rank(A) < (rational.transpose() * rational).rank():
+    if not _determined(A, (rational.transpose() * rational).rank()):
         return [Trial(index, name, "undetermined", kind=kind) for name in names]
     x = rounded(unfactored(rationals(np.eye(A.shape[1])), rational, rationals(b)))
     rival = np.nan

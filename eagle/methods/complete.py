@@ -16,9 +16,11 @@ The blocks are known to rounding, ``|E_ij| <= eps |r_i| |A~| |c_j|`` where A~ is
 and the factorisation is exact for blocks so near. `Decomposition.solve` adds up the norms of these
 terms.
 
-Numbers that came in single precision are computed with in double. Where they use all bits of their
-own precision they were rounded to it, and rounding has lifted what was a zero singular value: what
-is not larger is noise, too.
+Numbers that came in single precision are computed with in double. Columns that use all bits of
+their own precision were rounded to it, and rounding lifts a singular value that was zero: a
+combination ``A v`` of columns is noise, too, where it is no larger than what rounding makes of it
+on average, ``(sum_j |v_j|^2 sum_i ulp(a_ij)^2 / 12)^(1/2)``. A matrix of lower rank has the same
+entries then, and which of the two was meant they do not tell.
 
 References
 ----------
@@ -45,9 +47,10 @@ GRADED = 2.0**7  # largest entries of rows or columns farther apart than this ar
 # In units of max(d, n) eps, what rounding leaves on the diagonal of a singular T: among 1,166
 # matrices of exact rank at most 1, and in 99 of 100 less than .3.
 NOISE, DOUBT = 3.0, 0.4
-# In units of eps |A|_F, to what rounding of the entries lifts a zero singular value at most; and
-# which share of a column's entries uses their last two bits: 3/4 of those that were rounded.
-LIFTED, USED = 0.5, 0.375
+# To what rounding of entries lifts a combination of columns that was zero, in units of what it
+# makes of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
+LIFTED, SUSPECT = 3.0, 10.0
+USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
 LARGE = 2**18  # entries of A from which on rows are left as they are, and A^+ is not written out
 BLOCK = 64  # columns that LAPACK factorises at a time
 STEPS = 2  # of the power iteration for the norm of T
@@ -444,13 +447,12 @@ def decompose(
     written, T, pivots = _pivoted(S, held=r is None)
     diagonal = np.abs(np.diagonal(T)).astype(float)
     noise = max(d, n) * own * diagonal.max(initial=0.0)
-    level = NOISE * noise
-    if eps > own and _rounded(A, eps):
-        level = max(level, LIFTED * eps * norm(S))
-    k = int(np.count_nonzero(diagonal > level)) if rank is None else rank
+    k = int(np.count_nonzero(diagonal > NOISE * noise)) if rank is None else rank
     k = min(k, int(np.count_nonzero(diagonal)))
-    dropped = diagonal[k:].max(initial=0.0)
-    doubtful = rank is None and level == NOISE * noise and bool(dropped > DOUBT * noise)
+    doubtful = rank is None and bool(diagonal[k:].max(initial=0.0) > DOUBT * noise)
+    if rank is None and eps > own and k and diagonal[k - 1] < SUSPECT * eps * norm(S):
+        lifted = _lifted(T[:k, :k], _roundings(A, eps, r, c)[pivots[:k]])
+        k, doubtful = k - lifted, doubtful and not lifted
     size = spectral_norm(T[:k])
     Q = written(k)
     left = Orthogonal(Q, None) if r is None else Orthogonal.of(r * Q)
@@ -520,11 +522,29 @@ def _power(x: np.ndarray) -> np.ndarray:
     return 2.0 ** np.round(np.log2(x))
 
 
-def _rounded(A: np.ndarray, eps: float) -> bool:
-    """Whether a column of A uses every bit of numbers that are `eps` apart at 1."""
-    parts = (A.real, A.imag) if A.dtype.kind == "c" else (A,)
-    used = sum((np.frexp(X)[0] * (2 / eps)) % 4 > 0 for X in parts)
-    return bool((np.mean(used, axis=0) > USED).any())
+def _roundings(A: np.ndarray, eps: float, r: np.ndarray | None, c: np.ndarray | None) -> np.ndarray:
+    """What rounding to numbers `eps` apart at 1 makes of columns of the scaled A on average."""
+    parts, squares = (A.real, A.imag) if A.dtype.kind == "c" else (A,), 0.0
+    used = 0.0
+    for X in parts:
+        mantissas, exponents = np.frexp(X)
+        used = used + np.mean((mantissas * (2 / eps)) % 4 > 0, axis=0)
+        lengths = np.where(X != 0, np.ldexp(eps / 2, exponents), 0.0)
+        lengths = lengths if r is None else lengths / r
+        squares = squares + (lengths**2).sum(axis=0) / 12
+    sizes = np.sqrt(squares) if c is None else np.sqrt(squares) / c[:, 0]
+    return np.where(used > USED, sizes, 0.0)
+
+
+def _lifted(T: np.ndarray, roundings: np.ndarray) -> int:
+    """How many of the last columns of an upper triangle are as far from the others as rounding."""
+    k = len(T)
+    while k:
+        v = np.append(_solved(T[: k - 1, : k - 1], T[: k - 1, k - 1 : k], 0), 1.0)
+        if abs(T[k - 1, k - 1]) > LIFTED * norm(v * roundings[:k]):
+            break
+        k -= 1
+    return len(T) - k
 
 
 def spectral_norm(T: np.ndarray) -> float:

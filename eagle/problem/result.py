@@ -338,7 +338,6 @@ class Result:
         if self.status is Status.TRACED:
             return f"{self._title}\n  {advice}"
         misfit, sentence = self._misfit()
-        rank = "unknown" if self.rank is None else str(self.rank)
         lines = [
             self._title,
             f"  {advice}{sentence}",
@@ -347,9 +346,20 @@ class Result:
             f"  iterations      {self.iterations} in {self.seconds:.3g} s, {self.flops:.3g} flops",
             f"  error estimate  {number(self.error_estimate)} (relative)",
             f"  {misfit}",
-            f"  rank of A       {rank}, condition about {number(self.condition)}",
+            f"  rank of A       {self._rank()}, condition about {number(self.condition)}",
         ]
         return "\n".join(lines)
+
+    def _rank(self) -> str:
+        """The rank, and of a fit whether columns of A are no more than others combined."""
+        if self.rank is None:
+            return "unknown"
+        said, fit = str(self.rank), self.fit
+        if fit is not None and not fit.shaped and self.rank < fit.A.shape[-1]:
+            said += f" of {fit.A.shape[-1]} columns"
+            said += "" if self._double else " to single precision"
+            said += ": x is the smallest solution"
+        return said
 
     def _misfit(self) -> tuple[str, str]:
         """What is left of the given B or b, and a sentence if that is more than rounding.

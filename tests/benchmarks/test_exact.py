@@ -312,3 +312,12 @@ def test_rational_arithmetic_answers_for_any_blocks(shape, ridge, dtype):
             wanted = b @ np.linalg.pinv(A) @ c
         found = exact.given(A, left, right, ridge)
         assert relative_error(found, wanted) <= tolerance(float, 100)
+
+
+@pytest.mark.parametrize(("apart", "determined"), [(1e-8, False), (1e-6, True)])
+def test_a_design_is_determined_if_more_than_last_bits_tell_its_columns_apart(apart, determined):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 1))
+    A = np.hstack([x, 3 * x + apart * rng.standard_normal((50, 1))]).astype(np.float32)
+    assert designs._determined(A, 2) is determined
+    assert designs._determined(A.astype(float), 2)

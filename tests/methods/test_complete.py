@@ -346,3 +346,33 @@ def test_what_rounding_to_single_precision_has_lifted_is_relative_to_its_columns
     assert result.rank == 4
     wanted = np.linalg.lstsq(A.astype(float), b.astype(float), rcond=None)[0]
     assert relative_error(result.value, wanted) <= tolerance(np.float32)
+
+
+def test_a_direction_of_six_roundings_is_kept_however_many_columns_there_are():
+    """Each direction is compared with the rounding of its own columns, not of all of them."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((40, 1))
+    columns = [rng.standard_normal((40, 23)), x, x + 3e-7 * rng.standard_normal((40, 1))]
+    A = np.hstack(columns).astype(np.float32)
+    b = (A.astype(float) @ np.arange(1.0, 26.0)).astype(np.float32)
+    result = eagle.lstsq(A, b, rng=0)
+    assert result.rank == 25
+    wanted = np.linalg.lstsq(A.astype(float), b.astype(float), rcond=None)[0]
+    assert relative_error(result.value, wanted) <= tolerance(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_what_rounding_alone_tells_apart_is_one_direction(dtype):
+    """A trend in two units; a rounded column alone is what may have been something else."""
+    trend = np.arange(1.0, 301.0) * (1 if dtype == np.float32 else 1 + 0.5j)
+    rng = np.random.default_rng(2)
+    A = np.stack([np.ones(300), trend, trend / 299, rng.standard_normal(300)], axis=1)
+    A = A.astype(dtype)
+    b = A @ np.arange(1, 5).astype(dtype)
+    result = eagle.lstsq(A, b, rng=0)
+    assert result.rank == 3
+    assert "3 of 4 columns to single precision: x is the smallest solution" in str(result)
+    smallest = np.linalg.pinv(A.astype(complex), rcond=1e-7) @ b
+    assert relative_error(result.value, smallest) <= 10 * tolerance(np.float32)
+    whole = np.round(A * 4096) / 4096  # a difference of integers is one
+    assert eagle.lstsq(whole.astype(dtype), b, rng=0).rank == 4
