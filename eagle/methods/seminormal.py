@@ -7,8 +7,11 @@ with ``Q = R^-1``, ``R^H R = A^H A``, and ``gamma = 1``::
 
 These are the corrected semi-normal equations [1]_. A step reads A twice, with as many columns as
 there are right-hand sides. The pull ``A^H C`` is rounded before Q sees it: a step leaves
-``eps condition^2`` of what it found, and the method is for conditions well below ``eps^(-1/2)``,
-which R tells. A wide A has ``A^H Q Q^H C`` with ``R^H R = A A^H``.
+``eps condition^2`` of what it found, which is something for conditions well below ``eps^(-1/2)``,
+as R tells. Beyond that A Q is formed after all, but some rows at a time and for its Gram matrix
+alone: with R_1 of the shifted Gram matrix and R_2 of that of ``A R_1^-1``, the factor ``R_2 R_1``
+is as good as that of a QR factorisation, and a step leaves ``eps condition`` of the residual. A
+wide A has ``A^H Q Q^H C`` with ``R^H R = A A^H``.
 
 No probes are sent along: what a step leaves is seen from how much less than the last it has moved,
 and what rounding of the blocks does to the answer is known from R.
@@ -63,13 +66,14 @@ class SemiNormalState(State):
 class SemiNormal(Method):
     """Corrected semi-normal equations, for A of full rank with one short side.
 
-    ``d n^2`` flops for the Gram matrix and ``4 d n`` for each right-hand side and step; beyond the
-    data it takes about ``2 n^2 + 2 (d + n) q`` numbers for q right-hand sides.
+    ``d n^2`` flops for the Gram matrix, ``2 d n^2`` more where its condition takes a second factor,
+    and ``4 d n`` for each right-hand side and step; beyond the data it takes about ``2 n^2 + 2 (d + n) q`` numbers for q right-hand sides.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If A is too ill-conditioned, as its factor shows.
+        If A is rank-deficient to working precision, or in single precision too ill-conditioned for
+        one factor.
 
     References
     ----------
@@ -210,6 +214,8 @@ class SemiNormal(Method):
         scale = 2.0 ** -np.round(np.log2(np.sqrt(squares)))
         G *= scale[:, None] * scale
         R, own = _factor(G)
+        if R is None and state.problem.eps > eps:
+            raise np.linalg.LinAlgError("rounding to single precision made directions so small")
         if R is None:
             first, _ = blas.shifted_cholesky(G, SHIFT * short * eps)
             R, own = _factor(blas.conditioned_gram(A, scale, first))

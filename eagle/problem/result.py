@@ -76,7 +76,9 @@ REMEDIES = {
 }
 
 MOST = 4.0  # times what rounding of the data makes: an error that is made of that
-NO_BETTER = "The data do not determine more: rounding of their entries alone moves the value so far."
+NO_BETTER = (
+    "The data do not determine more: rounding of their entries alone moves the value so far."
+)
 
 # A callback that asks to stop gets what it asked for; a traced call complains when it runs.
 EXPECTED = (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED)

@@ -143,7 +143,7 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
             said.append(looks.reason)
 
     thin = _is_thin(problem) and not ridge and not tried
-    if thin:
+    if thin and skeleton is None:  # else it has no factor
         yield choice(SemiNormal(), BY_FACTOR)
         said.append(NOT_BY_FACTOR)
     if square:

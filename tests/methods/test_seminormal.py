@@ -12,6 +12,7 @@ from benchmarks.fuzz import exact
 from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
+from eagle.run import flow
 from tests.systems import normal, orthonormal, system
 from tests.tolerances import relative_error, tolerance
 
@@ -138,6 +139,35 @@ def test_rows_or_columns_of_unlike_size_are_in_the_estimate(wide, sizes, conditi
             continue
         error = relative_error(value, the_answer(A, None, C))
         assert error <= 10 * state.certificate.error_estimate + 1e-14
+
+
+def noisy(condition):
+    """A least-squares problem whose solution is known although most of C is noise."""
+    A, _, _ = thin(d=THIN[0] // 2, n=THIN[1], condition=condition)
+    rng = np.random.default_rng(0)
+    x, noise = rng.standard_normal(THIN[1]), 10 * rng.standard_normal(len(A))
+    return np.concatenate([A, A]), np.concatenate([A @ x + noise, A @ x - noise]), x
+
+
+def test_what_the_data_do_not_determine_ends_the_search():
+    A, C, x = noisy(3e6)
+    with pytest.warns(eagle.ConvergenceWarning, match="do not determine more"):
+        result = eagle.lstsq(A, C, rng=0)
+    assert result.method == SemiNormal()
+    assert result.status is eagle.Status.STAGNATED
+    assert result.floor <= result.error_estimate <= 4 * result.floor < 0.4
+    assert relative_error(result.x, x) <= result.error_estimate
+    assert "fell back" not in result.plan
+    assert "direct" not in result.advice
+
+
+def test_where_nothing_is_determined_a_lower_rank_is_tried(monkeypatch):
+    A, C, _ = noisy(1e9)
+    ran, run = [], flow._run
+    monkeypatch.setattr(flow, "_run", lambda choice: ran.append(choice.method) or run(choice))
+    with pytest.warns(eagle.ConvergenceWarning):
+        eagle.lstsq(A, C, rng=0)
+    assert ran == [SemiNormal(), eagle.Direct("cod")]
 
 
 @pytest.mark.parametrize("d", [400, 5000])
