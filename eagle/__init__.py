@@ -24,7 +24,7 @@ from eagle.streaming import StreamingLstsq
 from eagle.tables.completion import complete
 from eagle.tables.result import Completion
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LSMR",

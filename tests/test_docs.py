@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_shell_examples_give_the_output_that_is_printed(page: Path, tmp_path: Pa
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=300,
             )
             same = checker.check_output(wanted, run.stdout, FLAGS)
             assert same, f"{page.name}:{line}: $ {command}\n{run.stdout}\nin place of\n{wanted}"
@@ -88,8 +89,25 @@ def test_readme_sets_up_with_exactly_two_commands() -> None:
     commands = [code.strip() for _, code in blocks(ROOT / "README.md", "bash")]
     assert len(commands) == 2
     assert commands[0].endswith("eagle demo")
-    assert commands[1].endswith("python -m pytest")
+    assert re.search(r"python -m pytest( -n \d+)?$", commands[1])
     assert not any("\n" in command for command in commands)
+
+
+def required(extra: str) -> set[str]:
+    """Packages that an extra brings, by way of other extras too."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = set()
+    for requirement in table["optional-dependencies"][extra]:
+        name, others = re.match(r"([\w-]+)(?:\[(.*?)\])?", requirement).groups()
+        found |= {name} if others is None else set().union(*map(required, others.split(",")))
+    return found
+
+
+def test_first_command_of_the_readme_brings_what_its_first_example_needs() -> None:
+    first = blocks(ROOT / "README.md", "bash")[0][1]
+    extra = re.search(r"pip install '\.\[(\w+)\]'", first)[1]
+    assert "as_frame=True" in blocks(ROOT / "README.md", "python")[0][1]  # scikit-learn, by pandas
+    assert required(extra) >= {"scikit-learn", "pandas", "narwhals", "matplotlib"}
 
 
 def exported(module: Path) -> list[str]:
@@ -153,7 +171,7 @@ def test_site_check_finds_what_is_broken(tmp_path: Path) -> None:
     def check(body: str) -> str:
         (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>")
         command = [sys.executable, str(ROOT / "docs/check_site.py"), str(tmp_path)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert run.returncode == (run.stdout.count("\n") > 1)
         return run.stdout
 
@@ -189,6 +207,11 @@ def test_fractions_have_braces(page: Path) -> None:
 def test_citation_has_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {eagle.__version__}\n" in citation
+
+
+def test_conda_recipe_has_this_version() -> None:
+    recipe = (ROOT / "conda.recipe/meta.yaml").read_text(encoding="utf-8")
+    assert f'\n  version: "{eagle.__version__}"\n' in recipe
 
 
 def test_changelog_has_this_version() -> None:

@@ -22,6 +22,7 @@ from eagle.tables.files import TEXT as TEXT_SUFFIXES
 
 SUMMARY = "fill the missing entries of a table"
 ENOUGH = 8  # rows whose numbers are no counter by chance
+YEARS = (1800, 2100)
 TEXT = (
     "Fill the missing entries of a table from the others. Missing are NaN and, in a .csv, cells\n"
     "that are empty or say NA, N/A, NaN, null, none, ?, - or a lone dot. All else stays, in a\n"
@@ -186,9 +187,13 @@ def _no_data(table: Table) -> list[str]:
             continue
         steps = np.diff(column)
         regular = (steps == steps[0]).all() and steps[0] != 0
-        if regular or len(np.unique(column)) == len(column):
+        years = len(np.unique(column)) == len(column)
+        years = years and YEARS[0] <= column.min() and column.max() <= YEARS[1]
+        if regular or years or (steps > 0).all() or (steps < 0).all():
             name = table.columns[j] if table.columns else str(j + 1)
-            what = "grows by equal steps" if regular else "has another integer in every row"
+            what = (
+                "grows by equal steps" if regular else "looks like years" if years else "is sorted"
+            )
             warnings.append(
                 f"column {name!r} {what}: if it is an index or a year, give --ignore {name}"
             )

@@ -50,10 +50,7 @@ def world(patience: float = PATIENCE) -> Comm:
     try:
         comm = MPIComm(patience=patience)
     except ImportError as error:
-        raise RuntimeError(
-            f"the launcher started {size} processes but mpi4py cannot be imported ({error}): "
-            "pip install 'eagle-solver[mpi]'"
-        ) from error
+        raise RuntimeError(f"the launcher started {size} processes, and {error}") from error
     if comm.size != size > 1:
         from mpi4py import MPI
 
@@ -75,10 +72,19 @@ class MPIComm(Comm):
     patience : float
         Seconds to wait for a machine that does not come to an operation that others have
         entered. Then one of them says which one it is and ends the job.
+
+    Raises
+    ------
+    ImportError
+        Without mpi4py, or with one that finds no MPI.
     """
 
     def __init__(self, comm: Any = None, *, patience: float = PATIENCE):
-        from mpi4py import MPI
+        try:
+            from mpi4py import MPI
+        except ImportError as error:
+            install = "pip install 'eagle-solver[mpi]'"
+            raise ImportError(f"MPIComm needs mpi4py ({error}): {install}") from error
 
         self._mpi = MPI
         self._comm = (MPI.COMM_WORLD if comm is None else comm).Dup()

@@ -67,7 +67,8 @@ class SemiNormal(Method):
     """Corrected semi-normal equations, for A of full rank with one short side.
 
     ``d n^2`` flops for the Gram matrix, ``2 d n^2`` more where its condition takes a second factor,
-    and ``4 d n`` for each right-hand side and step; beyond the data it takes about ``2 n^2 + 2 (d + n) q`` numbers for q right-hand sides.
+    and ``4 d n`` for each right-hand side and step; beyond the data it takes about
+    ``2 n^2 + 2 (d + n) q`` numbers for q right-hand sides.
 
     Raises
     ------
@@ -100,24 +101,25 @@ class SemiNormal(Method):
 
     def step(self, state: SemiNormalState) -> SemiNormalState:
         """Contract once; the first step factorises."""
-        before, whole = state.change, state.left
+        images: list[np.ndarray] = []
+        before, whole, (d, n) = state.change, state.left, state.work.A.shape
         if state.R is None:
             self._factorise(state)
-            move, images = self._inverse_times(state, state.C), None
+            move = self._inverse_times(state, state.C)
         else:
-            move, images = self._correction(state)
+            move, *images = self._correction(state)
         state.X += move
-        state.count(*state.work.A.shape, state.C.shape[1])
+        state.count(d, n, state.C.shape[1])
         value = self._value(state, state.X)
         state.change = change_of(self._value(state, move), value)
         state.resolved = state.change < np.inf
         error = state.change
-        if images is not None:
+        if images:
             ratio = min(1.0, relative(state.change, before))
             # Right-hand sides that do not shrink are rounded anew as coarsely as before.
             again = min(1.0, relative(state.left, whole))
             to_come = max(ratio, again, state.loss) * state.change
-            state.floor = self._rounding(state, *images, norm(value))
+            state.floor = self._rounding(state, norm(value), *images)
             stalled = state.taken > 2 and ratio > STALLED
             state.settled = stalled or to_come <= max(state.problem.eps, state.floor)
             error = to_come + state.floor if state.settled else state.change
@@ -129,8 +131,8 @@ class SemiNormal(Method):
         value = state.work.rows_times(state.X)
         return value.T if state.flipped else value
 
-    def _correction(self, state: SemiNormalState) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """A step, and on the same two passes over A what `_rounding` is made of."""
+    def _correction(self, state: SemiNormalState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A step, and from the same two passes over A what `_rounding` is made of."""
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
         A, C, q, tall = work.A, work.C, state.C.shape[1], d >= n
         G, H = (_random(*each).astype(A.dtype, copy=False) for each in ((n, 0), (d, 1)))
@@ -150,10 +152,10 @@ class SemiNormal(Method):
         vG = _lengths(back[:, q + COUNT :]) * G
         back = _beside(back[:, : q + COUNT], vG)
         back = self._squared(state, back) if tall else back
-        return back[:, :q], (back[:, q:], xG)
+        return back[:, :q], back[:, q:], xG
 
     def _rounding(
-        self, state: SemiNormalState, moved: np.ndarray, xG: np.ndarray, value: float
+        self, state: SemiNormalState, value: float, moved: np.ndarray, xG: np.ndarray
     ) -> float:
         """What rounding of the blocks does to the value, relative to it.
 

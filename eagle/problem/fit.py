@@ -66,7 +66,8 @@ class Fit:
             roots = _on_host(home, self.roots)
             b = roots * b if b.ndim == 1 else roots[..., None] * b
         # The residual of one b may be that of many A.
-        repeated = left.size / max(1, b.size // b.shape[0 if b.ndim == 1 else -2])
+        columns = b.size // max(1, b.shape[0 if b.ndim == 1 else -2])
+        repeated = left.size / max(1, columns)
         return float(np.linalg.norm(left)), float(np.linalg.norm(b) * repeated**0.5)
 
     def standard_errors(self) -> Any:

@@ -27,8 +27,8 @@ class Status(enum.Enum):
     MEMORY_LIMIT = "The memory limit was reached before the value was as accurate as was asked for."
     STOPPED_BY_CALLBACK = "The callback asked to stop; the value is the one it last saw."
     STAGNATED = (
-        "The value stopped improving before it reached `rtol`: this is as accurate as the method "
-        "gets on this problem in this precision."
+        "The value is not as accurate as was asked for (without `rtol`: four digits) and improves "
+        "no more: this is what the method can do on this problem in this precision."
     )
     NONFINITE = "The value overflowed or became NaN."
     TRACED = (
@@ -223,6 +223,13 @@ class Result:
         """The value, by the name that it has in ``A x = b``."""
         return self.value
 
+    def __iter__(self) -> Any:
+        """Tell who unpacks it, as what numpy and scipy return, where things are."""
+        raise TypeError(
+            "a Result is no tuple: take result.x, result.residual_norm, result.rank, "
+            "result.singular_values"
+        )
+
     @property
     def advice(self) -> str:
         """What the status means and what to try next that has not been tried just now."""
@@ -340,6 +347,7 @@ class Result:
         if self.status is Status.TRACED:
             return f"{self._title}\n  {advice}"
         misfit, sentence = self._misfit()
+        about = "" if self.condition is None else "about "
         lines = [
             self._title,
             f"  {advice}{sentence}",
@@ -348,7 +356,7 @@ class Result:
             f"  iterations      {self.iterations} in {self.seconds:.3g} s, {self.flops:.3g} flops",
             f"  error estimate  {number(self.error_estimate)} (relative)",
             f"  {misfit}",
-            f"  rank of A       {self._rank()}, condition about {number(self.condition)}",
+            f"  rank of A       {self._rank()}, condition {about}{number(self.condition)}",
         ]
         return "\n".join(lines)
 
@@ -376,7 +384,7 @@ class Result:
         left, whole = self.fit.sizes()
         part = left / whole if whole else 0.0
         said = f"residual norm   {left:.2g} of ||A x - b||, {part:.2g} of ||b||"
-        sentence = " A x does not fit b" + ("." if self.fit.shaped else ": no x does.")
+        sentence = " A x is not b" + ("." if self.fit.shaped else "; no x is closer.")
         return said, sentence if self.converged and part > level else ""
 
 

@@ -33,9 +33,9 @@ Blocks = tuple[Any, np.ndarray | None, np.ndarray | None]
 ENDINGS = np.array([Status.CONVERGED, Status.STAGNATED, Status.NONFINITE])
 LU = Direct("lu")
 QR = Direct("gelsy", kernel="numba")
-LONG = 250  # and from which on each matrix is worth a look at its rank
 SHORT = 40  # side of A up to which compiled elimination beats LAPACK's, call by call
-LONGEST = 128  # side of A up to which compiled loops beat LAPACK, call by call
+LONGEST = 128  # side of A up to which compiled QR beats LAPACK, call by call
+LONG = 250  # side of A from which on each matrix is worth a look at its rank
 MANY = 200  # problems that are worth the half second of loading them
 SOME = 10  # problems that are solved faster together than one by one, without compiled loops
 CACHEFUL = 2**16  # entries of all A that are multiplied at a time
@@ -199,10 +199,7 @@ def _by_elimination(
     finite = np.isfinite(relative) & np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
     converged = certificate.enough(Many, algebra.eps, options.rtol)
     accurate = relative <= np.maximum(limit, LUCK * algebra.eps * condition)
-    trusted = ~problem.zero & finite & converged & accurate
-    for block in (problem.B, problem.C):  # scaled: what is small does not look like zero
-        if block is not None:
-            trusted = trusted & (frobenius(block) > 0)
+    trusted = _nonzero(problem) & finite & converged & accurate
     seconds = time.perf_counter() - start
     results = Results(
         value=value,
@@ -259,6 +256,15 @@ def _one_by_one(
     return value, *numbers
 
 
+def _nonzero(problem: Problem) -> np.ndarray:
+    """Which problems have no block of zeros; scaled ones, where what is small looks like none."""
+    nonzero = ~problem.zero
+    for block in (problem.B, problem.C):
+        if block is not None:
+            nonzero = nonzero & (frobenius(block) > 0)
+    return nonzero
+
+
 def _dtypes(blocks: Blocks) -> tuple[np.dtype, np.dtype]:
     """That of the values, and what is computed in."""
     dtype = np.result_type(*(block for block in blocks if block is not None)).newbyteorder("=")
@@ -290,7 +296,7 @@ def _by_kernel(
     algebra = HostStacked(Host(), cast[0])
     A, B, C = cast
     problem = Problem.stack(algebra, (A, B, C), names, shape, str(dtype))
-    trusted, count, (d, n) = ~problem.zero, math.prod(shape), problem.extent
+    trusted, count, (d, n) = _nonzero(problem), math.prod(shape), problem.extent
     auto = limit is not None
     said = f"auto: compiled QR for {count} problems of {d} x {n}" if auto else "asked for: Direct"
     ridged = problem.ridged(options.ridge)
@@ -312,9 +318,6 @@ def _by_kernel(
     converged = certificate.enough(Many, algebra.eps, options.rtol)
     if limit is not None:
         trusted = trusted & finite & converged & (certificate.error_estimate <= limit)
-    for block in (problem.B, problem.C):  # scaled: what is small does not look like zero
-        if block is not None:
-            trusted = trusted & (frobenius(block) > 0)
     seconds, zeros = time.perf_counter() - start, np.zeros(count)
     status = ENDINGS[np.where(finite, np.where(converged, 0, 1), 2)]
     error = certificate.error_estimate

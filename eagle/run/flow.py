@@ -160,11 +160,11 @@ def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
     """Whether auto should try something else after all.
 
     LU and a triangular factor lose no more than rounding of the blocks does. Sketches are tried
-    because they are cheap,
-    and are expected to be as accurate as what they stand in for. So is everything where LAPACK
-    takes no time worth saving. What the data do not determine better is final, as long as that is a
-    digit or more: else fewer directions of A may be worth a look. Other methods may stop as early as they were asked to. Beside an
-    identity nothing beats EAGLE, unless rows or columns of A are of different sizes.
+    because they are cheap, and are expected to be as accurate as what they stand in for. So is
+    everything where LAPACK takes no time worth saving. What the data do not determine better is
+    final, as long as that is a digit or more: else fewer directions of A may be worth a look. Other
+    methods may stop as early as they were asked to. Beside an identity nothing beats EAGLE, unless
+    rows or columns of A are of different sizes.
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
         return False

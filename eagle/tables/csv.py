@@ -15,7 +15,8 @@ MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>", ".", "-", "--", "?", "…"}
 )
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-UNITS = re.compile(r"([+-]?)([$€£¥]?) ?([+-]?[^$€£¥%]*?)( ?[%€$£¥]?)")
+BLANK = "[ \u00a0\u202f]?"  # between a number and its unit
+UNITS = re.compile(rf"([+-]?)((?:[$€£¥]{BLANK})?) ?([+-]?[^$€£¥%]*?)((?:{BLANK}[%€$£¥])?)")
 INDEX_NAMES = frozenset({"", "id", "index"})  # of a first column that is no data
 DELIMITERS = ",;\t|"
 GROUPS = ",.'’ \u00a0\u202f"  # between thousands

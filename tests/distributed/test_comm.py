@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from eagle.distributed import Network, SerialComm, run_local
+from eagle.distributed import MPIComm, Network, SerialComm, run_local
+from eagle.distributed.mpi import world
 
 SIZES = (1, 2, 3, 7)
 
@@ -151,3 +153,13 @@ def test_the_clock_waits_for_the_slowest(processor):
         return comm.clock, comm.seconds
 
     assert run_local(3, work) == [(10.0, 0.0)] * 3
+
+
+def test_without_mpi4py_both_doors_say_what_to_install(monkeypatch):
+    for name in ("mpi4py", "mpi4py.MPI"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"^MPIComm needs mpi4py .*'eagle-solver\[mpi\]'$"):
+        MPIComm()
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with pytest.raises(RuntimeError, match=r"started 2 processes, and MPIComm needs mpi4py"):
+        world()

@@ -301,3 +301,13 @@ def test_a_value_of_rounding_errors_claims_no_digits(name):
     noise = np.linalg.norm(result.value)
     assert not result.converged or noise <= tolerance(float)
     assert not result.converged or result.error_estimate > 0.1 or noise == 0
+
+
+def test_no_state_has_another_meaning_for_a_word_of_all_states():
+    """The driver reads them: a floor of singular values once counted as one of errors."""
+    words, kinds, seen = {each.name for each in dataclasses.fields(State)}, [State], 0
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        seen += 1
+        assert kind is State or not words & set(kind.__annotations__), kind.__name__
+    assert seen > len(eagle.METHODS)

@@ -28,9 +28,9 @@ def the_answer(A, B, C):
     return exact.rounded(exact.unfactored(*map(exact.rationals, (B, A, C))), A.dtype)
 
 
-def settled(A, B=None, C=None, method=SemiNormal()):
+def settled(A, B=None, C=None):
     """The state when nothing is left to gain, and the value."""
-    problem = Problem.create(A, B, C)
+    problem, method = Problem.create(A, B, C), SemiNormal()
     state = method.init(problem, Options())
     while not state.settled:
         state.taken += 1

@@ -281,7 +281,7 @@ def test_rounding_errors_never_make_more_directions_than_there_can_be(size):
     method = eagle.Sketched(size, sampling="columns")
     for seed in range(5):
         state = method.init(Problem.create(given.A, given.B, given.C), Options(rng=seed))
-        state.floor = 0.0
+        state.noise = 0.0
         for _ in range(15):
             state = method.step(state)
             assert state.seen <= min(given.A.shape)
@@ -422,3 +422,10 @@ def test_columns_that_are_drawn_again_never_make_more_directions_than_a_has(size
     for seed in range(20):
         result = quietly(eagle.solve, A, A[:2], A[:, :2], method=method, rng=seed)
         assert result.rank is None or result.rank <= 12
+
+
+@pytest.mark.parametrize("size", [1.0, 1e8])
+def test_the_estimate_does_not_depend_on_units(size):
+    each = system("tall", condition=10)
+    result = eagle.solve(size * each.A, each.B, each.C, method="sketched", rng=0)
+    assert result.error_estimate <= tolerance(float, condition=10)

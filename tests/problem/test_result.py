@@ -143,7 +143,7 @@ def test_nothing_is_said_of_what_a_wrong_value_leaves():
     assert "does not explain:" not in str(result)
     fitted = quietly(eagle.lstsq, given.A, given.C, method="gd", maxiter=2, rng=0)
     assert not fitted.converged
-    assert "does not fit" not in str(fitted)
+    assert "A x is not b" not in str(fitted)
 
 
 @pytest.mark.parametrize("stacked", [False, True])
@@ -165,14 +165,28 @@ def test_a_least_squares_fit_says_what_it_leaves_and_nothing_of_a_b_nobody_gave(
     text = str(eagle.lstsq(*given, rng=0, **options))
     said = f"residual norm   {times * left:.2g} of ||A x - b||, {left / whole:.2g} of ||b||"
     assert said in text
-    assert "A x does not fit b: no x does." in text
+    assert "A x is not b; no x is closer." in text
     assert "inconsistency" not in text
     assert "part of B" not in text
     fits = str(eagle.lstsq(A, A @ x, rng=0))
-    assert "does not fit" not in fits
+    assert "A x is not b" not in fits
     shaped = str(eagle.lstsq(A, b, ridge=1.0, rng=0))
-    assert "A x does not fit b. " not in shaped
-    assert "A x does not fit b." in shaped
+    assert "A x is not b." in shaped
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+@pytest.mark.parametrize("columns", [(), (0,), (2,)])
+def test_a_fit_to_nothing_prints(shape, columns):
+    result = eagle.lstsq(np.empty(shape), np.empty((shape[0], *columns)), rng=0)
+    assert result.x.shape == (shape[1], *columns)
+    assert not result.x.any()
+    assert "residual norm   0 of ||A x - b||, 0 of ||b||" in str(result)
+
+
+def test_unpacking_a_result_says_where_things_are():
+    A = np.eye(3)
+    with pytest.raises(TypeError, match=r"no tuple: take result\.x"):
+        _x, _residuals, _rank, _s = eagle.lstsq(A, A[0])
 
 
 def test_advice_names_nothing_that_was_just_tried():
@@ -209,6 +223,13 @@ def test_the_condition_is_as_good_an_estimate_as_is_said(method, low, high, cond
         result = eagle.solve(given.A, given.B, given.C, method=method, rng=0)
         assert low * condition <= result.condition <= high * condition
         assert f"condition about {result.condition:.2g}" in str(result)
+
+
+def test_a_condition_that_is_not_known_is_not_about_anything():
+    given = system((20, 10), condition=3, seed=0)
+    result = eagle.solve(given.A, given.B, given.C, method="newton-schulz", rng=0)
+    result = dataclasses.replace(result, condition=None)
+    assert ", condition unknown" in str(result)
 
 
 def test_every_status_says_what_to_do():

@@ -32,6 +32,18 @@ def test_of_many_that_misfit_on_both_sides_the_estimate_is_that_of_each(method, 
         assert alone.error_estimate >= cod.error_estimate
 
 
+@pytest.mark.parametrize("kind", ["inconsistent B", "inconsistent C"])
+def test_of_many_that_misfit_on_one_side_the_condition_counts_once(kind):
+    """Its square comes with what both sides leave: of the other one nothing is left."""
+    count, condition = batches.MANY, 1e5
+    systems = [
+        system("tall", rank=4, condition=condition, kind=kind, seed=seed) for seed in range(count)
+    ]
+    many = eagle.solve(*stacks(systems), method="eagle", rng=0)
+    median = np.median([one.error_estimate for one in many.results])
+    assert median <= tolerance(float, condition=condition)
+
+
 @pytest.mark.parametrize("count", [3, batches.SOME, batches.MANY])
 @pytest.mark.parametrize("ridge", [0.0, 2.0**-60])
 def test_of_many_a_direction_in_small_units_is_no_noise(count, ridge):
@@ -115,4 +127,4 @@ def test_a_second_opinion_takes_less_than_the_method_took():
     once = 2.0 * A.size * 50
     assert opinions.is_worth_it(problem, once)
     assert not opinions.is_worth_it(problem, once / 2)
-    assert not opinions.is_worth_it(Problem.create(A[:100], None, None), 1e9)  # it is not thin
+    assert not opinions.is_worth_it(Problem.create(A[:60], None, None), 1e9)  # it is not thin

@@ -368,6 +368,37 @@ def test_columns_can_be_left_out_and_counters_are_pointed_at(folder, capsys):
     assert message == "table.csv: has no column 'yaer', but: 'year', 'a', 'b'"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([1204, 2410, 1810, 4790, 3115, 2890, 5520, 961], None),  # a measurement, if of integers
+        ([1998, 2001, 2004, 2010, 1987, 1990, 2015, 2012], "looks like years"),
+        ([103, 107, 108, 120, 131, 140, 141, 160], "is sorted"),
+        ([8, 7, 6, 5, 4, 3, 2, 1], "grows by equal steps"),
+        ([2000, 2001, 2003, 2002] * 2, None),
+    ],
+)
+def test_what_is_pointed_at_counts_rather_than_measures(numbers, said, folder, capsys):
+    rows = [f"{number},{i % 3 + 1},{i % 3 + 2}" for i, number in enumerate(numbers)]
+    rows[-1] = rows[-1].rpartition(",")[0] + ","
+    Path("table.csv").write_text("\n".join(["n,a,b", *rows]) + "\n")
+    capsys.readouterr()
+    main(["complete", "table.csv", "-o", "o.csv"])
+    message = capsys.readouterr().err
+    assert "column 'n'" in message if said else "column" not in message
+    assert (said or "") in message
+
+
+def test_a_blank_after_a_currency_is_kept(folder):
+    lines = ["a;b", "1;€ 2,00", "2;€ 4,00", "3;€ 6,00", "4;"]
+    for blank in (" ", "\u00a0"):
+        text = "\n".join(lines).replace("€ ", f"€{blank}") + "\n"
+        Path("table.csv").write_text(text, encoding="utf-8")
+        assert main(["complete", "table.csv", "-o", "o.csv"]) == 0
+        written = Path("o.csv").read_text(encoding="utf-8")
+        assert written == text.replace("4;", f"4;€{blank}8,00")
+
+
 def test_intervals_are_written_line_by_line(folder):
     Path("shops.csv").write_text(SHOPS)
     argv = ["complete", "shops.csv", "-o", "out.csv", "--intervals", "bounds.csv"]

@@ -34,7 +34,7 @@ class SketchedState(State):
     rng: np.random.Generator
     limit: int | None  # bytes
     start: float  # ||C||, white probes
-    floor: float  # singular values of a sketch that are rounding errors of A
+    noise: float  # singular values of a sketch up to this are rounding errors of A
     order: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     position: int = 0  # columns of this epoch that have been sketched
     moved: float = 0.0  # size of what this epoch has added to the user's block

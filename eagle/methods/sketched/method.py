@@ -155,7 +155,7 @@ class Sketched(Method):
             "rng": options.rng,
             "limit": options.memory_limit,
             "start": norm(C[:, user[1] : user[1] + COUNT]),
-            "floor": NOISE * problem.eps * norm(A),
+            "noise": NOISE * problem.eps * norm(A),
         }
         if not exact:
             dense = A.dense() if isinstance(A, Operand) else A
@@ -227,7 +227,7 @@ class Sketched(Method):
             options,
             exact=True,
         )
-        fresh.floor = 0.0  # it has full rank
+        fresh.noise = 0.0  # it has full rank
         fresh.restarted, fresh.rank, fresh.condition = True, state.rank, state.condition
         fresh.flops, fresh.matmuls = state.flops, state.matmuls
         fresh.count(inner.shape[0], len(Q), inner.shape[1])

@@ -65,7 +65,7 @@ def take_out(state: ExactState, sampling: str) -> None:
         return
     k = state.seen
     before, along = state.Q[:, :k], state.along[:, :k]
-    noise = state.floor
+    noise = state.noise
     for _ in range(2):
         pull = product(before, At, adjoint="X")
         At -= product(before, pull)
@@ -75,7 +75,7 @@ def take_out(state: ExactState, sampling: str) -> None:
             # A direction seen at size R_ii has relative rounding errors of eps ||A|| / R_ii, and
             # leaves them in every column that has more of it.
             growth = float((np.abs(pull).max(axis=1) / state.pivots[:k]).max())
-            noise = max(noise, growth * state.floor)
+            noise = max(noise, growth * state.noise)
     d, r = At.shape
     state.count(d, r, 1)
     kept = 0
