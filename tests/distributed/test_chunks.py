@@ -120,9 +120,7 @@ def test_low_rank_of_both_sides(way, monkeypatch):
         rng = np.random.default_rng(1)
         B, C = normal(rng, (3, 300), float) @ A, A @ normal(rng, (200, 2), float)
     value = B @ np.linalg.pinv(A, rcond=1e-10) @ C
-    blocks = [
-        da.from_array(X, chunks=c) for X, c in ((A, (70, 60)), (B, (3, 60)), (C, (70, 2)))
-    ]
+    blocks = [da.from_array(X, chunks=c) for X, c in ((A, (70, 60)), (B, (3, 60)), (C, (70, 2)))]
     options = {"certificate": "sampled"} if way == "sampled" else {}
     products = []
     monkeypatch.setattr(
