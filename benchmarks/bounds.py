@@ -20,6 +20,7 @@ from eagle.update import Blocks, update
 
 STRUCTURES = ("one sketch", "sketch per layer", "full lift", "lift of its own")
 STEPS, BATCH, RATE = 1000, 256, 3e-3
+CHECKED, VALIDATION_SEED = 50, 4711  # every so many steps, errors on other prompts
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,29 @@ def descend(
     seed: int,
     rate: float = RATE,
     batch_size: int = BATCH,
+    keep_best: bool = False,
 ) -> None:
     """Adam with the loss, the clipping and the kind of batches that transformers are trained with.
 
-    The rate falls to zero over the second half.
+    The rate falls to zero over the second half. With `keep_best` the parameters end as they did
+    best on other prompts: where a step leads out of the region in which a deep rule converges at
+    all, no gradient leads back.
     """
+    tests = reference(task, 4, VALIDATION_SEED) if keep_best else []
+    best, kept = float("inf"), parameters
+
+    def look() -> None:
+        nonlocal best, kept
+        with torch.no_grad():
+            error = typical([(predict(b) - b.D).square().mean().item() for b in tests])
+        if error < best:
+            best, kept = error, [each.detach().clone() for each in parameters]
+
     optimizer = torch.optim.Adam(parameters, lr=rate)
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
+        if keep_best and step % CHECKED == 0:
+            look()
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, 2 * (1 - step / steps))
         batch = sample_batch(task, batch_size, generator=generator)
@@ -138,6 +154,11 @@ def descend(
         norm = torch.nn.utils.clip_grad_norm_(parameters, 0.1)
         if torch.isfinite(norm):
             optimizer.step()
+    if keep_best:
+        look()
+        with torch.no_grad():
+            for parameter, value in zip(parameters, kept, strict=True):
+                parameter.copy_(value)
 
 
 def optimise(
@@ -149,11 +170,11 @@ def optimise(
     seed: int = 0,
     steps: int = STEPS,
 ) -> Bound:
-    """The best rule of a structure that Adam finds from one start.
+    """The best rule of a structure that Adam finds on its way from one start.
 
     Sketches are random at the start: another in every layer, or (``start="shared"``) the same one.
     """
     free = _Free(config, task, structure, start, seed)
-    descend(list(free.parameters()), free, task, steps=steps, seed=seed)
+    descend(list(free.parameters()), free, task, steps=steps, seed=seed, keep_best=True)
     rule = free.rule()
     return Bound(rule, mean_square(rule, reference(task, 16, TEST_SEED)))

@@ -72,7 +72,7 @@ def test_shell_examples_give_the_output_that_is_printed(page: Path, tmp_path: Pa
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=300,
             )
             same = checker.check_output(wanted, run.stdout, FLAGS)
             assert same, f"{page.name}:{line}: $ {command}\n{run.stdout}\nin place of\n{wanted}"
@@ -171,7 +171,7 @@ def test_site_check_finds_what_is_broken(tmp_path: Path) -> None:
     def check(body: str) -> str:
         (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>")
         command = [sys.executable, str(ROOT / "docs/check_site.py"), str(tmp_path)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert run.returncode == (run.stdout.count("\n") > 1)
         return run.stdout
 

@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SECONDS = 60
+SECONDS = 300
 # Where cross-validation expects an error of 1: a few dozen correlated entries are no sharper.
 FACTOR = 2
 

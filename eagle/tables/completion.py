@@ -42,7 +42,8 @@ def complete(
     If whole groups of rows miss the same columns, each group is filled from the complete rows (the
     donors): with A and C the observed and the missing columns of the donors and B the observed
     columns of the group, the missing entries are ``B A^+ C``, by one solve. Any other pattern is
-    filled by a factorisation that is fitted to everything that is observed.
+    filled by a factorisation that is fitted to everything that is observed, and with what similar
+    rows add to it if that is better for certain.
 
     Parameters
     ----------

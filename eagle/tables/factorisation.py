@@ -8,13 +8,15 @@ Both are batches of small systems.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from eagle.tables import neighbours
 from eagle.tables.holes import patterns
 from eagle.tables.intervals import Spread
+from eagle.tables.neighbours import COUNTS, Neighbours
 from eagle.tables.validation import Wish
 
 RANKS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29)
@@ -28,11 +30,15 @@ CONSTANT = 1e-14  # of a column's largest entry: deviations that rounding makes
 CHUNK = 4_000_000  # numbers in a batch of systems
 SAMPLE = 300  # rows whose filling shows whether it still changes
 # Change that ends a fit, in standard deviations of the noise, and most sweeps.
-ROUGH, CLOSE, FINE = (0.03, 40), (3e-3, 60), (3e-3, 500)
+ROUGH, CLOSE, FINE = (0.03, 40), (3e-3, 20), (3e-3, 500)
 SETTLED = 0.9  # of the noise before a sweep: it does not fall any more
 DRAWS = 5  # of what a row misses in addition, until it is something
 ROWS = 2000  # that take part in the validation
-FOLDS = {20_000: 5, 200_000: 2}  # of tables with at most so many entries; of larger ones one
+FOLDS = {
+    2000: 5,
+    20_000: 3,
+    200_000: 2,
+}  # of tables with at most so many entries; of larger ones one
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Factors:
         Of the fit.
     stationarity : float
         Change of the filling in the last of them, in standard deviations of the columns.
+    neighbours : Neighbours or None
+        What similar rows add, where validation found that they do.
     """
 
     mean: np.ndarray = field(repr=False)
@@ -60,6 +68,7 @@ class Factors:
     uncertainty: np.ndarray = field(repr=False)
     sweeps: int = 0
     stationarity: float = np.nan
+    neighbours: Neighbours | None = field(default=None, repr=False)
 
     @property
     def rank(self) -> int:
@@ -76,19 +85,45 @@ class Factors:
             ``w_j . C_i w_j / noise_j + z_i . U_j z_i`` with the covariance C_i of the factors z_i
             of row i and the `uncertainty` U_j of the loadings w_j of column j.
         """
+        scores, leverages, told = self._posterior(X, missing)
+        values = self.mean + scores @ self.loadings.T
+        if self.neighbours is not None:
+            values += self.neighbours(np.where(missing, values, X / self.scale))
+        return values * self.scale, leverages + told
+
+    def asked(self, X: np.ndarray, missing: np.ndarray, count: int, share: float) -> Factors:
+        """With neighbours among the rows of X, see `Neighbours`."""
+        return replace(self, neighbours=Neighbours.of(*self.left(X, missing), count, share))
+
+    def left(self, X: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Filled rows, and what the factors leave of each observed entry if it is left out.
+
+        Both in the units of the factors. By the other entries of its row: ``(x - w . z) / (1 - h)``
+        with h of the entry in the value that is fitted to it.
+        """
+        scores, leverages, _ = self._posterior(X, missing)
+        values = self.mean + scores @ self.loadings.T
+        # 1 - h; what is exact has nothing left.
+        free = np.maximum(1 - leverages, np.sqrt(np.finfo(float).eps))
+        left = np.where(missing, np.nan, (X / self.scale - values) / free)
+        return np.where(missing, values, X / self.scale), left
+
+    def _posterior(
+        self, X: np.ndarray, missing: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Factors of each row, and the two parts of its leverages, see `fill`."""
         (n, m), k = X.shape, self.rank
         centred = np.where(missing, 0, X / self.scale - self.mean)
-        scores, leverages = np.zeros((n, k)), np.zeros((n, m))
+        scores, leverages, told = np.zeros((n, k)), np.zeros((n, m)), np.zeros((n, m))
         for rows in _chunks(n, k) if k else ():
             weights = (~missing[rows]).astype(float)
             systems, right = _row_systems(self.loadings, self.noise, weights, centred[rows])
             covariances = np.linalg.inv(systems)
             leverages[rows] = covariances.reshape(len(weights), -1) @ _products(self.loadings).T
-            scores[rows] = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
-            told = _products(scores[rows]) @ self.uncertainty.reshape(m, -1).T
-            leverages[rows] = leverages[rows] / self.noise + told
-        values = (self.mean + scores @ self.loadings.T) * self.scale
-        return values, leverages
+            leverages[rows] /= self.noise
+            scores[rows] = (covariances @ right[:, :, None])[:, :, 0]
+            told[rows] = _products(scores[rows]) @ self.uncertainty.reshape(m, -1).T
+        return scores, leverages, told
 
     @property
     def sigma(self) -> np.ndarray:
@@ -110,6 +145,8 @@ class Validation:
         Of the errors at that rank, in standard deviations that the model foretells.
     start : Factors or None
         A fit of that rank to nearly all entries.
+    neighbours : (int, float) or None
+        How many similar rows are asked for what the factors leave, and what share of it is taken.
     """
 
     rank: int
@@ -117,6 +154,7 @@ class Validation:
     errors: tuple[float, ...]
     spread: Spread = field(repr=False)
     start: Factors | None = field(repr=False)
+    neighbours: tuple[int, float] | None = None
 
 
 def learn(
@@ -129,9 +167,13 @@ def learn(
     """Factors as many as were wished for, or as validation finds best, and what it found."""
     how = {"centre": wish.scaling != "none", "scale": wish.scaling in ("cv", "standard")}
     rank = wish.rank if isinstance(wish.rank, int) else None
-    found = validate(X, missing, rank, generator, **how, sweep_done=sweep_done)
+    ask = wish.scaling == wish.rank == "cv"
+    found = validate(X, missing, rank, generator, ask=ask, **how, sweep_done=sweep_done)
     start = found.start
-    return found, fit(X, missing, found.rank, start=start, **how, sweep_done=sweep_done)
+    factors = fit(X, missing, found.rank, start=start, **how, sweep_done=sweep_done)
+    if found.neighbours is not None:
+        factors = factors.asked(X, missing, *found.neighbours)
+    return found, factors
 
 
 def fit(
@@ -179,9 +221,13 @@ def validate(
     *,
     centre: bool = True,
     scale: bool = True,
+    ask: bool = True,
     sweep_done: Callable[[], Any] | None = None,
 ) -> Validation:
-    """Fill entries that were left out with more and more factors (None), or with `rank`."""
+    """Fill entries that were left out with more and more factors (None), or with `rank`.
+
+    And with `ask` see whether similar rows tell what the factors leave.
+    """
     if len(X) > ROWS:
         some = np.sort(generator.choice(len(X), ROWS, replace=False))
         X, missing = X[some], missing[some]
@@ -219,9 +265,13 @@ def validate(
             state.improve(*CLOSE, sweep_done)
         kept.append(_errors(state.factors(), X, state, hidden))
     left_out, leverages = (np.concatenate(each) for each in zip(*kept, strict=True))
+    asked = None
+    if ask and best >= SOLVED:
+        asked, told = _ask_neighbours(folds, left_out)
+        left_out = left_out - told
     start = folds[0][0].factors() if chosen else starts[0]
     spread = Spread.of(left_out, leverages, start.sigma)
-    return Validation(chosen, tuple(ranks[: len(errors)]), tuple(errors), spread, start)
+    return Validation(chosen, tuple(ranks[: len(errors)]), tuple(errors), spread, start, asked)
 
 
 def _errors(
@@ -232,6 +282,23 @@ def _errors(
     values, leverages = factors.fill(X[rows], ~state.observed[rows])
     errors = np.where(hidden[rows], X[rows] - values, np.nan)
     return errors, leverages
+
+
+def _ask_neighbours(
+    folds: list[tuple[_Fitting, np.ndarray]], errors: np.ndarray
+) -> tuple[tuple[int, float] | None, np.ndarray | float]:
+    """How many similar rows to ask for left-out entries, with what share, and what they say."""
+    said, scale = [], folds[0][0].scale
+    for state, hidden in folds:
+        rows, left = state.factors().left(state.X * state.scale, ~state.observed)
+        found = neighbours.means(rows, left, rows[hidden.any(axis=1)], COUNTS)
+        said.append([each * (state.scale / scale) for each in found])
+    by_count = [np.concatenate(each) for each in zip(*said, strict=True)]
+    chosen = neighbours.choose(errors / scale, by_count)
+    if chosen is None:
+        return None, 0.0
+    place, share = chosen
+    return (COUNTS[place], share), share * by_count[place] * scale
 
 
 class _Fitting:

@@ -130,15 +130,16 @@ def check_connected(missing: np.ndarray, names: Names) -> None:
     .. [1] Kiraly, Theran, Tomioka, "The algebraic combinatorial approach for low-rank matrix
        completion", Journal of Machine Learning Research 16 (2015), section 2.2.
     """
-    from scipy.sparse import bmat, csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    observed = csr_array(~missing)
-    count, label = connected_components(bmat([[None, observed], [observed.T, None]]), False)
-    if count > 1:
-        n = len(missing)
-        rows, columns = np.flatnonzero(label[:n] == label[0]), np.flatnonzero(label[n:] != label[0])
+    rows, columns = np.zeros(len(missing), bool), np.zeros(missing.shape[1], bool)
+    new = np.arange(len(missing)) == 0
+    while new.any():
+        rows |= new
+        reached = ~missing[new].all(axis=0) & ~columns
+        columns |= reached
+        new = ~missing[:, reached].all(axis=1) & ~rows
+    if not (rows.all() and columns.all()):
+        found, untold = np.flatnonzero(rows), np.flatnonzero(~columns)
         raise ValueError(
-            f"nothing tells the entries of X in {names.listed('row', rows)} and "
-            f"{names.listed('column', columns)}: no chain of observed entries connects them"
+            f"nothing tells the entries of X in {names.listed('row', found)} and "
+            f"{names.listed('column', untold)}: no chain of observed entries connects them"
         )

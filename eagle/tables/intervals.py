@@ -25,8 +25,8 @@ class Spread:
     scores : list of ndarray
         For each column the sizes of its left-out errors, ascending, in their standard deviations;
         those of all columns if it has few.
-    rows : int
-        How many rows they come from: errors of one row go together.
+    number : float
+        How many independent ones they are worth: errors of one row go together.
 
     References
     ----------
@@ -37,7 +37,7 @@ class Spread:
 
     sigma: np.ndarray
     scores: list[np.ndarray] = field(repr=False)
-    rows: int
+    number: float
 
     @classmethod
     def of(
@@ -55,23 +55,29 @@ class Spread:
         """
         if leverages.ndim == 1:
             leverages = leverages[:, None]
-        given = 1.0 if units is None else units
+        given = np.ones(errors.shape[1]) if units is None else units
         known = ~np.isnan(errors)
-        counts = known.sum(axis=0) * (1.0 if independent is None else independent / len(errors))
-        squares = np.where(known, (np.abs(errors) / given) ** 2, 0).sum(axis=0)
-        variances = np.where(known, 1 + leverages, 0).sum(axis=0)
+        each = 1.0 if independent is None else independent / len(errors)
+        squares = np.where(known, (np.abs(errors) / given) ** 2, 0)
+        weights = np.where(known, 1 + leverages, 0)
+        counts = known.sum(axis=0) * each
+        whole, weight = squares.sum(axis=0), weights.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            own = squares / variances
-            if units is not None:
-                shared = squares.sum() / variances.sum()
-                weight = 1 / (1 + counts / prior_weight(own, counts))
-                own = np.where(counts > 0, own + weight * (shared - own), shared)
-            sizes = np.sqrt(own)
-        scores = np.abs(errors) / np.sqrt(1 + leverages) / given / np.where(sizes > 0, sizes, 1)
-        each = [np.sort(scores[known[:, j], j]) for j in range(errors.shape[1])]
+            own = whole / weight
+            if units is None:
+                others = own
+            else:
+                shared, prior = whole.sum() / weight.sum(), prior_weight(own, counts)
+                # An error must not set the size that it is measured by.
+                others = drawn((whole - squares) / (weight - weights), counts - each, shared, prior)
+                own = drawn(own, counts, shared, prior)
+            scores = np.sqrt(squares / np.where(others > 0, others, 1) / weights)
+        of_columns = [np.sort(scores[known[:, j], j]) for j in range(errors.shape[1])]
         pooled = np.sort(scores[known])
-        rows = int(known.any(axis=1).sum())
-        return cls(sizes * given, [one if len(one) >= OWN else pooled for one in each], rows)
+        # A whole row that was left out is one sample, of scattered entries it is to be seen.
+        number = float(len(errors)) if known.all() else independent_scores(scores)
+        scores_of = [one if len(one) >= OWN else pooled for one in of_columns]
+        return cls(np.sqrt(own) * given, scores_of, number)
 
     def errors(self, leverages: np.ndarray) -> np.ndarray:
         """Expected errors (rows, n_hidden) at leverages (rows,) or (rows, n_hidden)."""
@@ -82,9 +88,10 @@ class Spread:
     def factors(self, coverage: float) -> np.ndarray:
         """Half the width of the interval of each column, in expected errors; NaN if unknown.
 
-        Of the scores it is the quantile of level ``coverage (1 + 1 / rows)``, at most the largest.
+        Of the scores it is the quantile of level ``coverage (1 + 1 / number)``, at most the
+        largest.
         """
-        level = min(1.0, coverage * (1 + 1 / max(self.rows, 1)))
+        level = min(1.0, coverage * (1 + 1 / max(self.number, 1)))
         return np.array(
             [
                 each[int(np.ceil(level * len(each))) - 1] if len(each) else np.nan
@@ -120,6 +127,38 @@ def prior_weight(variances: np.ndarray, counts: np.ndarray) -> float:
         value = float(polygamma(1, half))
         half += value * (1 - value / excess) / float(polygamma(2, half))
     return 2 * half
+
+
+def drawn(variances: np.ndarray, counts: np.ndarray, shared: float, prior: float) -> np.ndarray:
+    """Variances from `counts` errors each, drawn near the shared one as if that had `prior`."""
+    weight = 1 / (1 + counts / prior)
+    return np.where(counts > 0, variances + weight * (shared - variances), shared)
+
+
+def independent_scores(scores: np.ndarray) -> float:
+    """How many independent scores tell as much of their distribution as these, row by row.
+
+    Their number over the design effect of a sample in clusters [1]_: how much more the mean
+    scatters than that of independent ones, by sums over rows. At least one for each row that has
+    any.
+
+    Parameters
+    ----------
+    scores : ndarray (n, n_columns)
+        NaN where there is none.
+
+    References
+    ----------
+    .. [1] Kish, "Survey Sampling" (1965), sections 5.4 and 8.2.
+    """
+    known = ~np.isnan(scores)
+    count, rows = int(known.sum()), int(known.any(axis=1).sum())
+    if rows < 2:
+        return float(rows)
+    apart = np.where(known, scores - scores[known].mean(), 0)
+    independent, found = float((apart**2).sum()), float((apart.sum(axis=1) ** 2).sum())
+    effect = max(1.0, found / independent) if independent else 1.0
+    return max(float(rows), count / effect)
 
 
 def independent_errors(runs: np.ndarray) -> float:

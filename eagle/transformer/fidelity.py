@@ -125,11 +125,12 @@ def distances(
         for _ in range(batches):
             batch = sample_batch(task, size, generator=generator)
             states = list(model.states(model.prompt(batch)))
-            prediction = model.predict(batch)
+            prediction = model.prediction(states[-1], batch)
             own.append(_square(prediction - batch.D))
             for name, each in followers.items():
-                apart = [_square(Z - Y) for Z, Y in zip(states, each.states(batch), strict=True)]
-                theirs = each.predict(batch)
+                follower = list(each.states(batch))
+                apart = [_square(Z - Y) for Z, Y in zip(states, follower, strict=True)]
+                theirs = model.prediction(follower[-1], batch)
                 found[name].append(
                     [*apart, _square(theirs - prediction), _square(theirs - batch.D)]
                 )

@@ -248,5 +248,24 @@ class LinearTransformer(nn.Module):
         Tensor (batch, d', n')
             In the estimation regime ``W C``.
         """
-        value: torch.Tensor = self(self.prompt(batch))
+        return self._answer(self(self.prompt(batch)), batch)
+
+    def prediction(self, Z: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The hidden block of every prompt, as a state after the last layer has it.
+
+        Parameters
+        ----------
+        Z : Tensor (batch, tokens, features)
+            The state: of the model, or of what is compared with it.
+        batch : Batch
+            Its prompts.
+
+        Returns
+        -------
+        Tensor (batch, d', n')
+            As `predict`.
+        """
+        return self._answer(self.read(Z), batch)
+
+    def _answer(self, value: torch.Tensor, batch: Batch) -> torch.Tensor:
         return value @ batch.C if self.config.regime == "estimation" else value

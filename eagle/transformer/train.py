@@ -24,7 +24,7 @@ from tqdm import tqdm
 from eagle.problem.options import check_count
 from eagle.tables import replacing
 from eagle.transformer.config import TaskConfig, TrainConfig
-from eagle.transformer.data import sample_batch
+from eagle.transformer.data import Batch, sample_batch
 from eagle.transformer.model import LinearTransformer
 from eagle.transformer.run import (
     CHECKPOINT,
@@ -234,13 +234,17 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
         self.optimizer.zero_grad()
-        loss = (self.model.predict(batch) - batch.D).square().mean()
+        loss = self.loss(batch)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         gradient = float(norm)
         if math.isfinite(gradient):
             self.optimizer.step()
         return float(loss.detach()), gradient
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """What is made small: the mean square error of an entry of D."""
+        return (self.model.predict(batch) - batch.D).square().mean()
 
     @property
     def _rate(self) -> float:

@@ -79,7 +79,7 @@ def test_python_m_eagle_is_the_command(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     (tmp_path / "shops.csv").write_text(SHOPS)

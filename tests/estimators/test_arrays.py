@@ -96,7 +96,7 @@ if hasattr(upstream, "test_nystroem_approximation_array_api"):  # or Nystroem is
             env={**os.environ, "SCIPY_ARRAY_API": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert run.returncode == 0, run.stderr

@@ -12,7 +12,7 @@ WITHOUT = "import sys; sys.modules['sklearn'] = None\n"
 
 def run(code: str) -> str:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
     ).stderr
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import eagle
-from eagle.tables import factorisation
-from eagle.tables.holes import scattered
+from eagle.tables import factorisation, neighbours
+from eagle.tables.holes import Names, check_connected, scattered
 from tests.tables.data import REAL, deviations, holes
 from tests.tolerances import relative_error
 
@@ -160,6 +162,99 @@ def test_equal_seeds_give_equal_results():
     one, other = eagle.complete(holed, rng=3), eagle.complete(holed, rng=3)
     assert np.array_equal(one.X, other.X)
     assert np.array_equal(one.upper, other.upper)
+
+
+def test_what_is_left_of_an_entry_is_its_error_if_it_is_left_out():
+    X = low_rank(40, 9, 3, 0.3)
+    missing = holes(X, "scattered", 0)
+    factors = factorisation.fit(np.where(missing, np.nan, X), missing, 3)
+    rows, left = factors.left(np.where(missing, np.nan, X), missing)
+    assert np.array_equal(np.isnan(left), missing)
+    assert rows[~missing] == pytest.approx((X / factors.scale)[~missing])
+    for i, j in np.argwhere(~missing)[::40]:
+        without = missing.copy()
+        without[i, j] = True
+        values, _ = factors.fill(np.where(without, np.nan, X), without)
+        assert left[i, j] == pytest.approx((X - values)[i, j] / factors.scale[j])
+
+
+def clusters(seed: int, noise: float = 0.1) -> np.ndarray:
+    """Rows that repeat themselves: 30 of them, some twenty times each."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((30, 12))[rng.integers(30, size=600)]
+    return X + noise * rng.standard_normal(X.shape)
+
+
+def test_similar_rows_tell_what_factors_leave():
+    X = clusters(0)
+    missing = holes(X, "scattered", 0)
+    holed = np.where(missing, np.nan, X)
+    done = eagle.complete(holed, rng=0)
+    plain, _ = replace(done.factors, neighbours=None).fill(holed, missing)
+    errors = [np.sqrt(np.mean((each - X)[missing] ** 2)) for each in (done.X, plain)]
+    assert done.validation.neighbours is not None
+    assert errors[0] < 0.8 * errors[1]
+    assert done.standardized_error == pytest.approx(errors[0] / X.std(), rel=0.15)
+    inside = ((done.lower <= X) & (done.upper >= X))[missing].mean()
+    assert inside == pytest.approx(0.9, abs=0.03)
+
+
+def test_neighbours_are_asked_only_where_they_have_something_to_say():
+    X = low_rank(300, 12, 3, 0.5)
+    holed = np.where(holes(X, "scattered", 0), np.nan, X)
+    assert eagle.complete(holed, rng=0).factors.neighbours is None
+    X = clusters(1)
+    holed = np.where(holes(X, "scattered", 0), np.nan, X)
+    for wished in ({"rank": 4}, {"scaling": "mean"}):  # what was wished for, to the letter
+        assert eagle.complete(holed, rng=0, **wished).factors.neighbours is None
+
+
+def test_neighbours_mean_what_they_have_and_a_row_does_not_ask_itself(monkeypatch):
+    rows = np.array([[0.0, 0], [1, 0], [2, 0], [9, 0]])
+    left = np.array([[np.nan, 1], [4, 2], [8, np.nan], [100, 100]])
+    one, other = neighbours.means(rows, left, rows[:1], (2, 3))
+    assert one == pytest.approx(np.array([[4 / 2, 3 / 3]]))
+    assert other == pytest.approx(np.array([[12 / 3, 3 / 3]]))
+    X = clusters(2)[:50]
+    left = np.where(holes(X, "scattered", 0), np.nan, X)
+    wanted = neighbours.means(X, left, X, (5, 20))
+    monkeypatch.setattr(neighbours, "CHUNK", 1000)
+    for each, same in zip(wanted, neighbours.means(X, left, X, (5, 20)), strict=True):
+        assert each == pytest.approx(same)
+
+
+def test_few_rows_are_all_neighbours():
+    X = np.arange(6.0).reshape(3, 2)
+    few, many = neighbours.means(X, X, X, (5, 20))
+    assert few == pytest.approx(np.tile(X.sum(axis=0) / 4, (3, 1)))
+    assert many == pytest.approx(few)
+
+
+def test_the_share_is_a_regression_and_certain():
+    rng = np.random.default_rng(0)
+    said = [rng.standard_normal((80, 6)) for _ in range(2)]
+    errors = 0.7 * said[1] + 0.1 * rng.standard_normal((80, 6))
+    errors[rng.random(errors.shape) < 0.3] = np.nan
+    place, share = neighbours.choose(errors, said)
+    assert place == 1
+    known = ~np.isnan(errors)
+    x, y = said[1][known], errors[known]
+    assert share == pytest.approx((x @ y) / (x @ x))
+    assert neighbours.choose(rng.standard_normal((80, 6)), said) is None
+    # One row that agrees is no evidence, however large it is.
+    alone = np.zeros((80, 6))
+    alone[0] = said[0][0]
+    assert neighbours.choose(alone, said) is None
+
+
+def test_a_chain_of_observed_entries_connects_a_table_link_by_link():
+    n = 60
+    missing = ~(np.eye(n, dtype=bool) | np.eye(n, k=1, dtype=bool))
+    order = np.random.default_rng(0).permutation(n)
+    check_connected(missing[order], Names())
+    missing[30, 31] = True
+    with pytest.raises(ValueError, match="no chain of observed entries connects them"):
+        check_connected(missing[order], Names())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import eagle
-from eagle.tables.intervals import Spread, independent_errors, prior_weight
+from eagle.tables.intervals import (
+    Spread,
+    independent_errors,
+    independent_scores,
+    prior_weight,
+)
 from tests.tables.data import PATTERNS, REAL, holes
 
 CASES = [(name, pattern) for name in REAL for pattern in PATTERNS]
@@ -89,6 +94,34 @@ def test_expected_variances_sum_to_the_squares_of_left_out_errors():
     errors, leverages = rng.standard_normal((30, 3)) * [1, 10, 100], rng.exponential(1, 30)
     spread = Spread.of(errors, leverages)
     assert (spread.errors(leverages) ** 2).sum(axis=0) == pytest.approx((errors**2).sum(axis=0))
+
+
+def test_a_few_errors_of_a_column_do_not_set_the_size_that_they_are_measured_by():
+    """Four of each of 500 columns, which differ in size: nine of ten new ones are inside."""
+    inside = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        sizes = np.exp(0.5 * rng.standard_normal(500))
+        errors = rng.standard_normal((40, 500)) * sizes
+        for column in errors.T:
+            column[rng.permutation(40)[4:]] = np.nan
+        spread = Spread.of(errors, np.zeros(40), np.ones(500))
+        widths = spread.errors(np.zeros(1))[0] * spread.factors(0.9)
+        fresh = rng.standard_normal((400, 500)) * sizes
+        inside.append((np.abs(fresh) <= widths).mean())
+    # 2000 scores: a standard error of 0.007 each. Sizes that errors set themselves have 0.868.
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.015)
+
+
+def test_scores_of_one_row_count_as_many_as_they_are_independent():
+    rng = np.random.default_rng(1)
+    scores = rng.standard_normal((400, 10))
+    scores[rng.random(scores.shape) < 0.5] = np.nan
+    count = np.isfinite(scores).sum()
+    assert independent_scores(scores) == pytest.approx(count, rel=0.25)
+    same = np.repeat(rng.standard_normal((400, 1)), 10, axis=1)
+    assert independent_scores(same) == pytest.approx(400, rel=1e-9)
+    assert independent_scores(np.full((3, 2), np.nan)) == 0
 
 
 def test_nothing_left_out_is_nothing_known():

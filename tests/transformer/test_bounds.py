@@ -12,9 +12,18 @@ torch = pytest.importorskip("torch")
 from benchmarks import bounds
 from benchmarks.bounds import STRUCTURES, columns, optimise
 from benchmarks.discovery import CHOICES, Scored
-from eagle.transformer import LayerRule, ModelConfig, Rule, TaskConfig, sample_batch
+from benchmarks.studies import PENALTY, _Penalised
+from eagle.transformer import (
+    LayerRule,
+    ModelConfig,
+    Rule,
+    TaskConfig,
+    TrainConfig,
+    sample_batch,
+    skeleton,
+)
 from eagle.transformer.rule import reference
-from eagle.transformer.train import TEST_SEED
+from eagle.transformer.train import TEST_SEED, Trainer
 from tests.tolerances import relative_error
 
 TASK = TaskConfig()
@@ -53,6 +62,39 @@ def test_optimisation_lowers_the_error(structure):
         optimise(CONFIG, TASK, structure, start="shared", steps=steps).error for steps in (1, 60)
     )
     assert later < 0.9 * first
+
+
+def test_the_best_rule_on_the_way_is_kept():
+    """Steps of this rate lead out of the region in which the rule converges at all."""
+    config = ModelConfig("compute-limited")
+    free = bounds._Free(config, TASK, "full lift", "shared", 0)
+    settings = {"steps": 10, "seed": 0, "rate": 3.0, "batch_size": 64}
+    tests = reference(TASK, 2, TEST_SEED)
+
+    def error():
+        with torch.no_grad():
+            return np.median([float((free(b) - b.D).square().mean()) for b in tests])
+
+    first = error()
+    bounds.descend(list(free.parameters()), free, TASK, keep_best=True, **settings)
+    assert error() <= 1.1 * first
+    bounds.descend(list(free.parameters()), free, TASK, **settings)
+    assert not error() <= 1.1 * first
+
+
+def test_the_penalty_is_on_what_leaves_predictions_alone():
+    config = TrainConfig.paper("compute-limited", batch=8, test_batches=1)
+    trainer, plain = (kind(config, torch.device("cpu")) for kind in (_Penalised, Trainer))
+    batch = sample_batch(config.task, 8, seed=0)
+    with torch.no_grad():
+        penalty = float(trainer.loss(batch) - plain.loss(batch))
+    W = plain.model.W_VP.detach()[:, 0]
+    assert penalty == pytest.approx(PENALTY * float((W[:, 18:, :18] ** 2).sum()), rel=1e-3)
+    dropped = skeleton(plain.model, flat=False).model
+    trainer.model = dropped
+    with torch.no_grad():
+        unchanged = (dropped.predict(batch) - batch.D).square().mean()
+        assert trainer.loss(batch) == unchanged
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -436,11 +436,12 @@ def test_to_the_letter_is_not_what_scaled_sketches_and_other_lifts_do():
     assert moved > 0.01 * float(rule.predict(batch).norm())
 
 
-def test_distances_are_of_states_predictions_and_errors():
-    model = ideal(ModelConfig()).model().float()
-    rule = ideal(ModelConfig())
+@pytest.mark.parametrize("regime", REGIMES)
+def test_distances_are_of_states_predictions_and_errors(regime):
+    rule = ideal(ModelConfig(regime))
+    model = rule.model().float()
     other = replace(rule, layers=(replace(rule.layers[0], eta_step=0.0), *rule.layers[1:]))
-    task = TaskConfig()
+    task = task_of(rule.config)
     error, found = distances(
         model, {"same": rule, "other": other}, task=task, batches=1, size=64, seed=5
     )
