@@ -27,6 +27,7 @@ from eagle.run.batch import is_batch, solve_batch, solve_stacked
 from eagle.run.plan import FEW, LU, Choice, choices
 
 COD = Direct("cod")
+SOME = 0.1  # relative error with which a value still says something
 LOG = logging.getLogger("eagle")
 
 
@@ -160,11 +161,14 @@ def _disappoints(result: Result, problem: Problem, rtol: float) -> bool:
 
     LU and a triangular factor lose no more than rounding of the blocks does. Sketches are tried
     because they are cheap, and are expected to be as accurate as what they stand in for. So is
-    everything where LAPACK takes no time worth saving. Other methods may stop as early as they
-    were asked to. Beside an identity nothing beats EAGLE, unless rows or columns of A are of
-    different sizes.
+    everything where LAPACK takes no time worth saving. What the data do not determine better is
+    final, as long as that is a digit or more: else fewer directions of A may be worth a look. Other
+    methods may stop as early as they were asked to. Beside an identity nothing beats EAGLE, unless
+    rows or columns of A are of different sizes.
     """
     if result.status in (Status.TIME_LIMIT, Status.STOPPED_BY_CALLBACK):
+        return False
+    if result.at_the_floor and (result.floor or 0.0) < SOME:
         return False
     small = problem.A.size <= FEW and not isinstance(result.method, SemiNormal)
     strict = isinstance(result.method, Direct | Compressed | Cross) or small
