@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 MOST = 2**31 - 1  # entries of a vector: BLAS counts in 32 bits
+CHAIN = 2**10  # numbers that are added up one after the other: errors grow like its square root
+ROWS = 2**12  # of what is formed at a time
 
 
 @cache
@@ -57,7 +59,12 @@ def product(X: Any, Y: Any, *, adjoint: str = "", scale: float = 1.0) -> np.ndar
     (x, tx), (y, ty) = _operand(X, adjoint == "X"), _operand(Y, adjoint == "Y")
     if adjoint != "Y" and Y.shape[1] == 1 and X.size and X.flags.forc:
         # Three times as fast as `gemm` with a single column.
-        return _blas(X.dtype.char)["gemv"](scale, x, Y[:, 0], trans=tx)[:, None]
+        gemv, column = _blas(X.dtype.char)["gemv"], Y[:, 0]
+        if tx == 0 and len(column) > CHAIN:  # added to one result, column after column
+            starts = range(0, len(column), CHAIN)
+            parts = [gemv(scale, x[:, i : i + CHAIN], column[i : i + CHAIN]) for i in starts]
+            return np.sum(parts, axis=0)[:, None]
+        return gemv(scale, x, column, trans=tx)[:, None]
     return _blas(X.dtype.char)["gemm"](scale, x, y, trans_a=tx, trans_b=ty)
 
 
@@ -127,6 +134,30 @@ def smaller_gram(A: np.ndarray) -> np.ndarray:
     trans = (2 if A.dtype.kind == "c" else 1) if inner else 0
     G = _blas(A.dtype.char)["syrk"](1.0, X, trans=trans)
     return G.conj() if _rowwise(A) and A.dtype.kind == "c" else G
+
+
+def conditioned_gram(A: np.ndarray, scale: np.ndarray, R: np.ndarray) -> np.ndarray:
+    """Gram matrix of ``A diag(scale) R^-1``, upper triangle, which is formed some rows at a time.
+
+    ``2 d n^2`` flops for upper triangular R; a wide A stands for its adjoint.
+    """
+    wide = A.shape[0] < A.shape[1]
+    M = A.T if wide else A
+    rowwise = _rowwise(M)
+    R = R.conj() if wide and A.dtype.kind == "c" else R
+    syrk, trsm = (_blas(A.dtype.char)[name] for name in ("syrk", "trsm"))
+    scale = scale.astype(A.real.dtype, copy=False)
+    trans = 0 if rowwise else (2 if A.dtype.kind == "c" else 1)
+    G = np.zeros((len(R), len(R)), A.dtype, order="F")
+    for start in range(0, len(M), ROWS):
+        block = M[start : start + ROWS]
+        if rowwise:  # as it lies in memory, columns of the transpose
+            X = np.multiply(block.T, scale[:, None], order="F")
+            X = trsm(1.0, R, X, trans_a=1, overwrite_b=1)
+        else:
+            X = trsm(1.0, R, np.multiply(block, scale, order="F"), side=1, overwrite_b=1)
+        G = syrk(1.0, X, trans=trans, beta=1.0, c=G, overwrite_c=1)
+    return G.conj() if rowwise != wide else G
 
 
 def largest_eigenvalue(H: np.ndarray) -> float:

@@ -140,28 +140,57 @@ def _placed(rows: np.ndarray, places: np.ndarray | None) -> np.ndarray:
     return out
 
 
+@dataclass(eq=False)
+class Reflected:
+    """``Q inner`` of a very tall Q that is left in its reflectors, to be multiplied with."""
+
+    packed: np.ndarray
+    tau: np.ndarray
+    inner: np.ndarray  # (n, k)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As an array would have it."""
+        return len(self.packed), self.inner.shape[1]
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """``Q inner X``."""
+        rows = np.zeros((len(self.packed), X.shape[1]), self.packed.dtype, order="F")
+        rows[: len(self.inner)] = product(self.inner, X)
+        return self._turned(rows, "N")
+
+    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
+        """``inner^H Q^H X``."""
+        turned = "C" if self.packed.dtype.kind == "c" else "T"
+        rows = self._turned(X, turned)
+        return product(self.inner, rows[: len(self.inner)], adjoint="X")
+
+    def _turned(self, X: np.ndarray, how: str) -> np.ndarray:
+        multiply = _lapack(self.packed.dtype.char)[2]
+        return multiply("L", how, self.packed, self.tau, X, BLOCK * max(BLOCK, X.shape[1]))[0]
+
+
 @cache
-def _lapack(char: str) -> tuple[Any, Any]:
+def _lapack(char: str) -> tuple[Any, ...]:
     from scipy.linalg import get_lapack_funcs
 
     kind = "un" if np.dtype(char).kind == "c" else "or"
-    geqp3, generate = get_lapack_funcs(("geqp3", f"{kind}gqr"), dtype=np.dtype(char))
-    return geqp3, generate
+    names = ("geqp3", f"{kind}gqr", f"{kind}mqr", "geqrf")
+    return tuple(get_lapack_funcs(names, dtype=np.dtype(char)))
 
 
-def _pivoted(F: np.ndarray) -> tuple[Callable[[int], np.ndarray], np.ndarray, np.ndarray]:
+def _pivoted(F: np.ndarray, *, held: bool = False) -> tuple[Callable[[int], Any], Any, Any]:
     """QR with column pivoting; a very tall F is reduced to its triangle first.
 
-    Q as a function that gives its first columns, as writing them out takes as long as the rest.
+    Q as a function that gives its first columns, as writing them out takes as long as the rest;
+    `held`: those of a very tall one are never written out, see `Reflected`.
     """
-    import scipy.linalg
-
     (d, n), k = F.shape, min(F.shape)
     if not F.size:
         nothing = np.zeros((d, k), F.dtype)
         return lambda first: nothing[:, :first], np.zeros((k, n), F.dtype), np.arange(n)
     if F.size < LARGE or d < 2 * n:
-        geqp3, orgqr = _lapack(F.dtype.char)
+        geqp3, orgqr, *_ = _lapack(F.dtype.char)
         room = BLOCK * (n + 1)
         packed, pivots, tau, _, _ = geqp3(F, lwork=room)
 
@@ -169,9 +198,15 @@ def _pivoted(F: np.ndarray) -> tuple[Callable[[int], np.ndarray], np.ndarray, np
             return orgqr(packed[:, :first], tau[:first], lwork=room)[0]
 
         return written, np.triu(packed[:k]), pivots - 1
-    Q, R = scipy.linalg.qr(F, mode="economic", check_finite=False)
-    inner, T, pivots = scipy.linalg.qr(R, mode="economic", pivoting=True, check_finite=False)
-    return lambda first: product(Q, inner[:, :first]), T, pivots
+    geqrf = _lapack(F.dtype.char)[3]
+    outer, tau, _, _ = geqrf(np.array(F, order="F"), lwork=BLOCK * n, overwrite_a=1)
+    small, T, pivots = _pivoted(np.asfortranarray(np.triu(outer[:n])))
+
+    def product_of(first: int) -> Any:
+        Q = Reflected(outer, tau, small(first))
+        return Q if held else Q.times(np.eye(first, dtype=F.dtype))
+
+    return product_of, T, pivots
 
 
 def _solved(T: np.ndarray, X: np.ndarray, trans: int) -> np.ndarray:
@@ -409,7 +444,7 @@ def decompose(
         c = _power(np.where(top > 0, top, 1.0))
     S = A if r is None else A / r
     S = S if c is None else S / c.T
-    written, T, pivots = _pivoted(S)
+    written, T, pivots = _pivoted(S, held=r is None)
     diagonal = np.abs(np.diagonal(T)).astype(float)
     noise = max(d, n) * own * diagonal.max(initial=0.0)
     k = int(np.count_nonzero(diagonal > NOISE * noise)) if rank is None else rank
@@ -434,6 +469,13 @@ def decompose(
     elif k:
         found.condition = max(1.0, norm(A) * norm_of_inverse(found))
     return found
+
+
+def is_full(R: np.ndarray, long: int) -> bool:
+    """Whether the A with this triangular factor and a longer side `long` is of full rank here."""
+    pivots = np.abs(np.diagonal(_pivoted(R)[1]))
+    level = NOISE * long * float(np.finfo(R.dtype).eps) * pivots.max(initial=0.0)
+    return bool((pivots > level).all())
 
 
 def _scales(

@@ -75,6 +75,11 @@ REMEDIES = {
     Status.NONFINITE: ("rescale the data", "set `ridge`", "try method='direct'"),
 }
 
+MOST = 4.0  # times what rounding of the data makes: an error that is made of that
+NO_BETTER = (
+    "The data do not determine more: rounding of their entries alone moves the value so far."
+)
+
 # A callback that asks to stop gets what it asked for; a traced call complains when it runs.
 EXPECTED = (Status.CONVERGED, Status.STOPPED_BY_CALLBACK, Status.TRACED)
 
@@ -170,6 +175,9 @@ class Result:
     singular_values : ndarray or None
         Of A, largest first, as far as the method has computed them: the drivers "gelsd" and "svd"
         of `eagle.Direct`, and what truncates by them; None otherwise, and for a batch.
+    floor : float or None
+        Relative error of the value that rounding of the entries of A, B and C alone makes, whatever
+        the method, where it is known: estimated by what holds a factor of a thin A.
     inverse : Inverse or None
         What a factorisation left to apply ``A^+`` with, in the units of the scaled A.
     parts : callable or None
@@ -192,6 +200,7 @@ class Result:
     seconds: float
     flops: float
     singular_values: np.ndarray | None = None
+    floor: float | None = None
     inverse: Any = None
     parts: Callable[[], np.ndarray] | None = None
     fit: Fit | None = None
@@ -225,8 +234,19 @@ class Result:
     def advice(self) -> str:
         """What the status means and what to try next that has not been tried just now."""
         tried = {"Direct": "direct", "Eagle": "eagle"}.get(type(self.method).__name__)
+        if self.at_the_floor:
+            tried = "direct"
         names = [name for name in (tried, "float64" if self._double else None) if name]
-        return self.status.advice_after(*names)
+        advice = self.status.advice_after(*names)
+        return f"{advice} {NO_BETTER}" if self.at_the_floor and not self.converged else advice
+
+    @property
+    def at_the_floor(self) -> bool:
+        """Whether most of the error is what rounding of the given entries makes of the value.
+
+        No method does better on these data in this precision then.
+        """
+        return self.floor is not None and self.error_estimate <= MOST * self.floor
 
     @property
     def _double(self) -> bool:

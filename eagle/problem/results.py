@@ -91,6 +91,7 @@ class Results:
     seconds: float
     history: tuple[Any, ...] = ()
     singular_values: Any = None
+    floor: float | None = None
     inverse: Any = None
     own: dict[int, Result] = field(default_factory=dict)
     others: dict[int, object] = field(default_factory=dict)
@@ -232,6 +233,7 @@ class Results:
             seconds=seconds,
             flops=flops,
             singular_values=self.singular_values,
+            floor=self.floor,
             inverse=self.inverse,
         )
 

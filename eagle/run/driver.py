@@ -325,6 +325,7 @@ class _Loop:
             seconds=time.perf_counter() - self.start,
             history=tuple(self.history),
             singular_values=_in_units(state, problem) if num is One else None,
+            floor=state.floor or None,
             inverse=self.method.inverse(state) if num is One else None,
         )
 
@@ -363,6 +364,7 @@ def _at_once(
         plan=plan,
         seconds=seconds,
         history=tuple(history),
+        floor=state.floor or None,
         inverse=method.inverse(state),
     )
 

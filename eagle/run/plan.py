@@ -42,7 +42,7 @@ from eagle.methods.base import Method, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
 from eagle.methods.cross import Cross
 from eagle.methods.elimination import eliminate
-from eagle.methods.seminormal import Householder, SemiNormal
+from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run.machine import memory, rates
@@ -56,8 +56,9 @@ NOT_BY_LU = "LU was not accurate, as if A were singular"
 
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
+LITTLE = 0.1  # of the usual rows and columns, of a file
 LOOK = 250  # shorter side from which on a sketch has something to save
-THINNER = 3  # times as long as the other a side is from which on A is thin
+THINNER = 1.5  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
 MANY = 2**23  # entries in single precision up to which that is computed in double
 HIDDEN = 0.4  # of the rows and columns that may be looked at, where B or C is an identity
@@ -143,11 +144,9 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
             said.append(looks.reason)
 
     thin = _is_thin(problem) and not ridge and not tried
-    if thin:
+    if thin and skeleton is None:  # else it has no factor
         yield choice(SemiNormal(), BY_FACTOR)
         said.append(NOT_BY_FACTOR)
-        yield choice(Householder(), "its QR factorisation is")
-        said.append("nor was that of QR")
     if square:
         if looks is not None and skeleton is not None:
             yield from sketched(BEFORE * looks.full(lu=True))
@@ -164,7 +163,7 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
         return
     if looks is not None:
         yield from sketched(ALL * looks.full())
-    if not thin or min(d, n) > THIN:  # else it takes as long as what is careful
+    if not thin:  # else what is careful takes no longer
         fewest = "" if square else " take the fewest operations for any A"
         yield choice(Eagle("cholesky"), f"EAGLE with Cholesky factorisations{fewest}")
         said.append("EAGLE was not accurate")
@@ -240,6 +239,12 @@ def _patience(problem: Problem, options: Options, dense: float) -> int | None:
 
 def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:
     """The methods that need less memory than A."""
+    mapped = isinstance(problem.A, Mapped) and options.special() <= {"memory_limit"}
+    if mapped and not (options.ridge or problem.B is None or problem.C is None):
+        skeleton = cross.look(problem.A, options.rng, LITTLE)
+        if skeleton is not None and skeleton.rank:
+            found = f"{skeleton.rank} rows and columns make up A, as far as a look tells"
+            yield Choice(Cross(skeleton), problem, options, f"auto: {why}: {found}")
     reason = f"auto: {why}: a sketch of A is small if its rank is"
     yield Choice(Compressed(), problem, options, reason)
     dense = isinstance(problem.A, np.ndarray | Mapped)

@@ -51,6 +51,32 @@ def test_gram_and_hermitian_products_use_the_upper_triangle_only(dtype, rng):
 
 
 @over_dtypes
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_gram_matrix_of_a_conditioned_matrix_never_forms_it_whole(
+    dtype, order, wide, rng, monkeypatch
+):
+    monkeypatch.setattr(blas, "ROWS", 8)  # of 20: the last block is shorter
+    A = array(rng, (4, 20) if wide else (20, 4), dtype, order)
+    R = np.asfortranarray(np.triu(array(rng, (4, 4), dtype)) + 4 * np.eye(4, dtype=dtype))
+    scale = np.array([1.0, 2.0, 0.5, 4.0])
+    whole = (A.conj().T if wide else A) * scale.astype(A.real.dtype) @ np.linalg.inv(R)
+    G = blas.conditioned_gram(A, scale, R)
+    assert relative_error(np.triu(G), np.triu(whole.conj().T @ whole)) <= tolerance(dtype)
+
+
+@pytest.mark.parametrize("adjoint", ["", "X"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_long_sum_is_rounded_like_a_short_one(order, adjoint, rng):
+    A = np.array(rng.random((2**16, 3)), order=order)
+    A = A if adjoint else np.array(A.T, order=order)
+    b = rng.random((2**16, 1))
+    exact = [math.fsum(row * b[:, 0]) for row in (A.T if adjoint else A)]
+    errors = blas.product(A, b, adjoint=adjoint)[:, 0] / exact - 1
+    assert np.abs(errors).max() <= 4 * np.finfo(float).eps
+
+
+@over_dtypes
 def test_shifted_cholesky_factorises_and_its_inverse_applies(dtype, rng):
     A = array(rng, (9, 6), dtype)
     G = np.array(A.conj().T @ A, order="F")

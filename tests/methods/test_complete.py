@@ -66,6 +66,24 @@ def test_value_rank_and_bound_are_those_of_rational_arithmetic(most, dtype, give
         assert np.median(ratios) < 30
 
 
+@REAL_AND_COMPLEX
+@pytest.mark.parametrize("rank", [3, 6])
+def test_reflectors_of_a_very_tall_matrix_multiply_as_what_they_stand_for(rank, dtype, monkeypatch):
+    given = system((40, 6), rank=rank, condition=1e3, kind="both inconsistent", dtype=dtype)
+    written, plain = complete.solve(given.A, given.B, given.C, EPS)
+    monkeypatch.setattr(complete, "LARGE", 0)
+    held, answer = complete.solve(given.A, given.B, given.C, EPS)
+    assert isinstance(held.left.Q, complete.Reflected)
+    assert not isinstance(written.left.Q, complete.Reflected)
+    assert held.left.Q.shape == written.left.Q.shape
+    bound = tolerance(np.float64, 1e3)
+    assert relative_error(answer.value, plain.value) <= bound
+    assert answer.error <= 10 * plain.error
+    for X, apply in ((given.C, "times"), (given.B.conj().T, "adjoint_times")):
+        assert relative_error(getattr(held, apply)(X), getattr(written, apply)(X)) <= bound
+    assert held.unexplained(given.C) == pytest.approx(written.unexplained(given.C))
+
+
 @pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])
 @pytest.mark.parametrize("kind", ["consistent", "both inconsistent"])
