@@ -401,7 +401,7 @@ def test_the_bound_of_a_quotient_adds_a_rounding_of_each_number(B, value):
     B = None if B is None else np.array(B)
     _, answer = complete.solve(np.array([[2.0]]), B, np.array([[3.0]]), 2.0**-52)
     assert answer.value.item() == value
-    assert answer.error == pytest.approx(3 * 2.0**-52 * value, rel=1e-12)
+    assert answer.error == pytest.approx(3 * 2.0**-52 * value, rel=1e-12, abs=0)
 
 
 def test_what_rounding_of_cancelling_entries_does_is_in_the_bound():
