@@ -172,8 +172,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
 def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choice]:
     """What takes no time worth saving."""
     reason = "auto: "
-    if square and problem.A.dtype.char in "dD" and problem.given is None:
-        yield Choice(LU, problem, options, reason + BY_LU)
+    if square and problem.given is None:
+        yield Choice(LU, problem.doubled(), options, reason + BY_LU)
         reason += NOT_BY_LU + "; "
     if _is_thin(problem) and problem.A.size >= LONG and not options.ridge and problem.given is None:
         yield Choice(SemiNormal(), problem, options, reason + BY_FACTOR)
