@@ -221,6 +221,10 @@ def dask(report: Report, options: argparse.Namespace) -> None:
 
         report.section(f"Dask: B A^+ C, {side} x {side} of rank {rank}, 16 chunks")
         calls = {
+            "eagle, cross": lambda: eagle.solve(M, B, C, rng=0).value,
+            "eagle, cross, sampled": lambda: (
+                eagle.solve(M, B, C, certificate="sampled", rng=0).value
+            ),
             "eagle, compressed": lambda: eagle.solve(M, B, C, method="compressed", rng=0).value,
             "dask svd_compressed, rank given": theirs,
         }

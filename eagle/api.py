@@ -33,6 +33,7 @@ def solve(
     cutoff: float | None = None,
     ridge: float = 0.0,
     memory_limit: int | None = None,
+    certificate: str = "read",
     rng: Any = None,
     callback: Any = None,
     progress: bool = False,
@@ -73,6 +74,12 @@ def solve(
     memory_limit : int, optional
         Bytes of working memory beyond the data, for the methods that can do with less than a copy
         of A: ``"compressed"``, and ``"sketched"`` without a ridge.
+    certificate : {"read", "sampled"}, optional
+        With ``"sampled"`` only some rows and columns of A are looked at, if A is of low rank and
+        its rows explain B and its columns C: a hundred of each that were held back certify it.
+        What concerns a part p of the rows, or of the columns, alone is missed with a probability
+        of ``(1 - p)^100``, NaN too. If they do not agree, A is read after all. For one A, dense,
+        sparse or mapped, with B and C, without rank, cutoff, ridge or memory_limit.
     rng : int, numpy.random.Generator, numpy.random.RandomState or None, optional
         Source of the random probes. Equal seeds give equal results.
     callback : callable, optional
@@ -130,6 +137,7 @@ def solve(
         cutoff=cutoff,
         ridge=ridge,
         memory_limit=memory_limit,
+        certificate=certificate,
         rng=rng,
         callback=callback,
         progress=progress,

@@ -6,6 +6,8 @@ Nothing is computed but on the scheduler that the user has, and no chunk is sent
   merged two and more at a time (`eagle.StreamingLstsq`). Columns with known answers ride along.
 * ``gram``: the sum of ``A_i^H A_i``, whose factor conditions; then pulls ``A_i^H (C_i - A_i x)``
   until nothing moves. For condition numbers up to ``1 / sqrt(eps)``; beyond, ``tsqr`` takes over.
+* ``cross``: some rows and columns, which are all that is sent of an A of low rank; probes, whose
+  products with A are graphs, certify it, or other rows and columns (``certificate="sampled"``).
 * ``compressed``, ``cg``: methods that only multiply, every product with A being a graph.
 * A in one chunk: every chunk of rows of B and of columns of C is a problem of its own, and so is
   its part of the value, which is a Dask array.
@@ -29,7 +31,7 @@ from dask.delayed import delayed
 
 from eagle.algebra.blas import norm
 from eagle.algebra.operand import Operand
-from eagle.methods import LSMR, Compressed, ConjugateGradient, as_method
+from eagle.methods import LSMR, Compressed, ConjugateGradient, as_method, cross
 from eagle.problem.checks import as_block, check_sizes, check_square, is_chunked, numeric
 from eagle.problem.options import Options
 from eagle.problem.result import Result, Status, complain
@@ -112,6 +114,8 @@ def nystrom(K_mm: Any, K_nm: Any, K_mq: Any, method: Any, options: Options) -> R
 
 def _solved(A: Any, B: Any, C: Any, method: Any, options: Options, names: Names) -> Result:
     """By the way that fits where the chunks are."""
+    if options.sampled:
+        return _by_sample(A, B, C, method, options, names)
     split = (C is not None and _count(C, 0) > 1) or (B is not None and _count(B, 1) > 1)
     if isinstance(A, np.ndarray) and split:
         rows = C.chunks[0] if _count(C, 0) > 1 else -1
@@ -291,6 +295,12 @@ class Chunked(Operand):
         """``A^H X``."""
         return self._product(_adjoint(self.array), X)
 
+    def entries(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Where they meet; asked for in order, so that each chunk is asked once."""
+        places = [np.unique(index, return_inverse=True) for index in (rows, columns)]
+        part = self.array[places[0][0]][:, places[1][0]].compute()
+        return np.asfortranarray(part[np.ix_(places[0][1], places[1][1])], dtype=self.dtype)
+
     def _product(self, A: Any, X: np.ndarray) -> np.ndarray:
         thin = da.from_array(np.ascontiguousarray(X), chunks=(A.chunks[1], -1))
         return np.asfortranarray((A @ thin).compute(), dtype=self.dtype)
@@ -311,7 +321,10 @@ def _by_products(A: Any, B: Any, C: Any, method: Any, options: Options, names: N
         )
     whole = watched(names[0], A)
     da.map_blocks(_seen, whole, dtype=bool, chunks=tuple((1,) * len(c) for c in A.chunks)).compute()
-    operand = Chunked(A.shape, np.result_type(A.dtype, np.float32), A)
+    operand = _operand(A)
+    if method == "auto" and not (B is None or C is None or options.special() or options.ridge):
+        skeleton = cross.look(operand, options.rng)
+        chosen = [*([] if skeleton is None else [cross.Cross(skeleton)]), *chosen]
     found: list[Result] = []
     for each in chosen:
         limited = options
@@ -322,7 +335,24 @@ def _by_products(A: Any, B: Any, C: Any, method: Any, options: Options, names: N
             break
     best = min(found, key=lambda result: (not result.converged, result.error_estimate))
     count = _count(A, 0) * _count(A, 1)
-    return replace(best, plan=f"{count} chunks, which multiply where they are; {best.plan}")
+    said = best.plan.replace("asked for", str(method)) if method == "auto" else best.plan
+    return replace(best, plan=f"{count} chunks, which multiply where they are; {said}")
+
+
+def _by_sample(A: Any, B: Any, C: Any, method: Any, options: Options, names: Names) -> Result:
+    """Some rows and columns, and all of A after all if they do not tell enough."""
+    thin = _gathered(B, names[1]), _gathered(C, names[2])
+    operand = A if isinstance(A, np.ndarray) else _operand(A)
+    found = flow.sampled((operand, *thin), method, options, names)
+    if found is None:
+        read = replace(options, certificate="read")
+        found = _solved(A, B, C, method, read, names)
+        return replace(found, plan=flow.AFTER_ALL + found.plan)
+    return found
+
+
+def _operand(A: Any) -> Chunked:
+    return Chunked(A.shape, np.result_type(A.dtype, np.float32), A)
 
 
 def _seen(block: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from eagle.algebra.blas import norm, product
 LARGE = 10**7  # entries from which on reading A once for two products is worth loading numba for
 PIECE = 2**26  # bytes of a mapped file that are in memory at a time
 PROBES = 8  # products that estimate the size of an operator
+LOOKS = 64  # rows and columns whose entries tell the size of a matrix that is not read
 SHARED = ("r", "r+", "w+")  # modes of a mapped file whose pages are those of the file
 
 
@@ -85,6 +86,10 @@ class Operand:
         draw = rng.standard_normal((self.shape[1], PROBES)).astype(self.dtype)
         return norm(self.times(np.asfortranarray(draw))) / PROBES**0.5
 
+    def entries(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Where some rows and columns meet, if single rows and columns are at hand."""
+        raise NotImplementedError
+
     def dense(self) -> np.ndarray:
         """All entries, by as few products as possible."""
         d, n = self.shape
@@ -94,6 +99,13 @@ class Operand:
 
 
 Matrix = np.ndarray | Operand
+
+
+def crossing(A: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Where rows and columns meet; whole ones as they lie in memory are faster than entries."""
+    if A.strides[0] < A.strides[1]:
+        return A.T.take(columns, 0).take(rows, 1).T
+    return A.take(rows, 0).take(columns, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +160,9 @@ class Sparse(Operand):
     def norm(self) -> float:
         return norm(self.rows.data)
 
+    def entries(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return np.asfortranarray(self.rows[rows][:, columns].toarray())
+
     def dense(self) -> np.ndarray:
         return np.asfortranarray(self.rows.toarray())
 
@@ -193,6 +208,11 @@ class Mapped(Operand):
     def columns(self, index: np.ndarray) -> np.ndarray:
         """Some columns, in memory."""
         out = np.asfortranarray(self._in_memory(self.array[:, index]))
+        self.release()
+        return out
+
+    def entries(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        out = np.asfortranarray(self._in_memory(crossing(self.array, rows, columns)))
         self.release()
         return out
 
@@ -243,6 +263,30 @@ class Mapped(Operand):
     @cached_property
     def _norm(self) -> float:
         return float(np.hypot.reduce([0.0, *(norm(piece) for *_, piece in self.pieces())]))
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled(Operand):
+    """Another matrix, of which some rows and columns are looked at and nothing else."""
+
+    base: Matrix
+    exponent: int = 0
+
+    def entries(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        base = self.base
+        if isinstance(base, Operand):
+            part = base.entries(rows, columns)
+        else:
+            part = np.asfortranarray(crossing(base, rows, columns))
+        return shifted(part, self.exponent, self.dtype)
+
+    def shifted(self, exponent: int) -> Operand:
+        return replace(self, exponent=self.exponent + exponent)
+
+    def norm(self) -> float:
+        rng = np.random.default_rng(self.shape[1])
+        part = self.entries(*(rng.choice(k, min(k, LOOKS), replace=False) for k in self.shape))
+        return norm(part) * (self.size / part.size) ** 0.5
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 LEAST = 1e-9  # seconds: a time limit that has passed
+CERTIFICATES = ("read", "sampled")  # what becomes of A
 
 
 def check_number(
@@ -94,6 +95,7 @@ class SolveOptions(TypedDict, total=False):
     cutoff: float | None
     ridge: float
     memory_limit: int | None
+    certificate: str
     rng: Any
     callback: Callable[[Any], Any] | None
     progress: bool
@@ -140,6 +142,14 @@ def refuse_unknown(function: str, names: Any, known: Any) -> None:
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
+def check_certificate(name: str, value: Any) -> str:
+    """`value`, if there is such a certificate."""
+    if value not in CERTIFICATES:
+        said = " or ".join(map(repr, CERTIFICATES))
+        raise ValueError(f"{name} must be {said}, got {value!r}")
+    return str(value)
+
+
 # What an option is that differs from its default.
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rtol": check_number,
@@ -149,6 +159,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "cutoff": partial(check_number, below=1.0),
     "ridge": check_number,
     "memory_limit": check_count,
+    "certificate": check_certificate,
     "progress": check_flag,
     "raise_on_failure": check_flag,
 }
@@ -169,6 +180,7 @@ class Options:
     cutoff: float | None = None
     ridge: float = 0.0
     memory_limit: int | None = None
+    certificate: str = "read"
     rng: Any = None
     callback: Callable[[Any], Any] | None = None
     progress: bool = False
@@ -205,6 +217,11 @@ class Options:
                 f"{tuple(shape)}, got {self.rank}"
             )
 
+    @property
+    def sampled(self) -> bool:
+        """Whether A is not to be read if some of its rows and columns tell enough."""
+        return self.certificate == "sampled"
+
     def special(self) -> set[str]:
         """Names of the options that are set and that only some methods can honour."""
         names = ("rank", "cutoff", "memory_limit")
@@ -224,5 +241,10 @@ def split_options(function: str, options: Any, *others: str) -> tuple[Any, Optio
     `others` are arguments of the function that it has taken already.
     """
     refuse_unknown(function, options, (*KNOWN, *others))
-    method = options.pop("method", "auto")
-    return method, Options(**options)
+    method, settings = options.pop("method", "auto"), Options(**options)
+    if settings.sampled and function != "nystrom":
+        raise ValueError(
+            f"certificate='sampled' is for eagle.solve and eagle.nystrom, not for {function}, "
+            "which needs all of A"
+        )
+    return method, settings

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from eagle.algebra.homes import Blocks, Home, find_home
-from eagle.algebra.operand import Matrix
+from eagle.algebra.operand import Implicit, Matrix, Sampled
 from eagle.algebra.stacked import Stacked
-from eagle.methods import Compressed, Direct, Eagle, as_method
+from eagle.methods import Compressed, Direct, Eagle, as_method, cross
 from eagle.methods.base import QUICK, Method
 from eagle.methods.complete import graded
 from eagle.methods.cross import Cross
@@ -29,6 +29,8 @@ from eagle.run.plan import FEW, LU, Choice, choices
 COD = Direct("cod")
 SOME = 0.1  # relative error with which a value still says something
 LOG = logging.getLogger("eagle")
+SAMPLED = "certificate='sampled'"
+AFTER_ALL = "some rows and columns did not tell enough, A was read; "
 
 
 def solve(blocks: Blocks, method: Any, options: Options, names: Names) -> Result:
@@ -95,6 +97,8 @@ def on_host(blocks: Blocks, method: Any, options: Options, names: Names) -> Resu
     """One problem of numpy's, or a batch of them."""
     if not is_batch(*blocks):
         return _single(*blocks, method, options, names)
+    if options.sampled:
+        raise ValueError(f"{SAMPLED} is for one {names[0]}, not for a batch")
 
     def single(A: Matrix, B: Any, C: Any, options: Options) -> Result:
         return _single(A, B, C, method, options, names)
@@ -116,6 +120,12 @@ def _single(
 ) -> Result:
     """One choice of the plan after the other, until one is accurate."""
     start = time.perf_counter()
+    said = ""
+    if options.sampled:
+        known = sampled((A, B, C), method, options, names)
+        if known is not None:
+            return changed(known, seconds=time.perf_counter() - start)
+        said = AFTER_ALL
     problem = Problem.create(A, B, C, names)
     result: Result | None = None
     for choice in choices(method, problem, options):
@@ -137,7 +147,30 @@ def _single(
         if not _disappoints(latest, problem, options.rtol or 0.0):
             break
     assert result is not None
-    return changed(result, seconds=time.perf_counter() - start)
+    return changed(result, plan=said + result.plan, seconds=time.perf_counter() - start)
+
+
+def sampled(blocks: Blocks, method: Any, options: Options, names: Names) -> Result | None:
+    """From some rows and columns of A, if others that are held back agree with them."""
+    A, B, C = blocks
+    if as_method(method) is not None:
+        raise ValueError(f"{SAMPLED} cannot be honoured by {method!r}; use method='auto'")
+    for option in sorted({*options.special(), *options.shaped()}):
+        raise ValueError(f"{SAMPLED} cannot go with {option}")
+    if isinstance(A, Implicit):
+        raise ValueError(f"{SAMPLED} needs entries of {names[0]}, which an operator has not")
+    dtype = np.result_type(A.dtype, np.float32)
+    problem = Problem.create(Sampled(A.shape, dtype, A), B, C, names)
+    found = None if problem.trivial else cross.look(problem.A, options.rng)
+    if found is None or not found.rank:
+        return None
+    held = cross.hold(A.shape, found, options.rng)
+    reason = (
+        f"auto: {found.rank} rows and columns make up A, as {len(held[0])} rows and {len(held[1])} "
+        "columns tell that were held back; A was not read"
+    )
+    result = _run(Choice(Cross(found, held), problem, options, reason))
+    return None if _disappoints(result, problem, options.rtol or 0.0) else result
 
 
 def _run(choice: Choice) -> Result:
@@ -212,8 +245,9 @@ def _on_device(
 def _for_device(home: Home, method: Any, options: Options) -> Method:
     """The method that runs there, or a sentence about why it cannot."""
     chosen = as_method(method)
-    if options.memory_limit is not None:
-        raise ValueError(f"memory_limit is for arrays on the CPU, and A is {home}")
+    for name in ("memory_limit", "certificate"):
+        if getattr(options, name) != getattr(Options, name):
+            raise ValueError(f"{name} is for arrays on the CPU, and A is {home}")
     if chosen is None:
         return Direct("svd") if options.special() else Eagle()
     if isinstance(chosen, Direct) and chosen.driver in ("gelsd", "svd"):

@@ -56,6 +56,7 @@ NOT_BY_LU = "LU was not accurate, as if A were singular"
 
 BEFORE = 0.8  # of the time of LU: what looks at a square A may take before it
 ALL = 0.25  # of the time of EAGLE: what all looks may take
+LITTLE = 0.1  # of the usual rows and columns, of a file
 LOOK = 250  # shorter side from which on a sketch has something to save
 THINNER = 1.5  # times as long as the other a side is from which on A is thin
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
@@ -238,6 +239,12 @@ def _patience(problem: Problem, options: Options, dense: float) -> int | None:
 
 def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:
     """The methods that need less memory than A."""
+    mapped = isinstance(problem.A, Mapped) and options.special() <= {"memory_limit"}
+    if mapped and not (options.ridge or problem.B is None or problem.C is None):
+        skeleton = cross.look(problem.A, options.rng, LITTLE)
+        if skeleton is not None and skeleton.rank:
+            found = f"{skeleton.rank} rows and columns make up A, as far as a look tells"
+            yield Choice(Cross(skeleton), problem, options, f"auto: {why}: {found}")
     reason = f"auto: {why}: a sketch of A is small if its rank is"
     yield Choice(Compressed(), problem, options, reason)
     dense = isinstance(problem.A, np.ndarray | Mapped)

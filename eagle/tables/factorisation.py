@@ -92,7 +92,7 @@ class Factors:
         return values * self.scale, leverages + told
 
     def asked(self, X: np.ndarray, missing: np.ndarray, count: int, share: float) -> Factors:
-        """With neighbours among the rows of X, see `Neighbours`."""
+        """With neighbours among the rows of X, see `eagle.tables.neighbours.Neighbours`."""
         return replace(self, neighbours=Neighbours.of(*self.left(X, missing), count, share))
 
     def left(self, X: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

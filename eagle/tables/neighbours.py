@@ -47,7 +47,7 @@ class Neighbours:
 
     @classmethod
     def of(cls, rows: np.ndarray, left: np.ndarray, count: int, share: float) -> Neighbours:
-        """Of at most `DONORS` rows, evenly spread."""
+        """Of at most ``DONORS`` rows, evenly spread."""
         some = slice(None, None, -(-len(rows) // DONORS))
         return cls(rows[some], left[some], count, share)
 

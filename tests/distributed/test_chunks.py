@@ -17,7 +17,8 @@ import dask
 
 import eagle
 from eagle import chunks
-from tests.systems import DTYPES, system
+from eagle.methods.cross import Cross
+from tests.systems import DTYPES, normal, system
 from tests.tolerances import relative_error, tolerance
 
 CUTS = {"rows": (9, -1), "columns": (-1, 4), "both": (33, 5), "one": (-1, -1)}
@@ -109,17 +110,32 @@ def test_rank_deficient_data_have_the_least_norm():
     assert result.rank == 5
 
 
-def test_low_rank_of_both_sides_is_sketched(monkeypatch):
+@pytest.mark.parametrize("way", ["cross", "sketch", "sampled"])
+def test_low_rank_of_both_sides(way, monkeypatch):
     monkeypatch.setattr(chunks, "SHORT", 50)
     given = system((300, 200), rank=7, kind="consistent")
-    blocks = [
-        da.from_array(X, chunks=c)
-        for X, c in ((given.A, (70, 60)), (given.B, (3, 60)), (given.C, (70, 2)))
-    ]
-    result = eagle.solve(*blocks, rng=0)
-    assert relative_error(result.value, given.value) < tolerance(float, 100)
-    assert isinstance(result.method, eagle.Compressed)
-    assert "chunks, which multiply where they are" in result.plan
+    A, B, C = given.A.copy(), given.B, given.C
+    if way == "sketch":  # a row that no look sees carries most of A
+        A[5] = 1e3 * normal(np.random.default_rng(0), (200,), float)
+        rng = np.random.default_rng(1)
+        B, C = normal(rng, (3, 300), float) @ A, A @ normal(rng, (200, 2), float)
+    value = B @ np.linalg.pinv(A, rcond=1e-10) @ C
+    blocks = [da.from_array(X, chunks=c) for X, c in ((A, (70, 60)), (B, (3, 60)), (C, (70, 2)))]
+    options = {"certificate": "sampled"} if way == "sampled" else {}
+    products = []
+    monkeypatch.setattr(
+        chunks.Chunked,
+        "_product",
+        lambda self, A, X: products.append(A.shape) or np.asfortranarray((A @ X).compute()),
+    )
+    looks = {seed: np.random.default_rng(seed).permutation(300)[:128] for seed in range(9)}
+    unseen = next(seed for seed, rows in looks.items() if 5 not in rows)
+    result = eagle.solve(*blocks, rng=unseen, **options)
+    assert relative_error(result.value, value) < tolerance(float, 1e5)
+    assert isinstance(result.method, eagle.Compressed if way == "sketch" else Cross)
+    said = "A was not read" if way == "sampled" else "20 chunks, which multiply where they are"
+    assert said in result.plan
+    assert bool(products) == (way != "sampled")
     with pytest.raises(ValueError, match="method='tsqr' needs a side of A with shape"):
         eagle.solve(*blocks, method="tsqr")
 
@@ -215,6 +231,14 @@ def test_what_cannot_be_done_is_one_sentence(rng):
         eagle.lstsq(A.astype(str), b)
     with pytest.raises(ValueError, match="A must be 2-D, got shape"):
         eagle.lstsq(A[None], b)
+
+
+def test_a_sample_that_does_not_tell_enough_is_followed_by_all_of_a(rng):
+    A, B, C = (cut(rng.standard_normal(shape), "rows") for shape in ((90, 6), (2, 6), (90, 2)))
+    result = eagle.solve(A, B, C, certificate="sampled", rng=0)
+    assert result.plan.startswith("some rows and columns did not tell enough, A was read; ")
+    right = np.asarray(B) @ np.linalg.pinv(np.asarray(A)) @ np.asarray(C)
+    assert relative_error(result.value, right) < tolerance(float, 100)
 
 
 def test_a_solve_that_fails_says_so(rng):

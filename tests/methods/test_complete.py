@@ -406,3 +406,29 @@ def test_what_rounding_alone_tells_apart_is_one_direction(dtype):
     assert relative_error(result.value, smallest) <= 10 * tolerance(np.float32)
     whole = np.round(A * 4096) / 4096  # a difference of integers is one
     assert eagle.lstsq(whole.astype(dtype), b, rng=0).rank == 4
+
+
+@pytest.mark.parametrize(("B", "value"), [(None, 1.5), ([[5.0]], 7.5)])
+def test_the_bound_of_a_quotient_adds_a_rounding_of_each_number(B, value):
+    B = None if B is None else np.array(B)
+    _, answer = complete.solve(np.array([[2.0]]), B, np.array([[3.0]]), 2.0**-52)
+    assert answer.value.item() == value
+    assert answer.error == pytest.approx(3 * 2.0**-52 * value, rel=1e-12, abs=0)
+
+
+def test_what_rounding_of_cancelling_entries_does_is_in_the_bound():
+    C = np.array([[2.0**30], [2.0 - 2.0**30]])
+    _, answer = complete.solve(np.ones((2, 1)), None, C, 2.0**-52)
+    assert answer.value.item() == pytest.approx(1.0)
+    moved = 2.0**-53 * np.abs(C).sum()  # the mean, of entries that are off by one rounding each
+    assert moved <= answer.error <= 10 * moved
+
+
+def test_a_doubtful_direction_that_makes_no_difference_is_no_error():
+    A = np.array([[1.0, 1.0], [1.0, 1.0 + 2.0**-50]])
+    B, C = np.ones((1, 2)), np.full((2, 1), 2.0)
+    found, answer = complete.solve(A, B, C, 2.0**-52)
+    assert found.doubtful
+    assert answer.error <= tolerance(np.float64, 1) * abs(answer.value.item())
+    _, answer = complete.solve(A, None, C, 2.0**-52)
+    assert answer.error > 0.1
