@@ -377,7 +377,7 @@ def _dialect(hints: Hints, delimiter: str, rows: list[list[str]]) -> Dialect:
     for group in GROUPS:
         grouped = re.compile(rf"[+-]?\d{{1,3}}(?:{re.escape(group)}\d{{3}})+{ending}")
         if group not in (decimal, delimiter) or (group == delimiter and group != decimal):
-            found = any(grouped.fullmatch(body) for body in bodies)
+            found = any(group in body and grouped.fullmatch(body) for body in bodies)
             if group == "." and found:  # 1.234 may be a number with three decimals
                 found = decimal == ","
             if found:

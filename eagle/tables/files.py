@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -335,16 +336,21 @@ def _read_fast(data: bytes, hints: Hints) -> Table | None:
         head = csv.read(data[:end], hints)
         dialect = head.dialect
         width, start = len(head.cells[head.body[0]]), head.body[0]
-        frame = pandas.read_csv(
-            io.BytesIO(data), sep=dialect.delimiter, decimal=dialect.decimal,
-            thousands=dialect.thousands or None, header=None, names=range(width),
-            skiprows=start + head.preamble.count("\n"), usecols=head.places,
-            na_values=sorted(dialect.missing | {word.upper() for word in dialect.missing}),
-            dtype=np.float64, skip_blank_lines=True,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pandas.errors.DtypeWarning)  # numbers and text
+            frame = pandas.read_csv(
+                io.BytesIO(data), sep=dialect.delimiter, decimal=dialect.decimal,
+                thousands=dialect.thousands or None, header=None, names=range(width),
+                skiprows=start + head.preamble.count("\n"), usecols=head.places,
+                na_values=sorted(dialect.missing | {word.upper() for word in dialect.missing}),
+                skip_blank_lines=True,
+            )  # fmt: skip
     except ValueError:
         return None
-    return Table(frame.to_numpy(), head.columns, None, ignored=head.ignored)
+    # Types that pandas finds take half of the time of one that it is told.
+    if not all(each.kind in "fiu" for each in frame.dtypes):
+        return None
+    return Table(frame.to_numpy(np.float64), head.columns, None, ignored=head.ignored)
 
 
 def _csv_of(table: Table, values: np.ndarray, digits: int | str, delimiter: str = ",") -> bytes:

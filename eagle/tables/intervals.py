@@ -23,8 +23,8 @@ class Spread:
     sigma : ndarray (n_hidden,)
         By which such variances sum to the squares of the left-out errors.
     scores : list of ndarray
-        For each column the sizes of its left-out errors, ascending, in their standard deviations;
-        those of all columns if it has few.
+        For each column the sizes of its left-out errors, ascending, in their standard deviations,
+        with `units` in those that the others tell; of all columns if it has few.
     number : float
         How many independent ones they are worth: errors of one row go together.
 
@@ -68,7 +68,7 @@ class Spread:
                 others = own
             else:
                 shared, prior = whole.sum() / weight.sum(), prior_weight(own, counts)
-                # An error must not set the size that it is measured by.
+                # An error must not set the size that it is measured by: of a few, none is large.
                 others = drawn((whole - squares) / (weight - weights), counts - each, shared, prior)
                 own = drawn(own, counts, shared, prior)
             scores = np.sqrt(squares / np.where(others > 0, others, 1) / weights)

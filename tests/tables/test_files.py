@@ -464,6 +464,22 @@ def test_long_files_are_read_as_short_ones_are(folder):
         tables.read_table(Path("long.csv"), same_text=False)
 
 
+@pytest.mark.parametrize("cells", [["7"] * 9000 + ["True"], ["True"] * 30_000])
+def test_words_that_pandas_takes_for_numbers_are_refused_in_long_files(folder, cells):
+    rows = [f"{i}.5,{cell}" for i, cell in enumerate(["1"] * 9000 + cells)]
+    Path("long.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    with pytest.raises(tables.TableError, match=r"column 'b': 'True' is not a number"):
+        tables.read_table(Path("long.csv"), same_text=False)
+
+
+def test_whole_numbers_of_long_files_are_read_to_the_digit(folder):
+    numbers = [2**53 + 1, 2**62 + 3, 2**64 - 1, 10**25, -7] * 2000
+    Path("long.csv").write_text("\n".join(["a,b", *(f"{i},{i % 9}" for i in numbers)]) + "\n")
+    fast = tables.read_table(Path("long.csv"), same_text=False)
+    assert np.array_equal(fast.values[:, 0], np.array([float(str(i)) for i in numbers]))
+    assert np.array_equal(fast.values[:, 1], [i % 9 for i in numbers])
+
+
 def test_a_report_is_one_page_with_everything_in_it(folder):
     pytest.importorskip("matplotlib")
     Path("shops.csv").write_text(SHOPS)
