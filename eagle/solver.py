@@ -17,7 +17,7 @@ from eagle.problem.blocks import Names, Problem
 from eagle.problem.checks import as_block, as_matrix, check_sizes
 from eagle.problem.fit import Fit
 from eagle.problem.options import SolveOptions, split_options
-from eagle.problem.result import Result, complain, with_value
+from eagle.problem.result import Result, changed, complain, with_value
 from eagle.run import flow
 from eagle.run.opaque import opaque
 
@@ -82,7 +82,7 @@ class Solver:
     def __init__(self, A: Any, **options: Unpack[SolveOptions]):
         self._method, self._options = split_options("Solver", options)
         self._seed = int(self._options.rng.integers(2**63))
-        self._options = replace(self._options, rng=None)
+        self._options, self._shaped = replace(self._options, rng=None), self._options.shaped()
         self._home = find_home(A=A)
         self._token: Any = np.empty(0)  # lives where A does
         matrix: Any = as_matrix("A", A) if self._home is None else self._home.block("A", A)
@@ -192,11 +192,11 @@ class Solver:
         if home is not None:
             value = home.astype(home.array(np.ascontiguousarray(value)), dtype)
             result = with_value(result, value)
+        fit = result.fit
         if names[2] == "b":
             given_b = host["b"] if home is None else there["b"]
-            fit = Fit(self._A, given_b, None, value, self._options.shaped())
-            result = replace(result, fit=fit)
-        result = replace(result, seconds=time.perf_counter() - start)
+            fit = Fit(self._A, given_b, None, value, self._shaped)
+        result = changed(result, fit=fit, seconds=time.perf_counter() - start)
         complain(result, self._options)
         return result
 

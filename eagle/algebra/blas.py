@@ -6,7 +6,7 @@ A Hermitian matrix is its upper triangle here; what lies below the diagonal is n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -124,8 +124,10 @@ def gram(A: np.ndarray, out: np.ndarray) -> np.ndarray:
     return _blas(A.dtype.char)["syrk"](1.0, A, trans=trans, c=out, beta=0.0, overwrite_c=1)
 
 
-def smaller_gram(A: np.ndarray) -> np.ndarray:
+def smaller_gram(A: Any) -> np.ndarray:
     """``A^H A`` or ``A A^H``, the smaller one, upper triangle; A is not copied in either order."""
+    if not isinstance(A, np.ndarray):
+        return A.gram()
     d, n = A.shape
     if not (_rowwise(A) or A.flags.f_contiguous):
         A = np.asfortranarray(A)
@@ -136,28 +138,43 @@ def smaller_gram(A: np.ndarray) -> np.ndarray:
     return G.conj() if _rowwise(A) and A.dtype.kind == "c" else G
 
 
-def conditioned_gram(A: np.ndarray, scale: np.ndarray, R: np.ndarray) -> np.ndarray:
+def conditioned_gram(A: Any, scale: np.ndarray, R: np.ndarray) -> np.ndarray:
     """Gram matrix of ``A diag(scale) R^-1``, upper triangle, which is formed some rows at a time.
 
     ``2 d n^2`` flops for upper triangular R; a wide A stands for its adjoint.
     """
+    if not isinstance(A, np.ndarray):
+        return gram_of(A.blocks(), len(R), A.dtype, scale, R)
     wide = A.shape[0] < A.shape[1]
     M = A.T if wide else A
-    rowwise = _rowwise(M)
-    R = R.conj() if wide and A.dtype.kind == "c" else R
-    syrk, trsm = (_blas(A.dtype.char)[name] for name in ("syrk", "trsm"))
-    scale = scale.astype(A.real.dtype, copy=False)
-    trans = 0 if rowwise else (2 if A.dtype.kind == "c" else 1)
-    G = np.zeros((len(R), len(R)), A.dtype, order="F")
-    for start in range(0, len(M), ROWS):
-        block = M[start : start + ROWS]
-        if rowwise:  # as it lies in memory, columns of the transpose
-            X = np.multiply(block.T, scale[:, None], order="F")
-            X = trsm(1.0, R, X, trans_a=1, overwrite_b=1)
+    blocks = (M[start : start + ROWS] for start in range(0, len(M), ROWS))
+    if wide:  # and what is conjugated besides
+        return gram_of(blocks, len(R), A.dtype, scale, R.conj()).conj()
+    return gram_of(blocks, len(R), A.dtype, scale, R)
+
+
+def gram_of(
+    blocks: Iterable[np.ndarray],
+    n: int,
+    dtype: np.dtype,
+    scale: np.ndarray | None = None,
+    R: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gram matrix, upper triangle, of M (d, n) in blocks of rows, or of ``M diag(scale) R^-1``."""
+    syrk, trsm = (_blas(dtype.char)[name] for name in ("syrk", "trsm"))
+    G = np.zeros((n, n), dtype, order="F")
+    weights = np.ones(n, G.real.dtype) if scale is None else scale.astype(G.real.dtype, copy=False)
+    for block in blocks:
+        rowwise = _rowwise(block)  # as it lies in memory, columns of the transpose
+        if rowwise:
+            X = np.multiply(block.T, weights[:, None], order="F")
+            X = X if R is None else trsm(1.0, R, X, trans_a=1, overwrite_b=1)
         else:
-            X = trsm(1.0, R, np.multiply(block, scale, order="F"), side=1, overwrite_b=1)
-        G = syrk(1.0, X, trans=trans, beta=1.0, c=G, overwrite_c=1)
-    return G.conj() if rowwise != wide else G
+            X = np.multiply(block, weights, order="F")
+            X = X if R is None else trsm(1.0, R, X, side=1, overwrite_b=1)
+        own = syrk(1.0, X, trans=0 if rowwise else (2 if dtype.kind == "c" else 1))
+        G += own.conj() if rowwise else own
+    return G
 
 
 def largest_eigenvalue(H: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from eagle.algebra.blas import norm, product
+from eagle.algebra.blas import ROWS, gram_of, norm, product
 
 LARGE = 10**7  # entries from which on reading A once for two products is worth loading numba for
 PIECE = 2**26  # bytes of a mapped file that are in memory at a time
@@ -90,6 +90,14 @@ class Operand:
         """Where some rows and columns meet, if single rows and columns are at hand."""
         raise NotImplementedError
 
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Rows of a tall A, of the adjoint of a wide one, some at a time, if they are at hand."""
+        raise NotImplementedError
+
+    def gram(self) -> np.ndarray:
+        """``A^H A`` or ``A A^H``, the smaller one, upper triangle, from `blocks`."""
+        return gram_of(self.blocks(), min(self.shape), self.dtype)
+
     def dense(self) -> np.ndarray:
         """All entries, by as few products as possible."""
         d, n = self.shape
@@ -157,6 +165,23 @@ class Sparse(Operand):
         rows.data = shifted(rows.data, exponent)
         return replace(self, rows=rows)
 
+    @property
+    def T(self) -> Operand:
+        """The transpose."""
+        return replace(self, shape=self.shape[::-1], rows=self.rows.T.tocsr())
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        tall = self._tall()
+        for start in range(0, tall.shape[0], ROWS):
+            yield tall[start : start + ROWS].toarray()
+
+    def gram(self) -> np.ndarray:
+        tall = self._tall()
+        return (tall.conj().T @ tall).toarray(order="F")
+
+    def _tall(self) -> Any:
+        return self.rows if self.shape[0] >= self.shape[1] else self.rows.conj().T.tocsr()
+
     def norm(self) -> float:
         return norm(self.rows.data)
 
@@ -204,6 +229,21 @@ class Mapped(Operand):
             rows, columns = (part, whole) if self.by_rows else (whole, part)
             yield rows, columns, self._in_memory(self.array[rows, columns])
             self.release()
+
+    @property
+    def T(self) -> Operand:
+        """The transpose."""
+        return replace(self, shape=self.shape[::-1], array=self.array.T)
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether `blocks` follow each other in the file."""
+        return self.by_rows == (self.shape[0] >= self.shape[1])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        assert self.in_blocks
+        for _, _, piece in self.pieces():
+            yield piece if self.by_rows else piece.conj().T
 
     def columns(self, index: np.ndarray) -> np.ndarray:
         """Some columns, in memory."""

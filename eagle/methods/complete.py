@@ -74,6 +74,14 @@ class Orthogonal:
         reflectors, T, pivots = _pivoted(F[order])
         return cls(reflectors(F.shape[1]), T, order, pivots)
 
+    @classmethod
+    def plain(cls, F: np.ndarray) -> Orthogonal:
+        """Factorise what has been pivoted before and needs no scaling, in half the time."""
+        (_, orgqr, _, geqrf, _), room = _lapack(F.dtype.char), BLOCK * (F.shape[1] + 1)
+        packed, tau, _, _ = geqrf(F, lwork=room)
+        T = np.triu(packed[: F.shape[1]])
+        return cls(orgqr(packed, tau, lwork=room, overwrite_a=1)[0], T)
+
     def times(self, X: np.ndarray) -> np.ndarray:
         """``F^+ X``."""
         return self._solved(product(self.Q, self._sorted(X), adjoint="X"))
@@ -175,7 +183,7 @@ def _lapack(char: str) -> tuple[Any, ...]:
     from scipy.linalg import get_lapack_funcs
 
     kind = "un" if np.dtype(char).kind == "c" else "or"
-    names = ("geqp3", f"{kind}gqr", f"{kind}mqr", "geqrf")
+    names = ("geqp3", f"{kind}gqr", f"{kind}mqr", "geqrf", "trtrs")
     return tuple(get_lapack_funcs(names, dtype=np.dtype(char)))
 
 
@@ -211,12 +219,9 @@ def _pivoted(F: np.ndarray, *, held: bool = False) -> tuple[Callable[[int], Any]
 
 def _solved(T: np.ndarray, X: np.ndarray, trans: int) -> np.ndarray:
     """``T^-1 X``, or ``T^-H X`` for `trans` 2; T is upper triangular."""
-    from scipy.linalg import get_lapack_funcs
-
     if not T.size or not X.size:
         return np.zeros(X.shape, X.dtype)
-    solution, _ = get_lapack_funcs("trtrs", (T, X))(T, X, trans=trans)
-    return solution
+    return _lapack(np.result_type(T, X).char)[4](T, X, trans=trans)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -460,9 +465,9 @@ def decompose(
     if k == n:
         right = Triangular(T[:k], pivots, c)
     else:
-        R = np.zeros((n, k), A.dtype)
+        R = np.zeros((n, k), A.dtype, order="F")
         R[pivots] = T[:k].conj().T
-        right = Orthogonal.of(R if c is None else c * R)
+        right = Orthogonal.plain(R) if k and c is None else Orthogonal.of(R if c is None else c * R)
     found = Decomposition(A, left, right, r, c, size, k, 1.0, doubtful, entrywise=by_columns)
     if k and right.T is not None and r is None and c is None:
         found.condition = max(1.0, size * norm_of_triangle_inverse(right.T))

@@ -192,15 +192,12 @@ class Direct(Method):
         work = (problem.adjoint() if flipped else problem).doubled()
         C = work.algebra.eye(work.A.shape[0]) if work.C is None else work.C
         found, answer = complete.solve(work.A, work.B, C, problem.eps)
-        known = replace(found, turned=flipped)
+        misfit = found.unexplained(work.C) if flipped else answer.inconsistency
+        found.turned = flipped
         if problem.extent != (d, n):
-            inconsistency = _bias(problem, known)
-        elif flipped:
-            inconsistency = found.unexplained(work.C)
-        else:
-            inconsistency = answer.inconsistency
-        state.decomposition = known
-        return self._answered(state, known, replace(answer, inconsistency=inconsistency), flipped)
+            misfit = _bias(problem, found)
+        state.decomposition = found
+        return self._answered(state, found, answer, flipped, misfit)
 
     def _eliminated(self, state: DirectState) -> DirectState:
         """By Gaussian elimination, on the side with fewer right-hand sides."""
@@ -212,11 +209,17 @@ class Direct(Method):
             B, C = (None if X is None else X.conj().T for X in (C, B))
         seen = problem.seen
         lu = seen if isinstance(seen, LU) else elimination.eliminate(A)
-        state.lu, answer = elimination.solve(lu, B, C, rng, adjoint=flipped)
-        return self._answered(state, state.lu, answer, flipped)
+        given = float(np.finfo(np.result_type(problem.dtype, np.float32)).eps)
+        state.lu, answer = elimination.solve(lu, B, C, rng, adjoint=flipped, rounded_to=given)
+        return self._answered(state, state.lu, answer, flipped, answer.inconsistency)
 
     def _answered(
-        self, state: DirectState, found: Inverse, answer: complete.Answer, flipped: bool
+        self,
+        state: DirectState,
+        found: Inverse,
+        answer: complete.Answer,
+        flipped: bool,
+        misfit: float,
     ) -> DirectState:
         """The value and its certificate."""
         problem, (d, n) = state.problem, state.problem.A.shape
@@ -232,7 +235,7 @@ class Direct(Method):
             if np.isnan(error):
                 error = np.inf
             negligible = answer.error <= 100 * answer.rounding < np.inf
-            state.certificate = Certificate(error, answer.inconsistency, negligible)
+            state.certificate = Certificate(error, misfit, negligible)
         state.count(max(d, n), min(d, n), min(d, n))
         state.flops *= OPERATIONS[self.driver] / 2
         return state

@@ -30,6 +30,7 @@ from eagle.methods.complete import Answer, norm_of_inverse, spectral_norm
 from eagle.methods.cross import Skeleton
 
 LOST = 10.0  # in units of n^(1/2) times what rounding of the blocks does: what elimination may lose
+LIFTED = 15.0  # n times that, in units of rounding of A: what may have been singular before that
 SHARP = 1e-3  # of the condition from which on A is singular: from there on it is looked at twice
 
 
@@ -90,14 +91,17 @@ def solve(
     rng: np.random.Generator,
     *,
     adjoint: bool,
+    rounded_to: float = 0.0,
     X: np.ndarray | None = None,
 ) -> tuple[LU, Answer]:
     """``B A^-1 C``, or ``B A^-H C``, with its error; None stands for an identity.
 
-    X is ``A^-1 C`` if it is known. Where elimination has lost more than rounding of the blocks
+    Entries of A were `rounded_to` that, if it is more than the precision computed in. X is
+    ``A^-1 C`` if it is known. Where elimination has lost more than rounding of the blocks
     does, as it may for rows of unlike size, a step of iterative refinement is taken [1]_.
 
-    Raises `numpy.linalg.LinAlgError` if A is singular to working precision.
+    Raises `numpy.linalg.LinAlgError` if A is singular to working precision, or may have been so
+    before it was rounded.
     """
     A, n = lu.A, len(lu.A)
     eps = Dense.of(A.dtype).eps
@@ -124,12 +128,14 @@ def solve(
         condition = spectral_norm(A) * norm_of_inverse(lu)
         if not condition * n * eps < 1:
             raise np.linalg.LinAlgError(SINGULAR)
+    if rounded_to > eps and not LIFTED * condition * n * rounded_to < 1:
+        raise np.linalg.LinAlgError(SINGULAR)
     moved, scaled = (found, xG) if B is None else (product(B, found), product(B, xG))
     computed = norm(moved[:, :k])
     rounded = eps * math.hypot(norm(moved[:, k : k + COUNT]), norm(scaled))
     if fresh and computed > LOST * n**0.5 * rounded:
         left = (np.eye(n, dtype=A.dtype) if C is None else C) - product(A, X, adjoint=side)
-        return solve(lu, B, C, rng, adjoint=adjoint, X=X + times(left))
+        return solve(lu, B, C, rng, adjoint=adjoint, rounded_to=rounded_to, X=X + times(left))
     natural = 1.0 if B is None else norm(B)
     natural *= (n**0.5 if C is None else norm(C)) / size
     D = X if B is None else product(B, X)

@@ -94,7 +94,8 @@ class SemiNormal(Method):
         """Orient the blocks; C is copied, A is not."""
         flipped = by_rows(problem)
         work = problem.transposed() if flipped else problem
-        work = work.doubled() if work.A.size <= DOUBLE else work
+        small = work.A.size <= DOUBLE and isinstance(work.A, np.ndarray)
+        work = work.doubled() if small and options.memory_limit is None else work
         C = work.columns()
         X = np.zeros((work.A.shape[1], C.shape[1]), C.dtype, order="F")
         return self.state(problem=problem, work=work, flipped=flipped, X=X, C=C, left=norm(C))
@@ -225,7 +226,7 @@ class SemiNormal(Method):
             if R is None:
                 raise np.linalg.LinAlgError(DEFICIENT)
             R = _lapack(R.dtype.char)["trmm"](1.0, R, np.triu(first))
-        state.R, state.scale = R, scale[:, None].astype(A.real.dtype)
+        state.R, state.scale = R, scale[:, None].astype(state.C.real.dtype)
         state.rank, state.condition = short, _condition(R)
         if not (state.condition * long * eps < 1 or is_full(R, long)):
             raise np.linalg.LinAlgError(DEFICIENT)

@@ -276,7 +276,9 @@ class _Loop:
             return certificate
         asked = opinions.is_cheap(self.problem)
         if self.num is One and not state.floor:  # else it knows what rounding does
-            asked = asked or opinions.is_worth_it(self.given, state.flops)
+            asked = asked or opinions.is_worth_it(
+                self.given, state.flops, self.options.memory_limit
+            )
         if asked:
             certificate = opinions.checked(self.given, extended, certificate, rank, condition)
         if self.num is One and state.floor > certificate.error_estimate:

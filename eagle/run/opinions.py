@@ -26,7 +26,7 @@ from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
-from eagle.run.plan import THINNER
+from eagle.run.plan import THINNER, held
 
 CHEAP = 2e6  # operations of a decomposition up to which it is asked
 
@@ -37,11 +37,15 @@ def is_cheap(problem: Problem) -> bool:
     return 4 * d * n * min(d, n) <= CHEAP
 
 
-def is_worth_it(problem: Problem, flops: float) -> bool:
-    """Whether solving once more takes less than a method took, which is so for a thin A alone."""
+def is_worth_it(problem: Problem, flops: float, memory_limit: int | None = None) -> bool:
+    """Whether solving once more takes less than a method took, which is so for a thin A alone.
+
+    And whether there is memory for that.
+    """
     short, long = sorted(problem.A.shape)
     thin = isinstance(problem.A, np.ndarray) and THINNER * short <= long
-    return thin and 2 * long * short**2 <= flops
+    fits = memory_limit is None or held(problem) <= memory_limit
+    return thin and fits and 2 * long * short**2 <= flops
 
 
 def checked(

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from eagle.algebra.base import COUNT
-from eagle.algebra.operand import Mapped, Operand, Sparse
+from eagle.algebra.blas import ROWS
+from eagle.algebra.operand import PIECE, Mapped, Operand, Sparse
 from eagle.methods import (
     METHODS,
     Compressed,
@@ -38,7 +39,7 @@ from eagle.methods import (
     as_method,
     cross,
 )
-from eagle.methods.base import Method, solve_columns
+from eagle.methods.base import Method, by_rows, solve_columns
 from eagle.methods.compressed.method import WHOLE, first_width, next_width
 from eagle.methods.cross import Cross
 from eagle.methods.elimination import eliminate
@@ -59,6 +60,7 @@ ALL = 0.25  # of the time of EAGLE: what all looks may take
 LITTLE = 0.1  # of the usual rows and columns, of a file
 LOOK = 250  # shorter side from which on a sketch has something to save
 THINNER = 1.5  # times as long as the other a side is from which on A is thin
+HELD = 2**11  # shorter side of a sparse A or a file up to which its Gram matrix is
 THIN = 100  # shorter side up to which the most careful method takes no time worth saving
 MANY = 2**23  # entries in single precision up to which that is computed in double
 HIDDEN = 0.4  # of the rows and columns that may be looked at, where B or C is an identity
@@ -173,8 +175,8 @@ def _dense(problem: Problem, options: Options, tried: tuple[str, ...] = ()) -> I
 def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choice]:
     """What takes no time worth saving."""
     reason = "auto: "
-    if square and problem.A.dtype.char in "dD" and problem.given is None:
-        yield Choice(LU, problem, options, reason + BY_LU)
+    if square and problem.given is None:
+        yield Choice(LU, problem.doubled(), options, reason + BY_LU)
         reason += NOT_BY_LU + "; "
     if _is_thin(problem) and problem.A.size >= LONG and not options.ridge and problem.given is None:
         yield Choice(SemiNormal(), problem, options, reason + BY_FACTOR)
@@ -183,8 +185,20 @@ def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choi
 
 
 def _is_thin(problem: Problem) -> bool:
-    (d, n), A = problem.A.shape, problem.A
-    return isinstance(A, np.ndarray) and THINNER * min(d, n) <= max(d, n)
+    """Whether the Gram matrix of the shorter side is worth holding, and can be had in one pass."""
+    A, (short, long) = problem.A, sorted(problem.A.shape)
+    at_hand = isinstance(A, np.ndarray | Sparse) or (isinstance(A, Mapped) and A.in_blocks)
+    return at_hand and THINNER * short <= long and (isinstance(A, np.ndarray) or short <= HELD)
+
+
+def held(problem: Problem) -> float:
+    """Bytes that the semi-normal equations take beyond the data."""
+    rows, columns = problem.shape
+    short, long = sorted(problem.A.shape)
+    sides = 4 * (rows if by_rows(problem) else columns) + 7 * COUNT
+    numbers = 5 * short**2 + (short + long) * sides + 2 * min(ROWS, long) * short
+    piece = 2 * PIECE if isinstance(problem.A, Mapped) else 0
+    return float(numbers * problem.A.dtype.itemsize + piece)
 
 
 def _truncated(problem: Problem, options: Options) -> Iterator[Choice]:
@@ -208,6 +222,9 @@ def _matrix_free(problem: Problem, options: Options) -> Iterator[Choice]:
         reason = "the core of a sketch has the spectrum of A"
         yield choice(Compressed(), reason, problem, options)
         return
+    if _is_thin(problem) and not options.ridge:
+        yield choice(SemiNormal(), BY_FACTOR, problem, options)
+        said.append(NOT_BY_FACTOR)
     looks = _Looks(problem, options)
     for _ in range(2):
         if looks.succeeds():
@@ -239,6 +256,9 @@ def _patience(problem: Problem, options: Options, dense: float) -> int | None:
 
 def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:
     """The methods that need less memory than A."""
+    limit, plain = options.memory_limit or 0, options.special() == {"memory_limit"}
+    if _is_thin(problem) and plain and not options.ridge and held(problem) <= limit:
+        yield Choice(SemiNormal(), problem, options, f"auto: {why}: {BY_FACTOR}")
     mapped = isinstance(problem.A, Mapped) and options.special() <= {"memory_limit"}
     if mapped and not (options.ridge or problem.B is None or problem.C is None):
         skeleton = cross.look(problem.A, options.rng, LITTLE)

@@ -10,6 +10,7 @@ import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import eagle
+from eagle.algebra import blas
 from eagle.algebra import sketch as loops
 from eagle.algebra.blas import energy, norm, product
 from eagle.algebra.operand import Implicit, LowRank, Mapped, Ridged, Scaled, Sparse, adjoint, both
@@ -372,3 +373,30 @@ def test_products_of_a_scaled_operand_are_exact_at_both_ends_of_the_range(expone
     )
     np.testing.assert_array_equal(A.times(np.eye(2)), expected)
     np.testing.assert_array_equal(A.adjoint_times(np.eye(3)), expected.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("kind", ["sparse", "file", "turned file"])
+def test_gram_matrices_from_blocks_are_those_of_the_array(
+    kind, wide, dtype, tmp_path, monkeypatch, rng
+):
+    monkeypatch.setattr("eagle.algebra.operand.ROWS", 7)
+    monkeypatch.setattr("eagle.algebra.operand.PIECE", 300)  # bytes
+    tall = normal(rng, (20, 4), dtype)
+    A = tall.conj().T if wide else tall
+    if kind == "sparse":
+        given = Sparse(A.shape, A.dtype, scipy.sparse.csr_array(A))
+    elif kind == "file":
+        given = as_matrix("A", mapped(tmp_path, A, order="F" if wide else "C"))
+    else:
+        other = mapped(tmp_path, A.conj().T, order="C" if wide else "F")
+        given = as_matrix("A", other).adjoint()
+    G, bound = tall.conj().T @ tall, tolerance(dtype)
+    assert relative_error(np.triu(blas.smaller_gram(given)), np.triu(G)) <= bound
+    assert relative_error(given.T.times(np.eye(len(A), dtype=dtype)), A.T) <= bound
+    R = np.asfortranarray(np.triu(normal(rng, (4, 4), dtype)) + 4 * np.eye(4, dtype=dtype))
+    scale = np.array([1.0, 2.0, 0.5, 4.0])
+    whole = tall * scale.astype(tall.real.dtype) @ np.linalg.inv(R)
+    found = blas.conditioned_gram(given, scale, R)
+    assert relative_error(np.triu(found), np.triu(whole.conj().T @ whole)) <= 10 * bound

@@ -84,6 +84,18 @@ def test_reflectors_of_a_very_tall_matrix_multiply_as_what_they_stand_for(rank, 
     assert held.unexplained(given.C) == pytest.approx(written.unexplained(given.C))
 
 
+@REAL_AND_COMPLEX
+def test_a_factor_without_pivots_inverts_and_projects(dtype, rng):
+    F = np.asfortranarray(normal(rng, (9, 4), dtype))
+    X, before = normal(rng, (9, 2), dtype), F.copy()
+    found, inverse = Orthogonal.plain(F), np.linalg.pinv(F)
+    np.testing.assert_allclose(found.times(X), inverse @ X, atol=1e-14)
+    np.testing.assert_allclose(found.adjoint_times(X[:4]), inverse.conj().T @ X[:4], atol=1e-14)
+    np.testing.assert_allclose(found.inverse(), inverse, atol=1e-14)
+    np.testing.assert_allclose(found.projected(X), F @ (inverse @ X), atol=1e-14)
+    np.testing.assert_array_equal(F, before)
+
+
 @pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])
 @pytest.mark.parametrize("kind", ["consistent", "both inconsistent"])

@@ -121,3 +121,25 @@ def test_a_singular_square_matrix_is_answered_by_the_elimination_that_failed():
     error = relative_error(result.value, given.value)
     assert error <= tolerance(np.float64, 1e4)
     assert error <= 10 * result.error_estimate
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_a_small_square_matrix_in_single_precision_takes_lu_in_double(dtype):
+    given = system("square", condition=100, dtype=dtype)
+    result = eagle.solve(given.A, given.B, given.C, rng=0)
+    assert result.method == eagle.Direct("lu")
+    assert result.value.dtype == dtype
+    wide = np.result_type(dtype, np.float64)
+    right = given.B.astype(wide) @ np.linalg.solve(given.A.astype(wide), given.C.astype(wide))
+    eps = np.finfo(dtype).eps
+    assert relative_error(result.value, right) <= eps  # it is rounded once, at the end
+    assert eps / 2 <= result.error_estimate <= 2 * eps
+
+
+def test_a_rank_that_rounding_to_single_precision_has_lifted_is_no_matter_for_lu():
+    given = system("square", rank=12, condition=3)
+    A = given.A.astype(np.float32)
+    assert np.linalg.matrix_rank(A.astype(float)) == 13
+    result = eagle.lstsq(A, given.C.astype(np.float32), rng=0)
+    assert result.method == eagle.Direct("cod")
+    assert result.rank == 12

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import eagle
 from benchmarks.fuzz import exact
@@ -236,3 +237,49 @@ def test_single_precision_holds_its_factor_as_far_as_that_goes(condition):
     assert error <= tolerance(np.float32, condition, constant=1)
     assert error <= result.error_estimate
     assert result.value.dtype == np.float32
+
+
+@pytest.mark.parametrize("condition", [10, 1e9])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("kind", ["sparse", "file"])
+def test_a_thin_sparse_matrix_or_file_is_read_in_blocks(
+    kind, wide, condition, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("eagle.run.plan.SMALL", 0)
+    A, B, _ = thin(d=6000, n=60, condition=condition, wide=wide)
+    X = A.T @ np.random.default_rng(0).standard_normal((len(A), 2))
+    C = A @ X
+    if kind == "sparse":
+        given, options = scipy.sparse.csr_array(A), {}
+    else:
+        np.save(tmp_path / "A.npy", np.array(A, order="F" if wide else "C"))
+        given, options = np.load(tmp_path / "A.npy", mmap_mode="r"), {"memory_limit": 10**9}
+    result = eagle.solve(given, B, C, rng=0, **options)
+    assert isinstance(result.method, SemiNormal)
+    assert result.converged
+    assert relative_error(result.value, B @ X) <= tolerance(np.float64, condition)
+
+
+def test_a_thin_deficient_sparse_matrix_still_has_its_answer(monkeypatch):
+    monkeypatch.setattr("eagle.run.plan.SMALL", 0)
+    found = system((2000, 40), rank=11)
+    result = eagle.solve(scipy.sparse.csr_array(found.A), found.B, found.C, rng=0)
+    assert not isinstance(result.method, SemiNormal)
+    assert relative_error(result.value, found.value) <= tolerance(np.float64, 10)
+
+
+def test_a_memory_limit_that_a_factor_respects_takes_one():
+    A, _, _ = thin(d=40_000, n=100, condition=1e9)
+    C = A @ np.ones(100)
+    limit = A.nbytes
+    eagle.lstsq(A, C, memory_limit=limit, rng=0)  # what is loaded once
+    tracemalloc.start()
+    result = eagle.lstsq(A, C, memory_limit=limit, rng=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(result.method, SemiNormal)
+    assert peak <= limit
+    assert relative_error(result.x, np.ones(100)) <= tolerance(np.float64, 1e9)
+    with pytest.warns(eagle.ConvergenceWarning, match="memory limit"):
+        small = eagle.lstsq(A, C, memory_limit=2**23, rng=0)
+    assert not isinstance(small.method, SemiNormal)

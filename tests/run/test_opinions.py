@@ -127,4 +127,6 @@ def test_a_second_opinion_takes_less_than_the_method_took():
     once = 2.0 * A.size * 50
     assert opinions.is_worth_it(problem, once)
     assert not opinions.is_worth_it(problem, once / 2)
+    assert opinions.is_worth_it(problem, once, 2**23)
+    assert not opinions.is_worth_it(problem, once, A.nbytes)  # there is no room for it
     assert not opinions.is_worth_it(Problem.create(A[:60], None, None), 1e9)  # it is not thin

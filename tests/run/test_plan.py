@@ -257,7 +257,7 @@ def test_a_file_beyond_memory_is_read_piece_by_piece(monkeypatch, tmp_path):
 
 
 def test_a_memory_limit_leaves_two_methods():
-    tried = planned(np.eye(20, 30), memory_limit=10**6)
+    tried = planned(np.eye(20, 25), memory_limit=10**6)
     assert names(tried) == ["Compressed", "Sketched"]
     assert names(planned(np.eye(20), memory_limit=10**6, rank=2)) == ["Compressed"]
     assert names(planned(np.eye(20), memory_limit=10**6, ridge=0.1)) == ["Compressed"]
