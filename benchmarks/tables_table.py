@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each data set and pattern."""
-    heads = ("data", "holes", "eagle", *RIVALS, "expected / error", "coverage", "width", "seconds")
+    heads = ("data", "holes", "eagle", *RIVALS, "expected / error", "coverage")
+    heads += ("width", "a bootstrap's", "seconds")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         error = f"{row['error']['median']:.2g}"
@@ -44,6 +45,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             _number(row["expected_over_error"]),
             f"{row['coverage']:.3f}",
             _number(row["width"]),
+            _number(row["bootstrap_width"]),
             _number(row["ms"] / 1e3),
         )
         lines.append(f"| {' | '.join(cells)} |")

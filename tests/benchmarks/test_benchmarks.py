@@ -422,7 +422,7 @@ def test_the_table_of_tables_shows_lost_rows_and_counts_them(
         "benchmark": "tables", "section": "rows", "key": "",
         "data": "wine", "pattern": "block", "one_of_20": True, "over_best_rival": 1.0,
         "error": Spread((0.5,)).as_json(), "expected_over_error": 1.0, "coverage": 0.9,
-        "width": 2.0, "ms": 1500.0, "times_faster_than_iterative": "nan",
+        "width": 2.0, "bootstrap_width": 2.5, "ms": 1500.0, "times_faster_than_iterative": "nan",
         **dict.fromkeys(tables.RIVALS, 0.6), "KNNImputer": "nan",
     }  # fmt: skip
     lost = row | {"pattern": "scattered", "over_best_rival": 2.0, "one_of_20": False}
@@ -433,7 +433,7 @@ def test_the_table_of_tables_shows_lost_rows_and_counts_them(
         files[-1].write_text(json.dumps({"facts": facts, "rows": [one]}))
     assert tables_table.main([str(file) for file in files]) == 0
     _, _, won, other, *_ = text = capsys.readouterr().out.splitlines()
-    assert won == "| wine | block | 0.5 | 0.6 | - | 0.6 | 0.6 | 1 | 0.900 | 2 | 1.5 |"
+    assert won == "| wine | block | 0.5 | 0.6 | - | 0.6 | 0.6 | 0.6 | 1 | 0.900 | 2 | 2.5 | 1.5 |"
     assert other.startswith("| wine | scattered * | **0.5** |")
     assert any("on 1 of 1 rows that count, and on 0 of the 1" in line for line in text)
     slower = "takes 4 times as long in the median, - for blocks and 4 for scattered holes"
