@@ -138,7 +138,10 @@ class Kernel:
         landmarks = rows[:: -(-len(rows) // LANDMARKS)]
         some = rows[:: -(-len(rows) // SAMPLE)]
         apart = _squared_distances(some, some)[~np.eye(len(some), dtype=bool)]
-        squared = width**2 * (float(np.median(apart, axis=None)) if apart.any() else 1.0)
+        different = apart[apart > 0]
+        if 2 * len(different) <= len(apart):  # half of all pairs are equal rows
+            apart = different
+        squared = width**2 * (float(np.median(apart)) if len(apart) else 1.0)
         whole = len(landmarks) == len(rows)
         squares, U = np.linalg.eigh(np.exp(_squared_distances(landmarks, landmarks) / -squared))
         kept = squares > 10 * len(squares) * np.finfo(squares.dtype).eps * squares[-1:]

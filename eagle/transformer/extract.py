@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -192,7 +193,7 @@ def _norms(
     maxima = []
     with torch.no_grad():
         for batch in references:
-            states = list(model.states(model.prompt(batch)))[:-1]
+            states = islice(model.states(model.prompt(batch)), len(layers))  # before each layer
             complete = [Z[:, : model.config.complete] for Z in states]
             parts = [Z.unflatten(-1, (-1, visible + hidden))[..., :visible] for Z in complete]
             A = [part.transpose(1, 2) for part in parts]  # (batch, machines, tokens, visible)

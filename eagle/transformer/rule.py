@@ -277,15 +277,15 @@ class Rule:
         """The rule with other step sizes and with the norms that its own states have then."""
         task = task or self.task or task_of(self.config)
         runs = [self._start(batch) for batch in reference(task, batches, seed)]
-        layers = []
+        layers: list[LayerRule] = []
         for layer in self.layers:
+            if layers:
+                runs = [self._step(machines, layers[-1]) for machines in runs]
             S = layer.sketch
             norms = [max(largest_norm(sketched(one.A, S)) for one in machines) for machines in runs]
             norm = float(np.median(norms))
             eta_step, gamma_step = steps(layer, norm)
-            layer = replace(layer, eta_step=eta_step, gamma_step=gamma_step, norm=norm)
-            runs = [self._step(machines, layer) for machines in runs]
-            layers.append(layer)
+            layers.append(replace(layer, eta_step=eta_step, gamma_step=gamma_step, norm=norm))
         return replace(self, layers=tuple(layers))
 
     def model(self) -> LinearTransformer:

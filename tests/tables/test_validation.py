@@ -65,6 +65,22 @@ def test_a_kernel_is_the_gaussian_one_if_all_rows_are_landmarks():
     assert relative_error(P @ P.T, wanted) <= 1e-7  # without directions at rounding level
 
 
+def test_rows_that_are_mostly_equal_have_a_kernel_of_the_others():
+    A = np.array([[0.0, 0], *[[1, 2]] * 20, [3, 1]])
+    features = SCALINGS["kernel 1"].fit(A, A[:, :1])
+    Z = (A - A.mean(axis=0)) / A.std(axis=0)
+    squared = ((Z[:, None] - Z) ** 2).sum(axis=2)
+    assert np.median(squared) == 0
+    P = features.observed(A) + features.lift.middle
+    wanted = np.exp(-squared / np.median(squared[squared > 0]))
+    assert relative_error(P @ P.T, wanted) <= 1e-7
+    X = np.hstack([A, A[:, :1] - A[:, 1:]])
+    X[3:8, 2] = np.nan
+    done = eagle.complete(X, rng=0)
+    assert done.X[3:8, 2] == pytest.approx(-1)
+    assert SCALINGS["kernel 1"].fit(A[1:5], A[1:5, :1]).lift is not None  # all equal
+
+
 def test_units_and_offsets_of_columns_change_nothing():
     X = REAL["wine"]()
     missing = holes(X, "third", 0)
