@@ -116,12 +116,11 @@ class SemiNormal(Method):
         state.resolved = state.change < np.inf
         error = state.change
         if images:
-            ratio = min(1.0, relative(state.change, before))
             # Right-hand sides that do not shrink are rounded anew as coarsely as before.
             again = min(1.0, relative(state.left, whole))
-            to_come = max(ratio, again, state.loss) * state.change
+            to_come = max(again, state.loss) * state.change
             state.floor = self._rounding(state, norm(value), *images)
-            stalled = state.taken > 2 and ratio > STALLED
+            stalled = state.taken > 2 and state.change > STALLED * before
             state.settled = stalled or to_come <= max(state.problem.eps, state.floor)
             error = to_come + state.floor if state.settled else state.change
         state.certificate = Certificate(error, self._inconsistency(state), False)
@@ -216,12 +215,12 @@ class SemiNormal(Method):
             raise np.linalg.LinAlgError("A has a column or row that is zero or nearly so")
         scale = 2.0 ** -np.round(np.log2(np.sqrt(squares)))
         G *= scale[:, None] * scale
-        R, own = _factor(G)
+        R, squared = _factor(G)
         if R is None and state.problem.eps > eps:
             raise np.linalg.LinAlgError("rounding to single precision made directions so small")
         if R is None:
             first, _ = blas.shifted_cholesky(G, SHIFT * short * eps)
-            R, own = _factor(blas.conditioned_gram(A, scale, first))
+            R, squared = _factor(blas.conditioned_gram(A, scale, first))
             state.count(long, short, short)
             if R is None:
                 raise np.linalg.LinAlgError(DEFICIENT)
@@ -230,7 +229,7 @@ class SemiNormal(Method):
         state.rank, state.condition = short, _condition(R)
         if not (state.condition * long * eps < 1 or is_full(R, long)):
             raise np.linalg.LinAlgError(DEFICIENT)
-        state.loss = eps * max(own**2, LOST * state.condition)
+        state.loss = eps * max(min(squared, state.condition**2), LOST * state.condition)
 
     def _inverse_times(self, state: SemiNormalState, X: np.ndarray) -> np.ndarray:
         """``A^+ X``, as well as the factor knows it."""
@@ -248,14 +247,14 @@ class SemiNormal(Method):
 
 
 def _factor(G: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """R with ``R^H R = G`` and its condition; None if G does not tell it."""
+    """R with ``R^H R = G``, None if G does not tell it, and the condition of G in the 1-norm."""
     lapack = _lapack(G.dtype.char)
     R, info = lapack["potrf"](G, lower=0, overwrite_a=0, clean=1)
     size = float(np.abs(np.triu(G)).sum(axis=0).max())  # half of the 1-norm at least
     reciprocal = lapack["pocon"](R, size)[0] if info == 0 else 0.0
     if not reciprocal * SAFE > np.finfo(G.dtype).eps:
         return None, np.inf
-    return R, _condition(R)
+    return R, 1 / reciprocal
 
 
 def _random(side: int, seed: int) -> np.ndarray:

@@ -48,6 +48,14 @@ def thin(seed=0, *, d=90, n=5, condition=1e3, dtype=np.float64, wide=False):
     return A, normal(rng, (2, A.shape[1]), dtype), normal(rng, (len(A), 3), dtype)
 
 
+def noisy(condition, noise=10.0, seed=0):
+    """A least-squares problem whose solution is known although most of C is noise."""
+    A, _, _ = thin(seed, d=THIN[0] // 2, n=THIN[1], condition=condition)
+    rng = np.random.default_rng(seed)
+    x, noise = rng.standard_normal(THIN[1]), noise * rng.standard_normal(len(A))
+    return np.concatenate([A, A]), np.concatenate([A @ x + noise, A @ x - noise]), x
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("given", ["B and C", "C", "B", "neither"])
@@ -115,6 +123,37 @@ def test_a_squared_condition_beyond_rounding_takes_a_second_factor(order, wide, 
 
 
 @pytest.mark.parametrize("wide", [False, True])
+def test_a_direction_that_may_be_rounding_is_refused(wide):
+    for condition, refused in ((5e11, False), (3e13, True)):  # 3 max(d, n) eps = 4.7e-12
+        A, _, _ = thin(d=THIN[0], n=THIN[1], condition=condition, wide=wide)
+        C = A @ np.ones((A.shape[1], 1))
+        if refused:
+            with pytest.raises(np.linalg.LinAlgError, match="rank-deficient"):
+                settled(A, None, C)
+        else:
+            assert settled(A, None, C)[0].rank == THIN[1]
+
+
+def test_a_rank_that_rounding_to_single_precision_has_lifted_takes_no_second_factor():
+    A = system(THIN, rank=THIN[1] - 1, condition=3).A.astype(np.float32)
+    assert np.linalg.matrix_rank(A.astype(float)) == THIN[1]
+    result = eagle.lstsq(A, np.ones(len(A), np.float32), rng=0)
+    assert result.rank == THIN[1] - 1
+
+
+@pytest.mark.parametrize(("noise", "least", "most"), [(10.0, 2, 4), (0.0, 8, 11)])
+def test_what_a_step_leaves_is_in_the_estimate(noise, least, most):
+    """With noise in C it is rounding of the last step, without it what the first ones left."""
+    ratios = []
+    for seed in range(24):
+        condition = 10.0 ** np.random.default_rng(seed).uniform(least, most)
+        A, C, x = noisy(condition, noise, seed)
+        state, value = settled(A, None, C[:, None])
+        ratios.append(state.certificate.error_estimate / relative_error(value[:, 0], x))
+    assert min(ratios) > 1 / 2
+
+
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("rank", [1, 4])
 def test_a_deficient_matrix_is_refused(rank, wide):
     A = system((90, 5), rank=rank).A
@@ -140,14 +179,6 @@ def test_rows_or_columns_of_unlike_size_are_in_the_estimate(wide, sizes, conditi
             continue
         error = relative_error(value, the_answer(A, None, C))
         assert error <= 10 * state.certificate.error_estimate + 1e-14
-
-
-def noisy(condition):
-    """A least-squares problem whose solution is known although most of C is noise."""
-    A, _, _ = thin(d=THIN[0] // 2, n=THIN[1], condition=condition)
-    rng = np.random.default_rng(0)
-    x, noise = rng.standard_normal(THIN[1]), 10 * rng.standard_normal(len(A))
-    return np.concatenate([A, A]), np.concatenate([A @ x + noise, A @ x - noise]), x
 
 
 def test_what_the_data_do_not_determine_ends_the_search():
