@@ -143,3 +143,15 @@ def test_a_rank_that_rounding_to_single_precision_has_lifted_is_no_matter_for_lu
     result = eagle.lstsq(A, given.C.astype(np.float32), rng=0)
     assert result.method == eagle.Direct("cod")
     assert result.rank == 12
+
+
+@pytest.mark.parametrize("size", [2.0**-40, 1.0, 2.0**40])
+def test_the_condition_is_that_of_a_whatever_c_is(size):
+    """Norms of Frobenius, from a few columns: at most n times the spectral ones, and half."""
+    rng, n = np.random.default_rng(0), 20
+    A = rng.standard_normal((n, n))
+    C = size * rng.standard_normal((n, 10))
+    lu, answer = elimination.solve(elimination.eliminate(A), None, C, rng, adjoint=False)
+    frobenius = np.linalg.norm(A) * np.linalg.norm(np.linalg.inv(A))
+    assert frobenius / 3 <= lu.condition <= 3 * elimination.COUNT * frobenius
+    assert answer.error <= tolerance(float, np.linalg.cond(A)) * np.linalg.norm(answer.value)
