@@ -87,11 +87,7 @@ MOST = "MOST = 2**31 {} 1  # entries of a vector: BLAS counts in 32 bits"
 DRIFT = "image=more[:, :n] {} drift[:, :n],"
 STREAM = "factors, stream = problem.factors, session.comm.rank {} 1"
 KEPT = "kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) {} k)"
-LEADING = "v = np.append(_solved(T[: k {} 1, : k - 1], T[: k - 1, k - 1 : k], 0), 1.0)"
 EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("eagle/methods/complete.py", LEADING.format("-"), LEADING.format("+")): (
-        "LAPACK reads no more rows of a triangle than it has columns"
-    ),
     ("eagle/algebra/blas.py", MOST.format("-"), MOST.format("+")): (
         "vectors of 2^31 entries would tell, and do not fit a test"
     ),

@@ -542,14 +542,13 @@ def _roundings(A: np.ndarray, eps: float, r: np.ndarray | None, c: np.ndarray | 
 
 
 def _lifted(T: np.ndarray, roundings: np.ndarray) -> int:
-    """How many of the last columns of an upper triangle are as far from the others as rounding."""
-    k = len(T)
-    while k:
-        v = np.append(_solved(T[: k - 1, : k - 1], T[: k - 1, k - 1 : k], 0), 1.0)
-        if abs(T[k - 1, k - 1]) > LIFTED * norm(v * roundings[:k]):
-            break
-        k -= 1
-    return len(T) - k
+    """How many of the last columns of an upper triangle are as far from the others as rounding.
+
+    Column j is by ``T_jj`` where it combines with those before it as ``T_jj (T^-1)_j`` says.
+    """
+    inverse = _solved(T, np.eye(len(T), dtype=T.dtype), 0)
+    noise = LIFTED * np.linalg.norm(roundings[:, None] * inverse, axis=0) >= 1
+    return len(T) if noise.all() else int(np.argmin(noise[::-1]))
 
 
 def spectral_norm(T: np.ndarray) -> float:
