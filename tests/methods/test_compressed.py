@@ -97,15 +97,15 @@ def test_inconsistent_blocks_have_the_value_of_least_norm(shape, condition, kind
 @pytest.mark.parametrize("sketch", ["sparse-sign", "gaussian"])
 def test_a_c_outside_the_range_meets_a_basis_as_good_as_lapacks(sketch):
     """What is wrong with a basis of the range meets the part of C that lies outside it."""
-    rivals, ours = [], []
+    rivals, ours, condition = [], [], 1e5
     for seed in range(3, 9):
-        given = system((70, 70), rank=5, kind="inconsistent C", condition=1e5, seed=seed)
+        given = system((70, 70), rank=5, kind="inconsistent C", condition=condition, seed=seed)
         rivals.append(relative_error(solve(given, "direct").value, given.value))
         for rng in range(6):
             result = solve(given, eagle.Compressed(12, sketch), rng=rng)
             assert result.converged
             ours.append(relative_error(result.value, given.value))
-    assert max(ours) <= 10 * max(rivals)
+    assert max(ours + rivals) <= tolerance(np.float64, condition)
 
 
 def test_a_sketch_that_misses_a_direction_is_found_out_and_replaced(monkeypatch):

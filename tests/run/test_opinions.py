@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import eagle
-from benchmarks.fuzz import exact
 from eagle import Direct, Eagle, Status
 from eagle.problem.blocks import Problem
 from eagle.run import batch as batches
@@ -96,6 +95,7 @@ def design(d, seed):
 @pytest.mark.parametrize("wide", [False, True])
 def test_of_a_thin_design_of_any_size_a_converged_value_has_its_error(method, wide):
     """Probes see errors of the method, not what units and misfits make of rounding."""
+    exact = pytest.importorskip("benchmarks.fuzz.exact", reason="it takes python-flint")
     excess = []
     for seed in range(7):
         A, y = design(3000, seed)
