@@ -174,7 +174,9 @@ class Solver:
             find_home(A=self._token, **there)
         if home is None:
             host = {name: as_block(name, X, vectors=name == "b") for name, X in there.items()}
-            dtype = str(np.result_type(self._dtype, *(X.dtype for X in host.values())))
+            own = self._A.dtype
+            found = np.result_type(own, *(X.dtype for X in host.values()))
+            dtype = self._dtype if found == own else str(found)
         else:
             given = {name: home.block(name, X, vectors=name == "b") for name, X in there.items()}
             dtype = home.result_type([*given.values(), self._token])
