@@ -79,7 +79,7 @@ def solve(
         its rows explain B and its columns C: a hundred of each that were held back certify it.
         What concerns a part p of the rows, or of the columns, alone is missed with a probability
         of ``(1 - p)^100``, NaN too. If they do not agree, A is read after all. For one A, dense,
-        sparse or mapped, with B and C, without rank, cutoff, ridge or memory_limit.
+        sparse or mapped, with B and C, without rank, cutoff, ridge, memory_limit or gradients.
     rng : int, numpy.random.Generator, numpy.random.RandomState or None, optional
         Source of the random probes. Equal seeds give equal results.
     callback : callable, optional

@@ -217,7 +217,7 @@ class StreamingLstsq:
         TypeError, ValueError
             As for `eagle.lstsq`, and if there was no chunk yet.
         """
-        method, settings = split_options("solve", options)
+        method, settings = split_options("StreamingLstsq.solve", options)
         if self._running is None or self._shape is None:
             raise ValueError("there was no chunk yet: call partial_fit(A, b) first")
         result = self._solved(method, settings)

@@ -13,6 +13,7 @@ from eagle.methods.again import Again
 from eagle.methods.base import QUICK, Inverse
 from eagle.methods.compressed.method import WHOLE
 from eagle.methods.compressed.ranges import width_for
+from eagle.methods.cross import Cross
 from eagle.problem.options import Options
 from eagle.problem.result import Result, complain
 
@@ -82,9 +83,11 @@ class HostSolves:
         """What to try before the method that was asked for, the cheapest first."""
         methods: list[Any] = [] if self.inverse is None else [Again(self.inverse)]
         width = width_for(self.rank or min(A.shape))
-        if isinstance(self.planned, Eagle) and width < WHOLE * min(A.shape):
+        if isinstance(self.planned, Eagle | Cross) and width < WHOLE * min(A.shape):
             methods.append(Compressed(width))
-        return methods if self.planned is None else [*methods, self.planned]
+        if self.planned is None or isinstance(self.planned, Cross):  # which needs a B and a C
+            return methods
+        return [*methods, self.planned]
 
     def _solve(self, blocks: Any, method: Any) -> Any:
         result = self.compute(blocks, method, self.options)

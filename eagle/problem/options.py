@@ -144,7 +144,7 @@ def refuse_unknown(function: str, names: Any, known: Any) -> None:
 
 def check_certificate(name: str, value: Any) -> str:
     """`value`, if there is such a certificate."""
-    if value not in CERTIFICATES:
+    if not isinstance(value, str) or value not in CERTIFICATES:
         said = " or ".join(map(repr, CERTIFICATES))
         raise ValueError(f"{name} must be {said}, got {value!r}")
     return str(value)

@@ -52,6 +52,8 @@ class Backend:
         """With a value that knows how to differentiate itself, if anybody wants to."""
         if not self.home.follows([block for block in blocks if block is not None]):
             return self.untracked(blocks, method, options)
+        if options.sampled:
+            raise ValueError(f"{SAMPLED} has no gradient, which takes all of A: detach the blocks")
         if self.home.library == "torch":
             from eagle.gradients.autograd import solve
         else:

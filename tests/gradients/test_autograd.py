@@ -8,6 +8,7 @@ import weakref
 from collections import Counter
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -461,3 +462,21 @@ def test_equal_seeds_give_equal_gradients():
         eagle.lstsq(A, C, method="sketched", rng=3).value.sum().backward()
         slopes.append(A.grad)
     assert torch.equal(*slopes)
+
+
+def test_a_solve_by_rows_and_columns_has_gradients():
+    """The cross needs a B and a C, and a backward pass has identities."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((300, 5)) @ rng.standard_normal((5, 320))
+    B, C = rng.standard_normal((3, 300)) @ A, A @ rng.standard_normal((320, 2))
+    blocks = [torch.tensor(X, requires_grad=True) for X in (A, B, C)]
+    result = eagle.solve(*blocks, rng=0)
+    assert "rows and columns make up A" in result.plan
+    result.value.sum().backward()
+    inverse, ones = np.linalg.pinv(A, rcond=1e-10), np.ones((3, 2))
+    wanted = ones @ (inverse @ C).T, (B @ inverse).T @ ones
+    for block, right in zip(blocks[1:], wanted, strict=True):
+        assert relative_error(block.grad.numpy(), right) <= tolerance(float, 1e3)
+    assert bool(torch.isfinite(blocks[0].grad).all())
+    with pytest.raises(ValueError, match="certificate='sampled' has no gradient"):
+        eagle.solve(*blocks, certificate="sampled", rng=0)

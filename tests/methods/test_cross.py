@@ -223,6 +223,10 @@ def test_nan_is_found_where_it_was_looked_for():
         ({"rank": 3}, "certificate='sampled' cannot go with rank"),
         ({"memory_limit": 10**6}, "certificate='sampled' cannot go with memory_limit"),
         ({"certificate": "none"}, "certificate must be 'read' or 'sampled', got 'none'"),
+        (
+            {"certificate": np.ones(2)},
+            "certificate must be 'read' or 'sampled', got array([1., 1.])",
+        ),
     ],
 )
 def test_what_a_sample_cannot_answer_is_one_sentence(options, message):
@@ -235,6 +239,9 @@ def test_functions_that_need_all_of_a_refuse_a_sample():
     given = low(3)
     with pytest.raises(ValueError, match=r"is for eagle\.solve and eagle\.nystrom, not for lstsq"):
         eagle.lstsq(given.A, given.C, certificate="sampled")
+    stream = eagle.StreamingLstsq().partial_fit(given.A[:, :3], given.C)
+    with pytest.raises(ValueError, match=r"not for StreamingLstsq\.solve"):
+        stream.solve(certificate="sampled")
     with pytest.raises(ValueError, match="not for Solver"):
         eagle.Solver(given.A, certificate="sampled")
     with pytest.raises(ValueError, match="is for one A, not for a batch"):
