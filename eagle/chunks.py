@@ -324,7 +324,8 @@ def _by_products(A: Any, B: Any, C: Any, method: Any, options: Options, names: N
     operand = _operand(A)
     if method == "auto" and not (B is None or C is None or options.special() or options.ridge):
         skeleton = cross.look(operand, options.rng)
-        chosen = [*([] if skeleton is None else [cross.Cross(skeleton)]), *chosen]
+        if skeleton is not None and skeleton.rank:
+            chosen = [cross.Cross(skeleton), *chosen]
     found: list[Result] = []
     for each in chosen:
         limited = options
@@ -335,7 +336,7 @@ def _by_products(A: Any, B: Any, C: Any, method: Any, options: Options, names: N
             break
     best = min(found, key=lambda result: (not result.converged, result.error_estimate))
     count = _count(A, 0) * _count(A, 1)
-    said = best.plan.replace("asked for", str(method)) if method == "auto" else best.plan
+    said = best.plan.replace("asked for", "auto") if method == "auto" else best.plan
     return replace(best, plan=f"{count} chunks, which multiply where they are; {said}")
 
 

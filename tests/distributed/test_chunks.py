@@ -233,6 +233,17 @@ def test_what_cannot_be_done_is_one_sentence(rng):
         eagle.lstsq(A[None], b)
 
 
+@pytest.mark.parametrize("certificate", ["read", "sampled"])
+def test_where_a_look_sees_zeros_alone_a_is_sketched(certificate, monkeypatch):
+    """One entry of A in 90,000 is not zero."""
+    monkeypatch.setattr(chunks, "SHORT", 50)
+    A = np.zeros((300, 300))
+    A[5, 7] = 2.0
+    B, C = A[5:6], A[:, 7:8]
+    result = eagle.solve(da.from_array(A, chunks=90), B, C, certificate=certificate, rng=3)
+    assert relative_error(result.value, [[2.0]]) <= tolerance(float)
+
+
 def test_a_sample_that_does_not_tell_enough_is_followed_by_all_of_a(rng):
     A, B, C = (cut(rng.standard_normal(shape), "rows") for shape in ((90, 6), (2, 6), (90, 2)))
     result = eagle.solve(A, B, C, certificate="sampled", rng=0)
