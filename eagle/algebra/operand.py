@@ -152,10 +152,10 @@ class Sparse(Operand):
         )
 
     def times(self, X: np.ndarray) -> np.ndarray:
-        return np.asfortranarray(self.rows @ X)
+        return self.rows @ X
 
     def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        return np.asfortranarray((self.rows.T @ X.conj()).conj())
+        return (self.rows.T @ X.conj()).conj()
 
     def adjoint(self) -> Operand:
         return replace(self, shape=self.shape[::-1], rows=self.rows.conj().T.tocsr())
@@ -181,6 +181,11 @@ class Sparse(Operand):
 
     def _tall(self) -> Any:
         return self.rows if self.shape[0] >= self.shape[1] else self.rows.conj().T.tocsr()
+
+    def most(self) -> int:
+        """The rank at most: how many rows or columns have entries."""
+        rows, columns = np.diff(self.rows.indptr), np.bincount(self.rows.indices)
+        return int(min(np.count_nonzero(rows), np.count_nonzero(columns)))
 
     def norm(self) -> float:
         return norm(self.rows.data)
