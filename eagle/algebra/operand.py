@@ -240,15 +240,14 @@ class Mapped(Operand):
         """The transpose."""
         return replace(self, shape=self.shape[::-1], array=self.array.T)
 
-    @property
-    def in_blocks(self) -> bool:
-        """Whether `blocks` follow each other in the file."""
-        return self.by_rows == (self.shape[0] >= self.shape[1])
-
     def blocks(self) -> Iterator[np.ndarray]:
-        assert self.in_blocks
-        for _, _, piece in self.pieces():
-            yield piece if self.by_rows else piece.conj().T
+        tall, (short, long) = self.shape[0] >= self.shape[1], sorted(self.shape)
+        step = max(1, PIECE // max(short * self.array.itemsize, 1))
+        for start in range(0, long, step):
+            part = slice(start, start + step)
+            piece = self._in_memory(self.array[part] if tall else self.array[:, part])
+            self.release()
+            yield piece if tall else piece.conj().T
 
     def columns(self, index: np.ndarray) -> np.ndarray:
         """Some columns, in memory."""

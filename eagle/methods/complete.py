@@ -50,6 +50,7 @@ NOISE, DOUBT = 3.0, 0.4
 # To what rounding of entries lifts a combination of columns that was zero, in units of what it
 # makes of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
 LIFTED, SUSPECT = 3.0, 10.0
+EXPONENT = np.int64(0x7FF << 52)  # the bits of that in a number in double precision
 USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
 LARGE = 2**18  # entries of A from which on rows are left as they are, and A^+ is not written out
 BLOCK = 64  # columns that LAPACK factorises at a time
@@ -467,7 +468,8 @@ def decompose(
     else:
         R = np.zeros((n, k), A.dtype, order="F")
         R[pivots] = T[:k].conj().T
-        right = Orthogonal.plain(R) if k and c is None else Orthogonal.of(R if c is None else c * R)
+        R = R if c is None else c * R
+        right = Orthogonal.plain(R) if k and (c is None or not _graded(c)) else Orthogonal.of(R)
     found = Decomposition(A, left, right, r, c, size, k, 1.0, doubtful, entrywise=by_columns)
     if k and right.T is not None and r is None and c is None:
         found.condition = max(1.0, size * norm_of_triangle_inverse(right.T))
@@ -530,11 +532,11 @@ def _power(x: np.ndarray) -> np.ndarray:
 def _roundings(A: np.ndarray, eps: float, r: np.ndarray | None, c: np.ndarray | None) -> np.ndarray:
     """What rounding to numbers `eps` apart at 1 makes of columns of the scaled A on average."""
     parts, squares = (A.real, A.imag) if A.dtype.kind == "c" else (A,), 0.0
-    used = 0.0
+    used, last = 0.0, np.int64(3 << round(52 + np.log2(eps)))  # their last two bits
     for X in parts:
-        mantissas, exponents = np.frexp(X)
-        used = used + np.mean((mantissas * (2 / eps)) % 4 > 0, axis=0)
-        lengths = np.where(X != 0, np.ldexp(eps / 2, exponents), 0.0)
+        bits = np.array(X, np.float64, order="F").view(np.int64)
+        used = used + np.count_nonzero(bits & last, axis=0) / len(A)
+        lengths = eps * (bits & EXPONENT).view(np.float64)  # powers of two
         lengths = lengths if r is None else lengths / r
         squares = squares + (lengths**2).sum(axis=0) / 12
     sizes = np.sqrt(squares) if c is None else np.sqrt(squares) / c[:, 0]

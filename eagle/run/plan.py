@@ -189,7 +189,7 @@ def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choi
 def _is_thin(problem: Problem) -> bool:
     """Whether the Gram matrix of the shorter side is worth holding, and can be had in one pass."""
     A, (short, long) = problem.A, sorted(problem.A.shape)
-    at_hand = isinstance(A, np.ndarray | Sparse) or (isinstance(A, Mapped) and A.in_blocks)
+    at_hand = isinstance(A, np.ndarray | Sparse | Mapped)
     return at_hand and THINNER * short <= long and (isinstance(A, np.ndarray) or short <= HELD)
 
 
@@ -282,8 +282,10 @@ def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[
             yield Choice(Cross(skeleton), problem, options, f"auto: {why}: {found}")
     reason = f"auto: {why}: a sketch of A is small if its rank is"
     yield Choice(Compressed(), problem, options, reason)
-    dense = isinstance(problem.A, np.ndarray | Mapped)
-    if dense and options.special() == {"memory_limit"} and not options.ridge:
+    (d, n), item = problem.A.shape, problem.A.dtype.itemsize
+    identities = item * (n * n * (problem.B is None) + d * d * (problem.C is None))
+    dense = isinstance(problem.A, np.ndarray | Mapped) and identities <= limit
+    if dense and plain and not options.ridge:
         reason = f"auto: {why}: A is read a few columns at a time"
         yield Choice(Sketched(), problem, options, reason)
 

@@ -267,8 +267,9 @@ def test_a_file_beyond_memory_is_read_piece_by_piece(monkeypatch, tmp_path):
     A = np.load(tmp_path / "A.npy", mmap_mode="r")
     assert names(planned(A)) == ["Eagle", "Direct"]
     monkeypatch.setattr("eagle.run.plan.memory", lambda: 2e4)
-    tried = planned(A)
+    tried = planned(A, B=np.ones((1, 50)))
     assert names(tried) == ["Compressed", "Sketched"]
+    assert names(planned(A)) == ["Compressed"]  # the other one takes an identity
     assert {choice.options.memory_limit for choice in tried} == {5000}
     assert "too large for memory" in tried[0].reason
 
