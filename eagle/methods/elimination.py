@@ -26,8 +26,9 @@ from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.algebra.dense import Dense
 from eagle.methods.base import Inverse
-from eagle.methods.complete import Answer, norm_of_inverse, spectral_norm
+from eagle.methods.complete import Answer, norm_of_inverse
 from eagle.methods.cross import Skeleton
+from eagle.methods.pivoted import spectral_norm
 
 LOST = 10.0  # in units of n^(1/2) times what rounding of the blocks does: what elimination may lose
 LIFTED = 15.0  # n times that, in units of rounding of A: what may have been singular before that
