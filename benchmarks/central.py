@@ -201,5 +201,4 @@ def real(report: Report, options: argparse.Namespace) -> None:
         condition = result.condition or float("nan")
         report.row(**cells, **{"gelsd err": theirs}, condition=condition, rank=result.rank)
     for name, count in wins.items():
-        share = f"{count} of {total} matrices ({100 * count / max(total, 1):.0f} %)"
-        report.say(f"{name}: at or under gelsd's error on {share}")
+        report.row(method=name, won=count, matrices=total)

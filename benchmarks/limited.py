@@ -20,6 +20,7 @@ from benchmarks.common import Report, Suite, existing_folder, in_child, measure,
 from benchmarks.rivals import RIVALS, ours, rival
 from eagle.algebra.blas import energy
 from eagle.methods.compressed.sketch import draw
+from eagle.problem.checks import as_matrix
 from eagle.problems import Blocks, low_rank
 
 suite = Suite("limited", __doc__)
@@ -125,7 +126,7 @@ def sketch(report: Report, options: argparse.Namespace) -> None:
     S = scipy.sparse.random_array((20_000, 20_000), density=2e-3, rng=rng, format="csr")
     T = draw("sparse-sign", *S.shape, 512, S.dtype, rng)
     dense = T.dense()
-    operand = eagle.problem.as_matrix("A", S)
+    operand = as_matrix("A", S)
     took = measure({"ours": lambda: T.apply(operand), "scipy": lambda: S @ dense}, repeats=5)
     seconds, theirs = (took[name].median for name in ("ours", "scipy"))
     report.row(

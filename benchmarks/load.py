@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=whole(1), default=8)
     arguments = parser.parse_args(argv)
     seconds = arguments.seconds or (2.0 if arguments.quick else 600.0)
-    report = Report("load")
+    report = Report("load", quick=arguments.quick)
     report.section(f"{arguments.processes} processes of {arguments.threads} threads")
     job = partial(work, threads=arguments.threads, seconds=seconds)
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:

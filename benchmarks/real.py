@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     if options.output:
         make_folder(parser, options.output)
-    report = Report("real")
+    report = Report("real", quick=options.quick)
     report.section("seconds to squared relative residuals", ("matrix", "A", "method"))
     rows, methods = Rows(), options.methods or available()
     for row in measure(chosen, methods, limit, processor=options.processor_time):

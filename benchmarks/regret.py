@@ -7,8 +7,7 @@ Times are least times of calls that take turns in one process, ours with its cer
 pause between, as idle threads of numpy's, scipy's and torch's libraries spin for a while. A rival
 that takes twice as long as the fastest is not asked again. `later`, for small problems: ratio of
 medians of calls without that pause, each just after products by all three.
-Run with nothing else on the machine; ``python -m benchmarks.regret_table FILE`` makes tables of
-what ``--json FILE`` wrote.
+Run with nothing else on the machine.
 """
 
 import argparse

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     refuse_unknown(parser, "limit", options.names, NAMES)
     make_folder(parser, options.output)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-    report = Report("limits")
+    report = Report("limits", quick=options.quick)
     for name in options.names or NAMES:
         study = importlib.import_module(f"benchmarks.limits.{name}")
         report.section(study.__doc__.partition("\n")[0].rstrip("."), study.BY)

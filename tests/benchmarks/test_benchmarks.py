@@ -14,7 +14,7 @@ import pytest
 
 import benchmarks.__main__
 import eagle
-from benchmarks import compare, regret_table, tables, tables_table
+from benchmarks import compare
 from benchmarks.__main__ import main
 from benchmarks.common import Report, Rows, Spread, Suite, measure, write_csv
 from benchmarks.crossovers import crossover
@@ -23,8 +23,7 @@ from benchmarks.registry import BENCHMARKS
 ROOT = Path(__file__).parents[2]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
 NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
-NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "bounds", "discovery"}
-NOT_BENCHMARKS |= {"regret_table", "tables_table"}
+NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "bounds", "discovery", "pages"}
 
 
 # -- spread ----------------------------------------------------------------------------------
@@ -312,8 +311,8 @@ def test_all_runs_every_benchmark_and_joins_their_rows(
     assert [row["method"] for row in rows] == names
     commands.clear()
     main(["all", "--data", str(tmp_path)])
-    (real_command,) = (command for command in commands if command[3] == "real")
-    assert real_command[-2:] == ["--data", str(tmp_path)]
+    given = [command[3] for command in commands if command[-2:] == ["--data", str(tmp_path)]]
+    assert given == ["central", "real"]
     assert len(commands) == len(BENCHMARKS)
 
 
@@ -412,29 +411,3 @@ def test_what_asv_would_run_runs() -> None:
         found = suite.solve(problem, method)
         value = found if isinstance(found, np.ndarray) else found.value
         assert problem.error(value) < 1e4 * np.finfo(float).eps
-
-
-def test_the_table_of_tables_shows_lost_rows_and_counts_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    facts = dict.fromkeys(("usable_cores", "processor", "load", *regret_table.FACTS), "1")
-    row: dict[str, Any] = {
-        "benchmark": "tables", "section": "rows", "key": "",
-        "data": "wine", "pattern": "block", "one_of_20": True, "over_best_rival": 1.0,
-        "error": Spread((0.5,)).as_json(), "expected_over_error": 1.0, "coverage": 0.9,
-        "width": 2.0, "bootstrap_width": 2.5, "ms": 1500.0, "times_faster_than_iterative": "nan",
-        **dict.fromkeys(tables.RIVALS, 0.6), "KNNImputer": "nan",
-    }  # fmt: skip
-    lost = row | {"pattern": "scattered", "over_best_rival": 2.0, "one_of_20": False}
-    lost["times_faster_than_iterative"] = 4.0
-    files = []
-    for i, one in enumerate((row, lost)):
-        files.append(tmp_path / f"{i}.json")
-        files[-1].write_text(json.dumps({"facts": facts, "rows": [one]}))
-    assert tables_table.main([str(file) for file in files]) == 0
-    _, _, won, other, *_ = text = capsys.readouterr().out.splitlines()
-    assert won == "| wine | block | 0.5 | 0.6 | - | 0.6 | 0.6 | 0.6 | 1 | 0.900 | 2 | 2.5 | 1.5 |"
-    assert other.startswith("| wine | scattered * | **0.5** |")
-    assert any("on 1 of 1 rows that count, and on 0 of the 1" in line for line in text)
-    slower = "takes 4 times as long in the median, - for blocks and 4 for scattered holes"
-    assert any(slower in line for line in text)
