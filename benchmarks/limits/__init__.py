@@ -1,7 +1,7 @@
 """What the paper left open: finite precision, data that are not low-rank, slow links.
 
-NAME is condition, asymmetric or communication; all three by default. Each prints a table and leaves
-NAME.png and NAME.csv in the folder of --output.
+NAME is condition, asymmetric or communication; all three by default. Each prints a table, and with
+--output leaves NAME.png and NAME.csv in that folder.
 """
 
 import importlib
@@ -19,10 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, draw."""
     parser = command_line("limits", __doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--output", type=Path, default=Path("limits"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR")
     options = parser.parse_args(argv)
     refuse_unknown(parser, "limit", options.names, NAMES)
-    make_folder(parser, options.output)
+    if options.output:
+        make_folder(parser, options.output)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
     report = Report("limits", quick=options.quick)
     for name in options.names or NAMES:
@@ -34,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
             report.row(**row)
         for sentence in study.conclude(rows):
             report.say(sentence)
-        write_csv(options.output / f"{name}.csv", rows)
-        save(study.draw(rows), options.output / f"{name}.png")
-        report.say(f"picture: {options.output / name}.png")
+        if options.output:
+            write_csv(options.output / f"{name}.csv", rows)
+            save(study.draw(rows), options.output / f"{name}.png")
     report.save(options.json)
     return 0
