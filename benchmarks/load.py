@@ -120,13 +120,9 @@ def main(argv: list[str] | None = None) -> int:
         grown = each.late > each.early + SLACK
         bad = bad or bool(each.unequal or each.failures or grown)
         report.row(
-            process=place,
-            solves=each.solves,
-            unequal=each.unequal,
-            failures=each.failures,
-            MB_early=each.early,
-            MB_late=each.late,
-        )
+            process=place, solves=each.solves, unequal=each.unequal, failures=each.failures,
+            MB_early=each.early, MB_late=each.late,
+        )  # fmt: skip
         if each.example:
             report.say(each.example)
     report.save(arguments.json)
