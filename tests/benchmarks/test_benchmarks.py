@@ -336,7 +336,6 @@ BAD = {
     "no seconds": (["real", "--data", ".", "--limit", "0"], "--limit: must be finite and positive"),
     "a file less than empty": (["limited", "--gigabytes", "-1"], "--gigabytes: must be finite"),
     "no place for it": (["limited", "--folder", "gone"], "--folder: gone is not a folder"),
-    "a file for a folder": (["limits", "--output", "here"], "--output here: File exists"),
     "no time": (["fuzz", "--seconds", "nan"], "--seconds: must be finite and positive, got nan"),
     "a foreign checkpoint": (["fuzz", "--checkpoint", "here"], "here is no checkpoint of a"),
     "all, no data": (["all", "--data", "gone"], "--data: gone is not a folder"),
