@@ -35,7 +35,7 @@ def _surveyed(algebra: Any, name: str, X: Any, shape: tuple[int, ...], maxexp: i
     return exponent_of(top, maxexp), zero
 
 
-def _centred(X: np.ndarray) -> tuple[np.ndarray, int]:
+def _centred(X: Any) -> tuple[np.ndarray, int]:
     """``2**-p X`` and p, so that the largest and the smallest entry are as far from 1."""
     parts = np.concatenate([X.real.ravel(), X.imag.ravel()])
     sizes = np.frexp(parts[parts != 0])[1]
