@@ -1,27 +1,39 @@
 """Flip one sign at a time and see whether a test notices: ``python tests/mutation.py``.
 
 Every binary ``+`` and ``-``, ``+=`` and ``-=``, and unary ``-`` of the modules below is turned
-around in a copy of the checkout, and the tests of that module run on it until one fails. A mutant
-that survives is a sign that no test holds; `EQUIVALENT` lists those that change nothing that can
-be seen, each with the reason. Kernels run as plain Python, which spares compiling each mutant.
+around, and those tests of that module that run its line are run, the fastest first, until one
+fails. A mutant that survives is a sign that no test holds; `EQUIVALENT` lists those that change
+nothing that can be seen, each with the reason. Kernels run as plain Python, which spares compiling
+each mutant, and tests are collected once: each mutant is a fork of the process that has collected
+them, in which the functions of one module get the code with the sign flipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import gc
+import hashlib
+import importlib
 import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FunctionType
+
+import coverage
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 300  # seconds of computing: a mutant that takes longer never ends
+LIMIT = 10  # seconds of computing, and as many times a test's own: what takes longer never ends
+WAIT = 30  # times as many seconds on the clock: machines that wait for each other for ever
 
 CONFORMANCE, EAGLE = "tests/methods/test_conformance.py", "tests/methods/eagle/test_method.py"
 FLOW, CERTIFICATE = "tests/run/test_flow.py", "tests/problem/test_certificate.py"
@@ -30,28 +42,22 @@ COMPRESSED, SKETCHED = "tests/methods/test_compressed.py", "tests/methods/test_s
 BLAS, OPERAND = "tests/algebra/test_blas.py", "tests/algebra/test_operand.py"
 CONDITIONING = "tests/methods/eagle/test_conditioning.py"
 TESTS: dict[str, list[str]] = {
+    "eagle/update.py": ["tests/test_update.py"],
     "eagle/algebra/base.py": [BLAS, EAGLE, FLOW],
     "eagle/algebra/blas.py": [BLAS, EAGLE],
     "eagle/algebra/dense.py": [CONDITIONING, BLOCKS, EAGLE],
     "eagle/algebra/numbers.py": [CERTIFICATE, EAGLE, FLOW],
     "eagle/algebra/stacked.py": [CONDITIONING, BLOCKS, FLOW],
     "eagle/algebra/sketch.py": [OPERAND, COMPRESSED],
-    "eagle/algebra/qr.py": [
-        "tests/algebra/test_qr.py::test_the_kernel_finds_value_and_rank",
-        "tests/algebra/test_qr.py",
-    ],
+    "eagle/algebra/qr.py": ["tests/algebra/test_qr.py"],
     "eagle/algebra/lu.py": ["tests/algebra/test_lu.py", "tests/run/test_batch.py"],
     "eagle/algebra/threads.py": [BLAS],
-    "eagle/update.py": ["tests/test_update.py"],
+    "eagle/problem/certificate.py": [CERTIFICATE, "tests/algebra/test_qr.py", CONFORMANCE],
+    "eagle/problem/blocks.py": [BLOCKS, FLOW, CONFORMANCE],
     "eagle/methods/eagle/schedule.py": ["tests/methods/eagle/test_schedule.py", EAGLE],
     "eagle/methods/eagle/conditioning.py": [CONDITIONING, EAGLE, CONFORMANCE],
     "eagle/methods/eagle/rules.py": [CONDITIONING, EAGLE, FLOW, CONFORMANCE],
     "eagle/methods/eagle/method.py": [EAGLE, FLOW, CONFORMANCE],
-    "eagle/problem/certificate.py": [CERTIFICATE, "tests/algebra/test_qr.py", CONFORMANCE],
-    "eagle/problem/blocks.py": [BLOCKS, FLOW, CONFORMANCE],
-    "eagle/run/driver.py": ["tests/run/test_driver.py", "tests/test_api.py", FLOW, CONFORMANCE],
-    "eagle/run/batch.py": ["tests/algebra/test_qr.py", "tests/run/test_batch.py"],
-    "eagle/run/opinions.py": ["tests/run/test_opinions.py"],
     "eagle/methods/sketched/epochs.py": [SKETCHED, CONFORMANCE],
     "eagle/methods/sketched/method.py": [SKETCHED, CONFORMANCE],
     "eagle/methods/sketched/orthogonal.py": [SKETCHED, CONFORMANCE],
@@ -70,6 +76,9 @@ TESTS: dict[str, list[str]] = {
     "eagle/methods/factored.py": ["tests/test_api.py", BLOCKS, CONFORMANCE],
     "eagle/methods/lsmr.py": [BASELINES, CONFORMANCE],
     "eagle/methods/norms.py": [BASELINES, CONFORMANCE],
+    "eagle/run/driver.py": ["tests/run/test_driver.py", "tests/test_api.py", FLOW, CONFORMANCE],
+    "eagle/run/batch.py": ["tests/algebra/test_qr.py", "tests/run/test_batch.py"],
+    "eagle/run/opinions.py": ["tests/run/test_opinions.py"],
 }
 TESTS |= {
     f"eagle/distributed/methods/{path.name}": [
@@ -114,13 +123,15 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One sign in one place."""
+    """One sign in one place, and the lines of its statement."""
 
     path: str
     line: int
     column: int
     length: int
     new: str
+    lines: range
+    imported: bool  # outside of functions: it counts when the module is imported
 
     def apply(self, source: str) -> str:
         """The source with the sign flipped."""
@@ -155,6 +166,20 @@ def mutants(path: str, source: str) -> list[Mutant]:
         raise ValueError(f"{path}:{start[0]}: no {sign!r} found")
 
     tree = ast.parse(source)
+    statements = {}  # line: lines of the innermost statement, of whose body it is not
+    for node in ast.walk(tree):  # from the outermost on
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or 0
+            within = range(node.lineno, last + 1)
+            statements |= dict.fromkeys(within, within)
+    functions = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.Lambda)
+        for part in (node.body if isinstance(node.body, list) else [node.body])
+        for inner in ast.walk(part)
+    }
     annotations = {
         id(inner)
         for node in ast.walk(tree)
@@ -177,38 +202,138 @@ def mutants(path: str, source: str) -> list[Mutant]:
             sign, place = "-", (node.lineno, node.col_offset)
         else:
             continue
-        found.append(Mutant(path, *place, len(sign), FLIPPED[sign]))
+        within, imported = statements[place[0]], id(node) not in functions
+        found.append(Mutant(path, *place, len(sign), FLIPPED[sign], within, imported))
     return sorted(found, key=lambda each: (each.line, each.column))
 
 
-def survives(folder: Path, tests: list[str]) -> bool:
-    """Whether all tests pass, one file after the other, each in a fork of this process."""
-    for test in tests:
-        child = os.fork()
-        if not child:
-            code = 2
-            try:
-                code = _run(folder, test)
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        if os.waitstatus_to_exitcode(status):
-            return False
-    return True
+class Recorder:
+    """A plugin of pytest that notes which test runs which lines, and for how long."""
+
+    def __init__(self, record: Path) -> None:
+        self.record, self.seconds = record, dict[str, float]()
+        self.coverage = coverage.Coverage(str(record), source=["eagle"], config_file=False)
+        self.coverage.set_option("run:relative_files", True)
+        self.coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Name the test that runs."""
+        self.coverage.switch_context(item.nodeid)
+        begun = time.process_time()
+        result = yield
+        self.seconds[item.nodeid] = time.process_time() - begun
+        self.coverage.switch_context("")
+        return result
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Save it all if there is nothing wrong without any mutation."""
+        self.coverage.stop()
+        if exitstatus == 0:
+            self.coverage.save()
+            seconds = json.dumps(self.seconds, indent=0)
+            self.record.with_suffix(".seconds").write_text(seconds, encoding="utf-8")
 
 
-def _run(folder: Path, test: str) -> int:
-    """Exit status of pytest in a copy of the checkout, without a word."""
-    import pytest
+@dataclass
+class Trials:
+    """A plugin of pytest that runs tests on one mutant after the other in place of once."""
 
+    mutants: list[Mutant]
+    record: Path
+    report: Callable[[Mutant, str], bool]
+
+    def __post_init__(self) -> None:
+        self.lines = coverage.CoverageData(str(self.record))
+        self.lines.read()
+        seconds = self.record.with_suffix(".seconds").read_text(encoding="utf-8")
+        self.seconds: dict[str, float] = json.loads(seconds)
+
+    def chosen(self, mutant: Mutant, items: list[pytest.Item]) -> list[pytest.Item]:
+        """Tests that run the line, and those that the record does not know, fastest first."""
+        contexts = self.lines.contexts_by_lineno(mutant.path)
+        tests = {test for line in mutant.lines for test in contexts.get(line, [])}
+        return sorted(
+            (
+                item
+                for item in items
+                if item.nodeid.split("::")[0] in TESTS[mutant.path]
+                if mutant.imported or item.nodeid in tests or item.nodeid not in self.seconds
+            ),
+            key=lambda item: self.seconds.get(item.nodeid, 0.0),
+        )
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Try one mutant after the other."""
+        for mutant in self.mutants:
+            items = self.chosen(mutant, session.items)
+            code = fork(lambda mutant=mutant, items=items: self.run(mutant, items))
+            if code > 1:
+                raise RuntimeError(f"{mutant} cannot be tried")
+            killed = "killed" if code else "SURVIVED" if items else "SURVIVED, as no test runs it"
+            if not self.report(mutant, killed if code >= 0 else f"killed by signal {-code}"):
+                break
+        return True
+
+    def run(self, mutant: Mutant, items: list[pytest.Item]) -> int:
+        """Whether one of the tests fails, without a word."""
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        exchange(mutant)
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            most = int(LIMIT * (1 + self.seconds.get(item.nodeid, LIMIT)))
+            signal.alarm(WAIT * most)
+            most += int(time.process_time())
+            resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+            if item.session.testsfailed:
+                return 1
+        return 0
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a module and of all functions in it, in order."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+def exchange(mutant: Mutant) -> None:
+    """Flip the sign in a module, in this process."""
+    module = importlib.import_module(mutant.path.removesuffix(".py").replace("/", "."))
+    file = str(module.__file__)
+    source = Path(file).read_text(encoding="utf-8")
+    old, new = (compile(text, file, "exec") for text in (source, mutant.apply(source)))
+    if mutant.imported:  # functions look constants up in the module
+        exec(new, vars(module))
+        return
+    turned = dict(zip(codes(old), codes(new), strict=True))
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and thing.__code__.co_filename == file:
+            thing.__code__ = turned[thing.__code__]
+
+
+def fork(job: Callable[[], int]) -> int:
+    """Exit status of a job in a fork of this process."""
+    child = os.fork()
+    if not child:
+        code = 2
+        try:
+            code = job()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run(folder: Path, tests: list[str], plugin: Callable[[], object]) -> int:
+    """Exit status of pytest in a copy of the checkout."""
     os.chdir(folder)
     sys.path[0] = str(folder)
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))  # ends the process
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--rootdir", str(folder)]
-    return int(pytest.main([*options, test]))
+    options = ["-qq", "-s", "-p", "no:cacheprovider", "--no-header", "--rootdir", str(folder)]
+    return int(pytest.main([*options, *tests], plugins=[plugin()]))
 
 
 def main() -> int:
@@ -224,46 +349,44 @@ def main() -> int:
     os.environ.update(NUMBA_DISABLE_JIT="1", PYTHONDONTWRITEBYTECODE="1")
     sys.dont_write_bytecode = True
     begun = time.perf_counter()
-    done: dict[str, str] = {}
-    sound: set[str] = set()  # tests that pass without any mutation
-    if arguments.checkpoint and arguments.checkpoint.exists():
-        done = json.loads(arguments.checkpoint.read_text(encoding="utf-8"))
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in TESTS}
+    wanted = [m for path in arguments.modules or TESTS for m in mutants(path, sources[path])]
+
+    def name(mutant: Mutant) -> str:
+        _, old, new = mutant.describe(sources[mutant.path])
+        return f"{mutant.path}:{mutant.line}:{mutant.column}  {old}  ->  {new}"
+
+    if arguments.list:
+        print(*map(name, wanted), sep="\n")
+        return 0
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top) / "copy"
         ignore = shutil.ignore_patterns(".git", "__pycache__", ".*cache", "_build", "*.egg-info")
         shutil.copytree(ROOT, folder, ignore=ignore)
-        import numba  # noqa: F401 - imported once, for all forks
-        import pytest  # noqa: F401
-        import scipy.linalg
-        import scipy.sparse.linalg  # noqa: F401
+        checkpoint = (arguments.checkpoint or Path(top) / "done.json").resolve()
+        done = json.loads(checkpoint.read_text(encoding="utf-8")) if checkpoint.exists() else {}
 
-        for path in arguments.modules or TESTS:
-            source = (ROOT / path).read_text(encoding="utf-8")
-            for test in [] if arguments.list else TESTS[path]:
-                if test not in sound and not survives(folder, [test]):
-                    raise SystemExit(f"{test} fails without any mutation")
-                sound.add(test)
-            for mutant in mutants(path, source):
-                key = mutant.describe(source)
-                name = f"{path}:{mutant.line}:{mutant.column}  {key[1]}  ->  {key[2]}"
-                if arguments.list:
-                    print(name)
-                    continue
-                if done.get(name, "SURVIVED") != "SURVIVED":
-                    continue
-                if time.perf_counter() - begun > arguments.seconds:
-                    break
-                if key in EQUIVALENT:
-                    outcome = f"equivalent: {EQUIVALENT[key]}"
-                else:
-                    (folder / path).write_text(mutant.apply(source), encoding="utf-8")
-                    alive = survives(folder, TESTS[path])
-                    outcome = "SURVIVED" if alive else "killed"
-                    (folder / path).write_text(source, encoding="utf-8")
-                done[name] = outcome
-                print(f"{outcome}  {name}", flush=True)
-                if arguments.checkpoint:
-                    arguments.checkpoint.write_text(json.dumps(done, indent=0), encoding="utf-8")
+        def report(mutant: Mutant, outcome: str) -> bool:
+            """Note what came out; whether there is time for more."""
+            done[name(mutant)] = outcome
+            print(f"{outcome}  {name(mutant)}", flush=True)
+            checkpoint.write_text(json.dumps(done, indent=0), encoding="utf-8")
+            return time.perf_counter() - begun < arguments.seconds
+
+        todo = []
+        for mutant in wanted:
+            if why := EQUIVALENT.get(mutant.describe(sources[mutant.path])):
+                done[name(mutant)] = f"equivalent: {why}"
+            elif done.get(name(mutant), "SURVIVED").startswith("SURVIVED"):
+                todo.append(mutant)
+        everything = "".join(path.read_text() for path in sorted((ROOT / "eagle").rglob("*.py")))
+        files = sorted({test for mutant in wanted for test in TESTS[mutant.path]})
+        digest = hashlib.sha256(" ".join([*files, everything]).encode()).hexdigest()[:12]
+        record = checkpoint.with_name(f"{checkpoint.stem}-{digest}.coverage")
+        if not record.exists() and fork(lambda: run(folder, files, lambda: Recorder(record))):
+            raise SystemExit("a test fails without any mutation")
+        fork(lambda: run(folder, files, lambda: Trials(todo, record, report)))
+        done |= json.loads(checkpoint.read_text(encoding="utf-8"))
     counts = {
         word: sum(o.startswith(word) for o in done.values())
         for word in ("killed", "SURVIVED", "equivalent")
