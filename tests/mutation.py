@@ -65,6 +65,7 @@ TESTS: dict[str, list[str]] = {
     "eagle/methods/compressed/method.py": [COMPRESSED, CONFORMANCE],
     "eagle/methods/compressed/ranges.py": [COMPRESSED, "tests/methods/test_again.py", CONFORMANCE],
     "eagle/methods/complete.py": ["tests/methods/test_complete.py"],
+    "eagle/methods/pivoted.py": ["tests/methods/test_complete.py"],
     "eagle/methods/elimination.py": ["tests/methods/test_elimination.py"],
     "eagle/methods/cross.py": ["tests/methods/test_cross.py"],
     "eagle/methods/seminormal.py": ["tests/methods/test_seminormal.py"],

@@ -45,11 +45,11 @@ def product(X: Any, Y: Any, *, adjoint: str = "", scale: float = 1.0) -> np.ndar
     """
     if not isinstance(X, np.ndarray):
         out = X.adjoint_times(Y) if adjoint == "X" else X.times(Y.conj().T if adjoint else Y)
-        return out if scale == 1 else out.real.dtype.type(scale) * out
+        return np.asfortranarray(out if scale == 1 else out.real.dtype.type(scale) * out)
     if not isinstance(Y, np.ndarray):  # X Y = (Y^H X^H)^H
-        left = np.asfortranarray(X if adjoint == "X" else X.conj().T)
-        out = Y.times(left) if adjoint == "Y" else Y.adjoint_times(left)
-        return np.asfortranarray(out.real.dtype.type(scale) * out.conj().T)
+        left = X if adjoint == "X" else X.conj().T
+        out = (Y.times(left) if adjoint == "Y" else Y.adjoint_times(left)).conj().T
+        return np.asfortranarray(out if scale == 1 else out.real.dtype.type(scale) * out)
     if X.dtype.kind == "c":
         # BLAS cannot conjugate without transposing: X^H Y = conj(X^T conj(Y)) then.
         if adjoint == "X" and _rowwise(X):

@@ -152,10 +152,10 @@ class Sparse(Operand):
         )
 
     def times(self, X: np.ndarray) -> np.ndarray:
-        return np.asfortranarray(self.rows @ X)
+        return self.rows @ X
 
     def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        return np.asfortranarray((self.rows.T @ X.conj()).conj())
+        return (self.rows.T @ X.conj()).conj()
 
     def adjoint(self) -> Operand:
         return replace(self, shape=self.shape[::-1], rows=self.rows.conj().T.tocsr())
@@ -181,6 +181,11 @@ class Sparse(Operand):
 
     def _tall(self) -> Any:
         return self.rows if self.shape[0] >= self.shape[1] else self.rows.conj().T.tocsr()
+
+    def most(self) -> int:
+        """The rank at most: how many rows or columns have entries."""
+        rows, columns = np.diff(self.rows.indptr), np.bincount(self.rows.indices)
+        return int(min(np.count_nonzero(rows), np.count_nonzero(columns)))
 
     def norm(self) -> float:
         return norm(self.rows.data)
@@ -235,15 +240,14 @@ class Mapped(Operand):
         """The transpose."""
         return replace(self, shape=self.shape[::-1], array=self.array.T)
 
-    @property
-    def in_blocks(self) -> bool:
-        """Whether `blocks` follow each other in the file."""
-        return self.by_rows == (self.shape[0] >= self.shape[1])
-
     def blocks(self) -> Iterator[np.ndarray]:
-        assert self.in_blocks
-        for _, _, piece in self.pieces():
-            yield piece if self.by_rows else piece.conj().T
+        tall, (short, long) = self.shape[0] >= self.shape[1], sorted(self.shape)
+        step = max(1, PIECE // max(short * self.array.itemsize, 1))
+        for start in range(0, long, step):
+            part = slice(start, start + step)
+            piece = self._in_memory(self.array[part] if tall else self.array[:, part])
+            self.release()
+            yield piece if tall else piece.conj().T
 
     def columns(self, index: np.ndarray) -> np.ndarray:
         """Some columns, in memory."""

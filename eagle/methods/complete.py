@@ -20,7 +20,9 @@ Numbers that came in single precision are computed with in double. Columns that 
 their own precision were rounded to it, and rounding lifts a singular value that was zero: a
 combination ``A v`` of columns is noise, too, where it is no larger than what rounding makes of it
 on average, ``(sum_j |v_j|^2 sum_i ulp(a_ij)^2 / 12)^(1/2)``. A matrix of lower rank has the same
-entries then, and which of the two was meant they do not tell.
+entries then, and which of the two was meant they do not tell. What single precision could still
+show of an answer, and double precision alone would not, comes from a step of refinement: ``A X`` is
+formed with more digits, and so is ``A^H (A^{+H} X)``, the part of X in the row space.
 
 References
 ----------
@@ -32,15 +34,24 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from eagle.algebra.blas import norm, product
 from eagle.methods.base import Inverse
+from eagle.methods.pivoted import (
+    LARGE,
+    STEPS,
+    Orthogonal,
+    Triangular,
+    norm_of_triangle_inverse,
+    pivoted,
+    solved,
+    spectral_norm,
+)
 
 SWEEPS = 12  # of equilibration at most, each of which halves exponents; they reach to 2^1074
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
@@ -50,178 +61,10 @@ NOISE, DOUBT = 3.0, 0.4
 # To what rounding of entries lifts a combination of columns that was zero, in units of what it
 # makes of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
 LIFTED, SUSPECT = 3.0, 10.0
+EXPONENT = np.int64(0x7FF << 52)  # the bits of that in a number in double precision
 USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
-LARGE = 2**18  # entries of A from which on rows are left as they are, and A^+ is not written out
-BLOCK = 64  # columns that LAPACK factorises at a time
-STEPS = 2  # of the power iteration for the norm of T
 POOR = 1e-8  # relative error beyond which another scaling is tried
 RESIDUAL = 30.0  # in units of eps: what rounding leaves of a misfit
-
-
-@dataclass(eq=False)
-class Orthogonal:
-    """``F^+`` of F with full column rank: rows sorted by size, columns pivoted."""
-
-    Q: np.ndarray
-    T: np.ndarray | None  # None: Q is all of F
-    order: np.ndarray | None = None  # of the rows of F in Q
-    pivots: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, F: np.ndarray) -> Orthogonal:
-        """Factorise."""
-        order = np.argsort(-np.abs(F).max(axis=1, initial=0.0), kind="stable")
-        reflectors, T, pivots = _pivoted(F[order])
-        return cls(reflectors(F.shape[1]), T, order, pivots)
-
-    @classmethod
-    def plain(cls, F: np.ndarray) -> Orthogonal:
-        """Factorise what has been pivoted before and needs no scaling, in half the time."""
-        (_, orgqr, _, geqrf, _), room = _lapack(F.dtype.char), BLOCK * (F.shape[1] + 1)
-        packed, tau, _, _ = geqrf(F, lwork=room)
-        T = np.triu(packed[: F.shape[1]])
-        return cls(orgqr(packed, tau, lwork=room, overwrite_a=1)[0], T)
-
-    def times(self, X: np.ndarray) -> np.ndarray:
-        """``F^+ X``."""
-        return self._solved(product(self.Q, self._sorted(X), adjoint="X"))
-
-    def inverse(self) -> np.ndarray:
-        """``F^+``, without an identity as large as a column of F is long."""
-        return self._solved(_placed(self.Q, self.order).conj().T)
-
-    def lost(self) -> np.ndarray:
-        """Lengths of the rows of ``I - F F^+``, as a column."""
-        kept = (np.abs(_placed(self.Q, self.order)) ** 2).sum(axis=1, keepdims=True)
-        return np.sqrt(np.maximum(1.0 - kept, 0.0))
-
-    def projected(self, X: np.ndarray) -> np.ndarray:
-        """``F F^+ X``."""
-        if not self.Q.shape[1]:
-            return np.zeros_like(X)
-        inside = product(self.Q, self._sorted(X), adjoint="X")
-        return _placed(product(self.Q, inside), self.order)
-
-    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        """``F^{+H} X``."""
-        if self.T is not None:
-            X = _solved(self.T, X if self.pivots is None else X[self.pivots], 2)
-        return _placed(product(self.Q, X), self.order)
-
-    def _sorted(self, X: np.ndarray) -> np.ndarray:
-        return X if self.order is None else X[self.order]
-
-    def _solved(self, inside: np.ndarray) -> np.ndarray:
-        if self.T is None:
-            return inside
-        return _placed(_solved(self.T, inside, 0), self.pivots)
-
-
-@dataclass(eq=False)
-class Triangular:
-    """The same for a square F with ``F^H = T P^H c``, whose inverse needs no factorisation."""
-
-    T: np.ndarray
-    pivots: np.ndarray
-    scale: np.ndarray | None
-
-    def times(self, X: np.ndarray) -> np.ndarray:
-        """``F^-1 X``."""
-        X = X if self.scale is None else X / self.scale
-        return _solved(self.T, X[self.pivots], 2)
-
-    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        """``F^-H X``."""
-        X = _placed(_solved(self.T, X, 0), self.pivots)
-        return X if self.scale is None else X / self.scale
-
-    def inverse(self) -> np.ndarray:
-        """``F^-1``."""
-        return self.times(np.eye(len(self.T), dtype=self.T.dtype))
-
-
-def _placed(rows: np.ndarray, places: np.ndarray | None) -> np.ndarray:
-    if places is None:
-        return rows
-    out = np.empty_like(rows)
-    out[places] = rows
-    return out
-
-
-@dataclass(eq=False)
-class Reflected:
-    """``Q inner`` of a very tall Q that is left in its reflectors, to be multiplied with."""
-
-    packed: np.ndarray
-    tau: np.ndarray
-    inner: np.ndarray  # (n, k)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """As an array would have it."""
-        return len(self.packed), self.inner.shape[1]
-
-    def times(self, X: np.ndarray) -> np.ndarray:
-        """``Q inner X``."""
-        rows = np.zeros((len(self.packed), X.shape[1]), self.packed.dtype, order="F")
-        rows[: len(self.inner)] = product(self.inner, X)
-        return self._turned(rows, "N")
-
-    def adjoint_times(self, X: np.ndarray) -> np.ndarray:
-        """``inner^H Q^H X``."""
-        turned = "C" if self.packed.dtype.kind == "c" else "T"
-        rows = self._turned(X, turned)
-        return product(self.inner, rows[: len(self.inner)], adjoint="X")
-
-    def _turned(self, X: np.ndarray, how: str) -> np.ndarray:
-        multiply = _lapack(self.packed.dtype.char)[2]
-        return multiply("L", how, self.packed, self.tau, X, BLOCK * max(BLOCK, X.shape[1]))[0]
-
-
-@cache
-def _lapack(char: str) -> tuple[Any, ...]:
-    from scipy.linalg import get_lapack_funcs
-
-    kind = "un" if np.dtype(char).kind == "c" else "or"
-    names = ("geqp3", f"{kind}gqr", f"{kind}mqr", "geqrf", "trtrs")
-    return tuple(get_lapack_funcs(names, dtype=np.dtype(char)))
-
-
-def _pivoted(F: np.ndarray, *, held: bool = False) -> tuple[Callable[[int], Any], Any, Any]:
-    """QR with column pivoting; a very tall F is reduced to its triangle first.
-
-    Q as a function that gives its first columns, as writing them out takes as long as the rest;
-    `held`: those of a very tall one are never written out, see `Reflected`.
-    """
-    (d, n), k = F.shape, min(F.shape)
-    if not F.size:
-        nothing = np.zeros((d, k), F.dtype)
-        return lambda first: nothing[:, :first], np.zeros((k, n), F.dtype), np.arange(n)
-    if F.size < LARGE or d < 2 * n:
-        geqp3, orgqr, *_ = _lapack(F.dtype.char)
-        room = BLOCK * (n + 1)
-        packed, pivots, tau, _, _ = geqp3(F, lwork=room)
-
-        def written(first: int) -> np.ndarray:
-            return orgqr(packed[:, :first], tau[:first], lwork=room)[0]
-
-        return written, np.triu(packed[:k]), pivots - 1
-    geqrf = _lapack(F.dtype.char)[3]
-    outer, tau, _, _ = geqrf(np.array(F, order="F"), lwork=BLOCK * n, overwrite_a=1)
-    small, T, pivots = _pivoted(np.asfortranarray(np.triu(outer[:n])))
-
-    def product_of(first: int) -> Any:
-        Q = Reflected(outer, tau, small(first))
-        return Q if held else Q.times(np.eye(first, dtype=F.dtype))
-
-    return product_of, T, pivots
-
-
-def _solved(T: np.ndarray, X: np.ndarray, trans: int) -> np.ndarray:
-    """``T^-1 X``, or ``T^-H X`` for `trans` 2; T is upper triangular."""
-    if not T.size or not X.size:
-        return np.zeros(X.shape, X.dtype)
-    return _lapack(np.result_type(T, X).char)[4](T, X, trans=trans)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +151,7 @@ class Decomposition(Inverse):
         *,
         lost: float = 0.0,
         left: float = 0.0,
+        refined: bool = False,
     ) -> Answer:
         """``D = B A^+ C``, and how far rounding of the blocks can move it.
 
@@ -324,6 +168,11 @@ class Decomposition(Inverse):
         """
         A, k, (d, n) = self.A, self.rank, self.A.shape
         X = self._forward(C)
+        if refined:
+            wide = A.astype(np.result_type(A, np.longdouble))
+            if k < n:  # (A^+ A)^H X
+                X = np.asarray(wide.conj().T @ self._backward(X), A.dtype, order="F")
+            X += self._forward(np.asarray(C - wide @ X, A.dtype, order="F"))
         D = X if B is None else product(B, X)
         outer = self.right.inverse() if B is None else self.right.times(B.conj().T)  # (B R^+)^H
         explicit = A.size < LARGE or self.left.T is not None
@@ -393,6 +242,10 @@ def solve(
         plain = how(False, found.rank)
         if plain[1].error < answer.error:
             found, answer = plain
+    own = float(np.finfo(A.dtype).eps)
+    if eps > own and answer.error > eps * size and A.size < LARGE:
+        better = found.solve(B, C, own, lost=lost, left=left, refined=True)
+        answer = replace(answer, value=better.value)
     if found.doubtful:
         _, other = how(found.rows is not None, found.rank + 1)
         error = max(answer.error, norm(other.value - answer.value))
@@ -449,7 +302,7 @@ def decompose(
         c = _power(np.where(top > 0, top, 1.0))
     S = A if r is None else A / r
     S = S if c is None else S / c.T
-    written, T, pivots = _pivoted(S, held=r is None)
+    written, T, pivots = pivoted(S, held=r is None)
     diagonal = np.abs(np.diagonal(T)).astype(float)
     noise = max(d, n) * own * diagonal.max(initial=0.0)
     k = int(np.count_nonzero(diagonal > NOISE * noise)) if rank is None else rank
@@ -467,7 +320,8 @@ def decompose(
     else:
         R = np.zeros((n, k), A.dtype, order="F")
         R[pivots] = T[:k].conj().T
-        right = Orthogonal.plain(R) if k and c is None else Orthogonal.of(R if c is None else c * R)
+        R = R if c is None else c * R
+        right = Orthogonal.plain(R) if k and (c is None or not _graded(c)) else Orthogonal.of(R)
     found = Decomposition(A, left, right, r, c, size, k, 1.0, doubtful, entrywise=by_columns)
     if k and right.T is not None and r is None and c is None:
         found.condition = max(1.0, size * norm_of_triangle_inverse(right.T))
@@ -478,7 +332,7 @@ def decompose(
 
 def is_full(R: np.ndarray, long: int) -> bool:
     """Whether the A with this triangular factor and a longer side `long` is of full rank here."""
-    pivots = np.abs(np.diagonal(_pivoted(R)[1]))
+    pivots = np.abs(np.diagonal(pivoted(R)[1]))
     level = NOISE * long * float(np.finfo(R.dtype).eps) * pivots.max(initial=0.0)
     return bool((pivots > level).all())
 
@@ -530,11 +384,11 @@ def _power(x: np.ndarray) -> np.ndarray:
 def _roundings(A: np.ndarray, eps: float, r: np.ndarray | None, c: np.ndarray | None) -> np.ndarray:
     """What rounding to numbers `eps` apart at 1 makes of columns of the scaled A on average."""
     parts, squares = (A.real, A.imag) if A.dtype.kind == "c" else (A,), 0.0
-    used = 0.0
+    used, last = 0.0, np.int64(3 << round(52 + np.log2(eps)))  # their last two bits
     for X in parts:
-        mantissas, exponents = np.frexp(X)
-        used = used + np.mean((mantissas * (2 / eps)) % 4 > 0, axis=0)
-        lengths = np.where(X != 0, np.ldexp(eps / 2, exponents), 0.0)
+        bits = np.array(X, np.float64, order="F").view(np.int64)
+        used = used + np.count_nonzero(bits & last, axis=0) / len(A)
+        lengths = eps * (bits & EXPONENT).view(np.float64)  # powers of two
         lengths = lengths if r is None else lengths / r
         squares = squares + (lengths**2).sum(axis=0) / 12
     sizes = np.sqrt(squares) if c is None else np.sqrt(squares) / c[:, 0]
@@ -546,36 +400,9 @@ def _lifted(T: np.ndarray, roundings: np.ndarray) -> int:
 
     Column j is by ``T_jj`` where it combines with those before it as ``T_jj (T^-1)_j`` says.
     """
-    inverse = _solved(T, np.eye(len(T), dtype=T.dtype), 0)
+    inverse = solved(T, np.eye(len(T), dtype=T.dtype), 0)
     noise = LIFTED * np.linalg.norm(roundings[:, None] * inverse, axis=0) >= 1
     return len(T) if noise.all() else int(np.argmin(noise[::-1]))
-
-
-def spectral_norm(T: np.ndarray) -> float:
-    """By a few steps of the power iteration, from the row of the largest entry."""
-    if not T.size:
-        return 0.0
-    row = T[[np.abs(T).max(axis=1).argmax()]]
-    x = row.conj().T / (norm(row) or 1.0)
-    value = 0.0
-    for _ in range(STEPS):
-        y = product(T, x)
-        x = product(T, y, adjoint="X")
-        value = norm(y)
-        x = x / (norm(x) or 1.0)
-    return value
-
-
-def norm_of_triangle_inverse(T: np.ndarray) -> float:
-    """``|T^-1|`` of an upper triangle by a power iteration from the last pivot."""
-    x, value = np.zeros((len(T), 1), T.dtype), 0.0
-    x[-1] = 1.0
-    for _ in range(STEPS):
-        y = _solved(T, x, 0)
-        value = norm(y)
-        x = _solved(T, y / (value or 1.0), 2)
-        x = x / (norm(x) or 1.0)
-    return value
 
 
 def norm_of_inverse(found: Any) -> float:

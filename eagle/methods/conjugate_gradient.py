@@ -62,7 +62,7 @@ class ConjugateGradient(Method):
             **fields,
             abrupt=True,
             step_size=0.0,
-            residual=B.copy(),
+            residual=np.array(B, order="F"),
             direction=gradient,
             energy=_signal(gradient, B, noise),
             noise=noise,

@@ -15,6 +15,7 @@ from eagle.methods import complete, elimination
 from eagle.methods.base import Inverse, Method, State, by_rows, relative
 from eagle.methods.elimination import LU
 from eagle.methods.factored import condition_of, solve_factored
+from eagle.methods.pivoted import norm_of_triangle_inverse, spectral_norm
 from eagle.problem.blocks import Factors, Problem
 from eagle.problem.certificate import Certificate
 from eagle.problem.options import Options
@@ -332,7 +333,7 @@ class Direct(Method):
             raise np.linalg.LinAlgError(
                 "A is rank-deficient, which the driver 'qr' cannot solve: use 'gelsy' or 'gelsd'"
             )
-        size = complete.spectral_norm(R) * complete.norm_of_triangle_inverse(R)
+        size = spectral_norm(R) * norm_of_triangle_inverse(R)
         state.rank, state.condition = len(R), max(1.0, size)
         R = np.asfortranarray(R)  # or each solve would copy it
         state.qr = qr = QR(Q, R, wide, False, state.rank, state.condition)

@@ -26,8 +26,9 @@ from eagle.algebra.base import COUNT
 from eagle.algebra.blas import norm, product
 from eagle.algebra.dense import Dense
 from eagle.methods.base import Inverse
-from eagle.methods.complete import Answer, norm_of_inverse, spectral_norm
+from eagle.methods.complete import Answer, norm_of_inverse
 from eagle.methods.cross import Skeleton
+from eagle.methods.pivoted import spectral_norm
 
 LOST = 10.0  # in units of n^(1/2) times what rounding of the blocks does: what elimination may lose
 LIFTED = 15.0  # n times that, in units of rounding of A: what may have been singular before that
@@ -106,7 +107,8 @@ def solve(
     A, n = lu.A, len(lu.A)
     eps = Dense.of(A.dtype).eps
     pivots = np.abs(np.diagonal(lu.factors))
-    if not pivots.min() > n * eps * pivots.max():
+    known_to = LIFTED * rounded_to if rounded_to > eps else eps
+    if not pivots.min() > n * known_to * pivots.max():
         raise np.linalg.LinAlgError(SINGULAR)
     times, side = (lu.adjoint_times, "X") if adjoint else (lu.times, "")
     fresh = X is None
@@ -128,7 +130,7 @@ def solve(
         condition = spectral_norm(A) * norm_of_inverse(lu)
         if not condition * n * eps < 1:
             raise np.linalg.LinAlgError(SINGULAR)
-    if rounded_to > eps and not LIFTED * condition * n * rounded_to < 1:
+    if not condition * n * known_to < 1:
         raise np.linalg.LinAlgError(SINGULAR)
     moved, scaled = (found, xG) if B is None else (product(B, found), product(B, xG))
     computed = norm(moved[:, :k])

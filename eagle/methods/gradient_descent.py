@@ -83,7 +83,7 @@ def setup(problem: Problem, flipped: bool | None = None) -> dict[str, Any]:
         flipped = solve_columns(problem)
     work = problem.adjoint() if flipped else problem
     B = work.rows()
-    W = np.zeros((len(B), work.A.shape[0]), work.A.dtype)
+    W = np.zeros((len(B), work.A.shape[0]), work.A.dtype, order="F")
     return {
         "problem": problem,
         "work": work,

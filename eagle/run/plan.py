@@ -12,10 +12,11 @@ A (d, n) with ``short = min(d, n)``, and the operations it takes, at the rates o
 * EAGLE with Cholesky factorisations: ``8 d n short`` in products, measured;
 * LAPACK's least squares, should all that not be accurate.
 
-A sparse A that would be large when written out is sketched and then left to conjugate gradients,
-``4 nnz`` operations for each right-hand side and iteration. Their iterations depend on the
-condition, which nobody knows: if A can be written out at all, they may take as long as the
-dense methods would, so that both together take at most twice as long as the better of the two.
+A sparse A that would be large when written out is left to conjugate gradients, ``4 nnz`` operations
+for each right-hand side and iteration. Their iterations depend on the condition, which nobody
+knows: they may take half as long as a sketch before there is one, and after it, if A can be written
+out at all, as long as the dense methods would, so that all together takes at most a little over
+twice as long as the best of them.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ CORE = 500  # and from which on the core of one is worth it for the spectrum alo
 SMALL = 2**26  # bytes of an operand that is written out at once
 COPIES = 6  # of A that must fit into memory where conjugate gradients are given up for a dense A
 SPARSE = 2.0**32  # operations per second of scipy's sparse products, on one thread everywhere
+FIRST, FEWEST = 0.5, 8  # of the time of a sketch are conjugate gradients tried, if at least so many
 VECTOR = 40  # operations' time that an iteration of conjugate gradients takes for a vector's entry
 
 
@@ -187,7 +189,7 @@ def _small(problem: Problem, options: Options, *, square: bool) -> Iterator[Choi
 def _is_thin(problem: Problem) -> bool:
     """Whether the Gram matrix of the shorter side is worth holding, and can be had in one pass."""
     A, (short, long) = problem.A, sorted(problem.A.shape)
-    at_hand = isinstance(A, np.ndarray | Sparse) or (isinstance(A, Mapped) and A.in_blocks)
+    at_hand = isinstance(A, np.ndarray | Sparse | Mapped)
     return at_hand and THINNER * short <= long and (isinstance(A, np.ndarray) or short <= HELD)
 
 
@@ -226,6 +228,12 @@ def _matrix_free(problem: Problem, options: Options) -> Iterator[Choice]:
         yield choice(SemiNormal(), BY_FACTOR, problem, options)
         said.append(NOT_BY_FACTOR)
     looks = _Looks(problem, options)
+    half = FIRST * looks.cost()
+    few = _iterations(problem, options, half) if half < np.inf else 0
+    if few >= FEWEST and looks.width <= problem.A.most():
+        reason = f"{few} conjugate gradients at most, in half the time of a sketch"
+        yield choice(ConjugateGradient(), reason, problem, replace(options, maxiter=few))
+        said.append(f"{few} conjugate gradients were not enough")
     for _ in range(2):
         if looks.succeeds():
             found = looks.found if not options.ridge else problem
@@ -246,12 +254,19 @@ def _patience(problem: Problem, options: Options, dense: float) -> int | None:
     A = problem.A
     if not isinstance(A, Sparse) or COPIES * A.size * A.dtype.itemsize > memory():
         return None
-    rows, columns = problem.shape
+    return max(1, _iterations(problem, options, dense))
+
+
+def _iterations(problem: Problem, options: Options, seconds: float) -> int:
+    """Of conjugate gradients with a sparse A in so many seconds; of another A nobody knows: 0."""
+    A, (rows, columns) = problem.A, problem.shape
+    if not isinstance(A, Sparse):
+        return 0
     sides = (columns if solve_columns(problem) else rows) + 2 * COUNT
     operations = sides * (4 * A.rows.nnz + VECTOR * sum(A.shape))
     operations *= 4 if A.dtype.kind == "c" else 1
     most = options.maxiter or ConjugateGradient.default_maxiter
-    return int(np.clip(dense * SPARSE / operations, 1, most))
+    return int(min(seconds * SPARSE / operations, most))
 
 
 def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[Choice]:
@@ -267,8 +282,10 @@ def _in_little_memory(problem: Problem, options: Options, why: str) -> Iterator[
             yield Choice(Cross(skeleton), problem, options, f"auto: {why}: {found}")
     reason = f"auto: {why}: a sketch of A is small if its rank is"
     yield Choice(Compressed(), problem, options, reason)
-    dense = isinstance(problem.A, np.ndarray | Mapped)
-    if dense and options.special() == {"memory_limit"} and not options.ridge:
+    (d, n), item = problem.A.shape, problem.A.dtype.itemsize
+    identities = item * (n * n * (problem.B is None) + d * d * (problem.C is None))
+    dense = isinstance(problem.A, np.ndarray | Mapped) and identities <= limit
+    if dense and plain and not options.ridge:
         reason = f"auto: {why}: A is read a few columns at a time"
         yield Choice(Sketched(), problem, options, reason)
 

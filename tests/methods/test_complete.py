@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import eagle
-from eagle.methods import complete
-from eagle.methods.complete import Orthogonal, Triangular
+from eagle.methods import complete, pivoted
+from eagle.methods.pivoted import Orthogonal, Reflected, Triangular
 from tests.systems import normal, orthonormal, system
 from tests.tolerances import relative_error, tolerance
 
@@ -72,10 +74,11 @@ def test_value_rank_and_bound_are_those_of_rational_arithmetic(most, dtype, give
 def test_reflectors_of_a_very_tall_matrix_multiply_as_what_they_stand_for(rank, dtype, monkeypatch):
     given = system((40, 6), rank=rank, condition=1e3, kind="both inconsistent", dtype=dtype)
     written, plain = complete.solve(given.A, given.B, given.C, EPS)
-    monkeypatch.setattr(complete, "LARGE", 0)
+    for module in (complete, pivoted):
+        monkeypatch.setattr(module, "LARGE", 0)
     held, answer = complete.solve(given.A, given.B, given.C, EPS)
-    assert isinstance(held.left.Q, complete.Reflected)
-    assert not isinstance(written.left.Q, complete.Reflected)
+    assert isinstance(held.left.Q, Reflected)
+    assert not isinstance(written.left.Q, Reflected)
     assert held.left.Q.shape == written.left.Q.shape
     bound = tolerance(np.float64, 1e3)
     assert relative_error(answer.value, plain.value) <= bound
@@ -325,6 +328,26 @@ def correlated(count):
     u = rng.standard_normal(count)
     A = np.column_stack([u, u + rng.standard_normal(count) / 15000]).astype(np.float32)
     return A, np.array([3, -2], np.float32)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no wider numbers than double")
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("weights", [(0, 2), (3, 5), (0.5, -1)])
+def test_time_stamps_in_single_precision_are_fitted_to_all_its_digits(weights, twice):
+    """Condition 1e12: double precision alone leaves three digits of the intercept."""
+    t = (np.float32(1.6e9) + 2.0**17 * np.arange(27)).astype(np.float32)
+    A = np.column_stack([np.ones_like(t), t, 2 * t][: 2 + twice])
+    b = (weights[0] + weights[1] * t.astype(float)).astype(np.float32)
+    times, values = ([Fraction(float(each)) for each in block] for block in (t, b))
+    middle, level = sum(times) / len(t), sum(values) / len(t)
+    around = [each - middle for each in times]
+    slope = sum(x * y for x, y in zip(around, values, strict=True)) / sum(x * x for x in around)
+    shares = [slope / 5, 2 * slope / 5] if twice else [slope]  # of a column that is there twice
+    truth = np.array([float(each) for each in (level - slope * middle, *shares)])
+    result = eagle.lstsq(A, b, rng=0)
+    error = relative_error(result.value, truth)
+    assert error <= tolerance(np.float32, constant=1)
+    assert error <= 10 * result.error_estimate
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 
 import eagle
+from eagle.algebra.operand import PIECE
 from eagle.methods.seminormal import SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
@@ -273,18 +274,19 @@ def test_single_precision_holds_its_factor_as_far_as_that_goes(condition):
 
 @pytest.mark.parametrize("condition", [10, 1e9])
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("kind", ["sparse", "file"])
+@pytest.mark.parametrize("kind", ["sparse", "file by rows", "file by columns"])
 def test_a_thin_sparse_matrix_or_file_is_read_in_blocks(
     kind, wide, condition, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("eagle.run.plan.SMALL", 0)
+    monkeypatch.setattr("eagle.algebra.operand.PIECE", 2**20)  # bytes, a third of A
     A, B, _ = thin(d=6000, n=60, condition=condition, wide=wide)
     X = A.T @ np.random.default_rng(0).standard_normal((len(A), 2))
     C = A @ X
     if kind == "sparse":
         given, options = scipy.sparse.csr_array(A), {}
     else:
-        np.save(tmp_path / "A.npy", np.array(A, order="F" if wide else "C"))
+        np.save(tmp_path / "A.npy", np.array(A, order="C" if kind == "file by rows" else "F"))
         given, options = np.load(tmp_path / "A.npy", mmap_mode="r"), {"memory_limit": 10**9}
     result = eagle.solve(given, B, C, rng=0, **options)
     assert isinstance(result.method, SemiNormal)
@@ -298,6 +300,20 @@ def test_a_thin_deficient_sparse_matrix_still_has_its_answer(monkeypatch):
     result = eagle.solve(scipy.sparse.csr_array(found.A), found.B, found.C, rng=0)
     assert not isinstance(result.method, SemiNormal)
     assert relative_error(result.value, found.value) <= tolerance(np.float64, 10)
+
+
+def test_a_wide_deficient_file_takes_no_identity_as_long_as_it_is(tmp_path):
+    A, _, _ = thin(d=20_000, n=200, wide=True)
+    A[100:] = A[:100]
+    np.save(tmp_path / "A.npy", A)
+    given, limit = np.load(tmp_path / "A.npy", mmap_mode="r"), 2 * PIECE + 2**24
+    tracemalloc.start()
+    with pytest.warns(eagle.ConvergenceWarning, match="memory limit"):
+        result = eagle.lstsq(given, A @ np.ones(20_000), memory_limit=limit, rng=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.status is eagle.Status.MEMORY_LIMIT
+    assert peak <= limit
 
 
 def test_a_memory_limit_that_a_factor_respects_takes_one():

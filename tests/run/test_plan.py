@@ -8,7 +8,7 @@ import scipy.sparse
 from scipy.sparse.linalg import aslinearoperator
 
 import eagle
-from eagle.methods.compressed.method import FIRST, SECOND
+from eagle.methods.compressed.method import FIRST, SECOND, first_width
 from eagle.problem.blocks import Problem
 from eagle.problem.certificate import COUNT
 from eagle.problem.checks import as_matrix
@@ -231,6 +231,23 @@ def test_conjugate_gradients_may_take_as_long_as_a_dense_method(monkeypatch):
     assert names(planned(A[:, :300])) == ["ConjugateGradient", "Direct", "Eagle", "Direct"]
 
 
+def test_a_few_conjugate_gradients_come_before_a_sketch_of_a_sparse_matrix(monkeypatch):
+    monkeypatch.setattr("eagle.run.plan.SMALL", 0)
+    monkeypatch.setattr("eagle.run.plan.SPARSE", 2.0**36)
+    A = scipy.sparse.eye_array(1000, 1100, format="csr")
+    tried = planned(A, C=np.ones((1000, 2)))
+    width = first_width(A)
+    look = 2 * A.shape[0] * A.shape[1] * width / BALANCED.product
+    look += 2 * width**3 / BALANCED.factorisation
+    step = (2 + 2 * COUNT) * (4 * 1000 + VECTOR * 2100) / 2.0**36
+    assert names(tried)[:2] == ["ConjugateGradient", "ConjugateGradient"]
+    assert tried[0].options.maxiter == int(look / 2 / step) >= 8
+    assert planned(A, C=np.ones((1000, 2)), maxiter=9)[0].options.maxiter == 9
+    # What has entries in fewer rows than a sketch has columns is sketched at once.
+    few = scipy.sparse.csr_array(A[:, :1000].toarray() * (np.arange(1000) < width - 1)[:, None])
+    assert names(planned(few, C=np.ones((1000, 2))))[0] == "Compressed"
+
+
 def test_a_sparse_matrix_that_conjugate_gradients_cannot_solve_is_solved(monkeypatch):
     monkeypatch.setattr("eagle.run.plan.SMALL", 0)
     A = scipy.sparse.diags_array(np.logspace(0, -9, 300), shape=(300, 300), format="csr")
@@ -250,8 +267,9 @@ def test_a_file_beyond_memory_is_read_piece_by_piece(monkeypatch, tmp_path):
     A = np.load(tmp_path / "A.npy", mmap_mode="r")
     assert names(planned(A)) == ["Eagle", "Direct"]
     monkeypatch.setattr("eagle.run.plan.memory", lambda: 2e4)
-    tried = planned(A)
+    tried = planned(A, B=np.ones((1, 50)))
     assert names(tried) == ["Compressed", "Sketched"]
+    assert names(planned(A)) == ["Compressed"]  # the other one takes an identity
     assert {choice.options.memory_limit for choice in tried} == {5000}
     assert "too large for memory" in tried[0].reason
 
