@@ -221,19 +221,21 @@ class Recorder:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Name the test that runs."""
         self.coverage.switch_context(item.nodeid)
-        begun = time.process_time()
+        begun, failed = time.process_time(), item.session.testsfailed
         result = yield
         self.seconds[item.nodeid] = time.process_time() - begun
         self.coverage.switch_context("")
+        if item.session.testsfailed > failed:
+            self.seconds[item.nodeid] = float("inf")
+            print(f"{item.nodeid} fails without any mutation and is left out", flush=True)
         return result
 
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Save it all if there is nothing wrong without any mutation."""
+    def pytest_sessionfinish(self) -> None:
+        """Save it all."""
         self.coverage.stop()
-        if exitstatus == 0:
-            self.coverage.save()
-            seconds = json.dumps(self.seconds, indent=0)
-            self.record.with_suffix(".seconds").write_text(seconds, encoding="utf-8")
+        self.coverage.save()
+        seconds = json.dumps(self.seconds, indent=0)
+        self.record.with_suffix(".json").write_text(seconds, encoding="utf-8")
 
 
 @dataclass
@@ -241,33 +243,30 @@ class Trials:
     """A plugin of pytest that runs tests on one mutant after the other in place of once."""
 
     mutants: list[Mutant]
-    record: Path
+    records: list[Path]
     report: Callable[[Mutant, str], bool]
 
     def __post_init__(self) -> None:
-        self.lines = coverage.CoverageData(str(self.record))
-        self.lines.read()
-        seconds = self.record.with_suffix(".seconds").read_text(encoding="utf-8")
-        self.seconds: dict[str, float] = json.loads(seconds)
+        self.seconds: dict[str, float] = {}
+        for record in self.records:
+            self.seconds |= json.loads(record.with_suffix(".json").read_text(encoding="utf-8"))
 
-    def chosen(self, mutant: Mutant, items: list[pytest.Item]) -> list[pytest.Item]:
-        """Tests that run the line, and those that the record does not know, fastest first."""
-        contexts = self.lines.contexts_by_lineno(mutant.path)
-        tests = {test for line in mutant.lines for test in contexts.get(line, [])}
-        return sorted(
-            (
-                item
-                for item in items
-                if item.nodeid.split("::")[0] in TESTS[mutant.path]
-                if mutant.imported or item.nodeid in tests or item.nodeid not in self.seconds
-            ),
-            key=lambda item: self.seconds.get(item.nodeid, 0.0),
-        )
+    def chosen(self, items: list[pytest.Item], mutant: Mutant) -> list[pytest.Item]:
+        """Tests that run the line, and those that no record knows, fastest first."""
+        known = set() if mutant.imported else set(self.seconds)
+        known |= {test for test, seconds in self.seconds.items() if seconds == float("inf")}
+        for record in self.records:
+            data = coverage.CoverageData(str(record))
+            data.read()
+            contexts = data.contexts_by_lineno(mutant.path)
+            known -= {test for line in mutant.lines for test in contexts.get(line, [])}
+        left = (item for item in items if item.nodeid not in known)
+        return sorted(left, key=lambda item: self.seconds.get(item.nodeid, 0.0))
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try one mutant after the other."""
         for mutant in self.mutants:
-            items = self.chosen(mutant, session.items)
+            items = self.chosen(session.items, mutant)
             code = fork(lambda mutant=mutant, items=items: self.run(mutant, items))
             if code > 1:
                 raise RuntimeError(f"{mutant} cannot be tried")
@@ -329,12 +328,10 @@ def fork(job: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def run(folder: Path, tests: list[str], plugin: Callable[[], object]) -> int:
-    """Exit status of pytest in a copy of the checkout."""
-    os.chdir(folder)
-    sys.path[0] = str(folder)
-    options = ["-qq", "-s", "-p", "no:cacheprovider", "--no-header", "--rootdir", str(folder)]
-    return int(pytest.main([*options, *tests], plugins=[plugin()]))
+def run(tests: list[str], plugin: object) -> int:
+    """Exit status of pytest."""
+    options = ["-qq", "-s", "-p", "no:cacheprovider", "--no-header", "--rootdir", "."]
+    return int(pytest.main([*options, *tests], plugins=[plugin]))
 
 
 def main() -> int:
@@ -344,7 +341,9 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show the mutants only")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument(
-        "--checkpoint", type=Path, help="file to go on from; survivors are tried again"
+        "--checkpoint",
+        type=lambda given: Path(given).resolve(),
+        help="file to go on from; survivors are tried again",
     )
     arguments = parser.parse_args()
     os.environ.update(NUMBA_DISABLE_JIT="1", PYTHONDONTWRITEBYTECODE="1")
@@ -364,7 +363,9 @@ def main() -> int:
         folder = Path(top) / "copy"
         ignore = shutil.ignore_patterns(".git", "__pycache__", ".*cache", "_build", "*.egg-info")
         shutil.copytree(ROOT, folder, ignore=ignore)
-        checkpoint = (arguments.checkpoint or Path(top) / "done.json").resolve()
+        os.chdir(folder)
+        sys.path[0] = str(folder)
+        checkpoint = arguments.checkpoint or Path(top) / "done.json"
         done = json.loads(checkpoint.read_text(encoding="utf-8")) if checkpoint.exists() else {}
 
         def report(mutant: Mutant, outcome: str) -> bool:
@@ -374,20 +375,28 @@ def main() -> int:
             checkpoint.write_text(json.dumps(done, indent=0), encoding="utf-8")
             return time.perf_counter() - begun < arguments.seconds
 
-        todo = []
-        for mutant in wanted:
-            if why := EQUIVALENT.get(mutant.describe(sources[mutant.path])):
-                done[name(mutant)] = f"equivalent: {why}"
-            elif done.get(name(mutant), "SURVIVED").startswith("SURVIVED"):
-                todo.append(mutant)
-        everything = "".join(path.read_text() for path in sorted((ROOT / "eagle").rglob("*.py")))
-        files = sorted({test for mutant in wanted for test in TESTS[mutant.path]})
-        digest = hashlib.sha256(" ".join([*files, everything]).encode()).hexdigest()[:12]
-        record = checkpoint.with_name(f"{checkpoint.stem}-{digest}.coverage")
-        if not record.exists() and fork(lambda: run(folder, files, lambda: Recorder(record))):
-            raise SystemExit("a test fails without any mutation")
-        fork(lambda: run(folder, files, lambda: Trials(todo, record, report)))
-        done |= json.loads(checkpoint.read_text(encoding="utf-8"))
+        sources_of_all = [path.read_bytes() for path in sorted((ROOT / "eagle").rglob("*.py"))]
+
+        def record(test: str) -> Path:
+            """Which lines the tests of a file run, noted once."""
+            digest = hashlib.sha256(b"".join([*sources_of_all, (ROOT / test).read_bytes()]))
+            file = checkpoint.with_name(f"{checkpoint.stem}-{digest.hexdigest()[:12]}.coverage")
+            if not file.exists():
+                fork(lambda: run([test], Recorder(file)))
+            return file
+
+        for path in arguments.modules or TESTS:
+            todo = []
+            for mutant in mutants(path, sources[path]):
+                if why := EQUIVALENT.get(mutant.describe(sources[mutant.path])):
+                    done[name(mutant)] = f"equivalent: {why}"
+                elif done.get(name(mutant), "SURVIVED").startswith("SURVIVED"):
+                    todo.append(mutant)
+            if todo and time.perf_counter() - begun < arguments.seconds:
+                trials = Trials(todo, [record(test) for test in TESTS[path]], report)
+                if fork(lambda trials=trials, path=path: run(TESTS[path], trials)):
+                    raise SystemExit(f"{path} cannot be tried")
+                done |= json.loads(checkpoint.read_text(encoding="utf-8"))
     counts = {
         word: sum(o.startswith(word) for o in done.values())
         for word in ("killed", "SURVIVED", "equivalent")
