@@ -89,36 +89,35 @@ TESTS |= {
     for path in sorted((ROOT / "eagle" / "distributed" / "methods").glob("*.py"))
 }
 
-# Path, code of the line, mutated code of the line: why nothing can be seen.
-NORMAL = "draw = draw {} 1j * rng.standard_normal(shape)"
-PHASE = "phase = x[0] / head if head > 0 else x[0] * 0 {} 1"
-PADDED = "width = (n + wide + LANES {} 1) // LANES * LANES"
-MOST = "MOST = 2**31 {} 1  # entries of a vector: BLAS counts in 32 bits"
-DRIFT = "image=more[:, :n] {} drift[:, :n],"
-STREAM = "factors, stream = problem.factors, session.comm.rank {} 1"
+# Path, code of the line with {} for the sign: why nothing can be seen.
 KEPT = "kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) {} k)"
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("eagle/algebra/blas.py", MOST.format("-"), MOST.format("+")): (
+SAME = "Gaussian numbers and their conjugates have the same distribution"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("eagle/algebra/blas.py", "MOST = 2**31 {} 1  # entries of a vector: BLAS counts in 32 bits"): (
         "vectors of 2^31 entries would tell, and do not fit a test"
     ),
-    ("eagle/distributed/methods/apc.py", STREAM.format("+"), STREAM.format("-")): (
-        "any stream of random numbers does that nobody else draws from"
-    ),
-    ("eagle/distributed/methods/normal.py", DRIFT.format("+"), DRIFT.format("-")): (
+    (
+        "eagle/distributed/methods/apc.py",
+        "factors, stream = problem.factors, session.comm.rank {} 1",
+    ): "any stream of random numbers does that nobody else draws from",
+    ("eagle/distributed/methods/normal.py", "image=more[:, :n] {} drift[:, :n],"): (
         "rounding errors have either sign"
     ),
-    ("eagle/methods/sketched/orthogonal.py", KEPT.format("-"), KEPT.format("+")): (
-        "a bound for what the noise level does not let through anyway"
-    ),
-    ("eagle/algebra/qr.py", PADDED.format("-"), PADDED.format("+")): (
+    (
+        "eagle/methods/sketched/orthogonal.py",
+        KEPT,
+    ): "a bound for what the noise level does not let through anyway",
+    ("eagle/algebra/qr.py", "width = (n + wide + LANES {} 1) // LANES * LANES"): (
         "columns of zeros beyond the last one change no number"
     ),
-    ("eagle/algebra/qr.py", PHASE.format("+"), PHASE.format("-")): (
+    ("eagle/algebra/qr.py", "phase = x[0] / head if head > 0 else x[0] * 0 {} 1"): (
         "a head that is zero has every phase: both signs make a reflector"
     ),
-    ("eagle/algebra/base.py", NORMAL.format("+"), NORMAL.format("-")): (
-        "Gaussian numbers and their conjugates have the same distribution"
-    ),
+    ("eagle/algebra/base.py", "draw = draw {} 1j * rng.standard_normal(shape)"): SAME,
+    (
+        "eagle/methods/elimination.py",
+        "G = (G {} 1j * rng.standard_normal((COUNT, rows)).T) / 2**0.5",
+    ): SAME,
 }
 
 
@@ -134,18 +133,17 @@ class Mutant:
     lines: range
     imported: bool  # outside of functions: it counts when the module is imported
 
-    def apply(self, source: str) -> str:
-        """The source with the sign flipped."""
+    def apply(self, source: str, sign: str | None = None) -> str:
+        """The source with the sign flipped, or with something else in its place."""
         lines = source.splitlines(keepends=True)
-        raw = lines[self.line - 1].encode()
-        raw = raw[: self.column] + self.new.encode() + raw[self.column + self.length :]
+        raw, new = lines[self.line - 1].encode(), self.new if sign is None else sign
+        raw = raw[: self.column] + new.encode() + raw[self.column + self.length :]
         lines[self.line - 1] = raw.decode()
         return "".join(lines)
 
-    def describe(self, source: str) -> tuple[str, str, str]:
-        """Path, line before, line after."""
-        before = source.splitlines()[self.line - 1].strip()
-        return self.path, before, self.apply(source).splitlines()[self.line - 1].strip()
+    def shown(self, source: str) -> str:
+        """Its line."""
+        return source.splitlines()[self.line - 1].strip()
 
 
 FLIPPED = {"+": "-", "-": "+", "+=": "-=", "-=": "+="}
@@ -267,16 +265,14 @@ class Trials:
         """Try one mutant after the other."""
         for mutant in self.mutants:
             items = self.chosen(session.items, mutant)
-            code = fork(lambda mutant=mutant, items=items: self.run(mutant, items))
-            if code > 1:
-                raise RuntimeError(f"{mutant} cannot be tried")
-            killed = "killed" if code else "SURVIVED" if items else "SURVIVED, as no test runs it"
-            if not self.report(mutant, killed if code >= 0 else f"killed by signal {-code}"):
+            killer = fork(lambda mutant=mutant, items=items: self.run(mutant, items))
+            alive = "SURVIVED" if items else "SURVIVED, as no test runs it"
+            if not self.report(mutant, f"killed by {killer}" if killer else alive):
                 break
         return True
 
-    def run(self, mutant: Mutant, items: list[pytest.Item]) -> int:
-        """Whether one of the tests fails, without a word."""
+    def run(self, mutant: Mutant, items: list[pytest.Item]) -> str:
+        """The first test that fails, if one does, without another word."""
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
@@ -288,8 +284,8 @@ class Trials:
             resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
             if item.session.testsfailed:
-                return 1
-        return 0
+                return item.nodeid
+        return ""
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
@@ -315,23 +311,30 @@ def exchange(mutant: Mutant) -> None:
             thing.__code__ = turned[thing.__code__]
 
 
-def fork(job: Callable[[], int]) -> int:
-    """Exit status of a job in a fork of this process."""
+def fork(job: Callable[[], str]) -> str:
+    """What a job in a fork of this process returns, or which signal has ended it."""
+    reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        code = 2
+        code = 1
         try:
-            code = job()
+            os.write(writing, job().encode())
+            code = 0
         finally:
             sys.stdout.flush()
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(writing)
+    with open(reading, encoding="utf-8") as answer:
+        if code > 0:
+            raise RuntimeError("a process has failed")
+        return answer.read() if code == 0 else signal.Signals(-code).name
 
 
-def run(tests: list[str], plugin: object) -> int:
+def run(tests: list[str], plugin: object) -> str:
     """Exit status of pytest."""
     options = ["-qq", "-s", "-p", "no:cacheprovider", "--no-header", "--rootdir", "."]
-    return int(pytest.main([*options, *tests], plugins=[plugin]))
+    return str(int(pytest.main([*options, *tests], plugins=[plugin])))
 
 
 def main() -> int:
@@ -353,8 +356,9 @@ def main() -> int:
     wanted = [m for path in arguments.modules or TESTS for m in mutants(path, sources[path])]
 
     def name(mutant: Mutant) -> str:
-        _, old, new = mutant.describe(sources[mutant.path])
-        return f"{mutant.path}:{mutant.line}:{mutant.column}  {old}  ->  {new}"
+        source = sources[mutant.path]
+        change = f"{mutant.shown(source)}  ->  {mutant.shown(mutant.apply(source))}"
+        return f"{mutant.path}:{mutant.line}:{mutant.column}  {change}"
 
     if arguments.list:
         print(*map(name, wanted), sep="\n")
@@ -381,21 +385,22 @@ def main() -> int:
             """Which lines the tests of a file run, noted once."""
             digest = hashlib.sha256(b"".join([*sources_of_all, (ROOT / test).read_bytes()]))
             file = checkpoint.with_name(f"{checkpoint.stem}-{digest.hexdigest()[:12]}.coverage")
-            if not file.exists():
+            if not file.with_suffix(".json").exists():
                 fork(lambda: run([test], Recorder(file)))
             return file
 
         for path in arguments.modules or TESTS:
             todo = []
             for mutant in mutants(path, sources[path]):
-                if why := EQUIVALENT.get(mutant.describe(sources[mutant.path])):
+                line = mutant.shown(mutant.apply(sources[path], "{}"))
+                if why := EQUIVALENT.get((path, line)):
                     done[name(mutant)] = f"equivalent: {why}"
                 elif done.get(name(mutant), "SURVIVED").startswith("SURVIVED"):
                     todo.append(mutant)
             if todo and time.perf_counter() - begun < arguments.seconds:
                 trials = Trials(todo, [record(test) for test in TESTS[path]], report)
-                if fork(lambda trials=trials, path=path: run(TESTS[path], trials)):
-                    raise SystemExit(f"{path} cannot be tried")
+                if fork(lambda trials=trials, path=path: run(TESTS[path], trials)) != "0":
+                    raise RuntimeError(f"{path} cannot be tried")
                 done |= json.loads(checkpoint.read_text(encoding="utf-8"))
     counts = {
         word: sum(o.startswith(word) for o in done.values())
