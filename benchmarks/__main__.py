@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import compare
 from benchmarks.common import Parser, existing_folder, machine_facts, new_file, whole, write_json
-from benchmarks.registry import BENCHMARKS, NEEDS_DATA, load
+from benchmarks.registry import BENCHMARKS, TAKES_DATA, load
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,31 +43,33 @@ def run_all(argv: list[str]) -> int:
     """Every benchmark in turn; 1 if one of them failed."""
     parser = Parser(prog="python -m benchmarks all", description=run_all.__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes in all")
-    needing = ", ".join(NEEDS_DATA)
+    taking = ", ".join(TAKES_DATA)
     parser.add_argument(
-        "--data", type=existing_folder, metavar="DIR", help=f"folder of matrices for: {needing}"
+        "--data", type=existing_folder, metavar="DIR", help=f"folder of matrices for: {taking}"
     )
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write every row to FILE")
     options = parser.parse_args(argv)
+    facts = {"benchmark": "all", "quick": options.quick, **machine_facts()}
     rows: list[dict] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in BENCHMARKS:
-            if name in NEEDS_DATA and not options.data:
+            if name == "real" and not options.data:
                 print(f"\n# {name}: not run, as it needs --data FOLDER", flush=True)
                 continue
             print(f"\n# {name}", flush=True)
             path = Path(folder) / f"{name}.json"
             command = [sys.executable, "-m", "benchmarks", name, "--json", str(path)]
             command += ["--seed", str(options.seed), *(["--quick"] if options.quick else [])]
-            command += ["--data", str(options.data)] if name in NEEDS_DATA else []
+            if name in TAKES_DATA and options.data:
+                command += ["--data", str(options.data)]
             if subprocess.run(command).returncode:
                 failed.append(name)
             if path.exists():
                 rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
     if options.json:
-        write_json(options.json, {"facts": {"benchmark": "all", **machine_facts()}, "rows": rows})
+        write_json(options.json, {"facts": facts, "rows": rows})
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

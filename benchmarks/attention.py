@@ -85,7 +85,6 @@ def error(report: Report, options: argparse.Namespace) -> None:
     """Relative distance from softmax attention."""
     report.section("error", by=("tokens", "n", "landmarks", "temperature"))
     sizes = ((512, 32), (512, 64), (2048, 64), (2048, 128))[: 2 if options.quick else None]
-    won = rows = 0
     for kind, (count, m), temperature in product(("smooth", "text", "white"), sizes, TEMPERATURES):
         blocks = tokens(kind, count, options.seed)
         scale = temperature / math.sqrt(FEATURES)
@@ -100,8 +99,6 @@ def error(report: Report, options: argparse.Namespace) -> None:
             "mean_value": distance(blocks[2].mean(dim=-2, keepdim=True).expand_as(truth), truth),
         }
         report.row(tokens=kind, n=count, landmarks=m, temperature=temperature, **errors)
-        won, rows = won + (errors["eagle"] <= errors["six_steps"]), rows + 1
-    report.say(f"eagle is at least as close as six steps in {won} of {rows}")
 
 
 def forward(function: Callable[..., Tensor], blocks: list[Tensor]) -> None:

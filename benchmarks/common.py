@@ -134,11 +134,13 @@ class Suite:
         """Run the sections asked for, print tables, and save rows."""
         options = self._parser.parse_args(argv)
         warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-        report = Report(self.name)
-        for name in options.sections or self.sections:
-            if not (options.quick and name in self.slow):
-                self.sections[name](report, options)
-        report.save(options.json)
+        report = Report(self.name, quick=options.quick)
+        try:
+            for name in options.sections or self.sections:
+                if not (options.quick and name in self.slow):
+                    self.sections[name](report, options)
+        finally:  # hours of work survive what fails after them
+            report.save(options.json)
         return 0
 
 
@@ -279,9 +281,9 @@ class Rows(list[dict[str, Any]]):
 class Report:
     """Prints tables as they come and keeps every row for a JSON file."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, *, quick: bool = False):
         self.rows: list[dict[str, Any]] = []
-        self.facts = {"benchmark": name, **machine_facts()}
+        self.facts = {"benchmark": name, "quick": quick, **machine_facts()}
         self.title = ""
         self.by: tuple[str, ...] = ()
         self.header: list[str] = []

@@ -162,7 +162,7 @@ def methods(report: Report, options: argparse.Namespace) -> None:
             pinv, loop = seconds["pinv"].scaled(1e6 / count), seconds["loop"].scaled(1e6 / 5)
             ratios = {"loop_over_batch": loop.over(each, "more")}
             ratios["pinv_over_batch"] = pinv.over(each, "more")
-            report.row(n=n, what=what, us_each=each, loop_us=loop, **ratios)
+            report.row(n=n, what=what, us_each=each, loop_us=loop, pinv_us=pinv, **ratios)
 
 
 @suite.section

@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=whole(1), default=8)
     arguments = parser.parse_args(argv)
     seconds = arguments.seconds or (2.0 if arguments.quick else 600.0)
-    report = Report("load")
+    report = Report("load", quick=arguments.quick)
     report.section(f"{arguments.processes} processes of {arguments.threads} threads")
     job = partial(work, threads=arguments.threads, seconds=seconds)
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
@@ -120,13 +120,9 @@ def main(argv: list[str] | None = None) -> int:
         grown = each.late > each.early + SLACK
         bad = bad or bool(each.unequal or each.failures or grown)
         report.row(
-            process=place,
-            solves=each.solves,
-            unequal=each.unequal,
-            failures=each.failures,
-            MB_early=each.early,
-            MB_late=each.late,
-        )
+            process=place, solves=each.solves, unequal=each.unequal, failures=each.failures,
+            MB_early=each.early, MB_late=each.late,
+        )  # fmt: skip
         if each.example:
             report.say(each.example)
     report.save(arguments.json)

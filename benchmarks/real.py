@@ -14,7 +14,7 @@ counted, nor is looking at the residual. Run with nothing else on the machine, o
 """
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,9 @@ from benchmarks.common import (
     Spread,
     command_line,
     existing_folder,
-    make_folder,
     positive,
 )
 from benchmarks.looks import finish, look, panels
-from eagle.gallery.plotting import save
 
 DENSE = 50  # order up to which a condition number is that of a dense matrix
 GOAL = 1e-3  # the paper's
@@ -49,7 +47,7 @@ QUICK = ("can_187", "dwt_193", "well1033")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print tables and winners, draw."""
+    """Measure and print."""
     parser = command_line("real", __doc__)
     parser.add_argument(
         "--data", type=existing_folder, required=True, help="folder of .mtx, .mtx.gz or .rb files"
@@ -61,7 +59,6 @@ def main(argv: list[str] | None = None) -> int:
         "--processor-time", action="store_true",
         help="seconds of the processor and one thread, for a machine that is shared",
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for two pictures")
     options = parser.parse_args(argv)
     names = options.matrices or (QUICK if options.quick else FULL)
     limit = options.limit or (10.0 if options.quick else 60.0)
@@ -69,22 +66,12 @@ def main(argv: list[str] | None = None) -> int:
         chosen = list(systems(options.data, names, options.seed))
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    if options.output:
-        make_folder(parser, options.output)
-    report = Report("real")
+    report = Report("real", quick=options.quick)
     report.section("seconds to squared relative residuals", ("matrix", "A", "method"))
-    rows, methods = Rows(), options.methods or available()
+    methods = options.methods or available()
     for row in measure(chosen, methods, limit, processor=options.processor_time):
-        rows.append(row)
         report.row(**row)
         report.save(options.json)  # hours of work survive an interruption
-    report.section(f"winners at {GOAL:g}", ("matrix", "A"))
-    for row in winners(rows):
-        report.row(**row)
-    report.save(options.json)
-    if options.output:
-        save(draw_seconds(rows), options.output / "real-seconds.png")
-        save(draw_goals(rows), options.output / "real-goals.png")
     return 0
 
 
@@ -209,19 +196,6 @@ def _why(found: cells.Run) -> str:
         return f"failed: {found.error}"
     late = found.stopped or any(trace and trace[-1][0] > found.limit for trace in found.traces)
     return f"over {found.limit:g} s" if late else f"ends at {found.residual:.0e}"
-
-
-def winners(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The fastest of ours and of the rivals, dense and sparse, at the paper's residual."""
-    for (matrix, label), own in Rows(rows).by("matrix", "A"):
-        in_order = sorted(own.having(TO_GOAL), key=lambda row: (row[TO_GOAL], row["method"]))
-        place: dict[str, Any] = {"matrix": matrix, "A": label}
-        for kind in ("dense", "sparse"):
-            for who in ("ours", "rival"):
-                best = Rows(in_order).of(kind=kind, ours=who == "ours")[:1]
-                texts = [f"{row['method']} {row[TO_GOAL]:.3g}" for row in best]
-                place[f"{kind}, {who}"] = texts[0] if texts else "none"
-        yield place | {"winner": in_order[0]["method"] if in_order else "none"}
 
 
 def draw_seconds(rows: Rows) -> Any:

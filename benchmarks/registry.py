@@ -11,7 +11,7 @@ BENCHMARKS = (
     "central", "limited", "crossovers", "distributed", "dropin", "tables", "transformer", "real",
     "limits", "attention", "fuzz", "load", "regret", "scaling",
 )  # fmt: skip
-NEEDS_DATA = frozenset({"real"})  # do not run without --data FOLDER
+TAKES_DATA = ("central", "real")  # --data FOLDER; 'real' does not run without
 
 
 def load(name: str) -> ModuleType:

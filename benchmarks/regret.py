@@ -7,8 +7,7 @@ Times are least times of calls that take turns in one process, ours with its cer
 pause between, as idle threads of numpy's, scipy's and torch's libraries spin for a while. A rival
 that takes twice as long as the fastest is not asked again. `later`, for small problems: ratio of
 medians of calls without that pause, each just after products by all three.
-Run with nothing else on the machine; ``python -m benchmarks.regret_table FILE`` makes tables of
-what ``--json FILE`` wrote.
+Run with nothing else on the machine.
 """
 
 import argparse
@@ -112,7 +111,6 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
     rivals = {name: t for name, t in seconds.items() if name != "eagle"}
     best = min(rivals, key=rivals.__getitem__) if rivals else None
     theirs = rivals[best] if best else np.inf
-    honest = min((e for n, e in errors.items() if n != "eagle"), default=np.inf)
     torch = seconds.get("torch gelsy")
     return {
         "kind": kind, "what": task.what, "dtype": task.dtype, "condition": task.condition,
@@ -122,7 +120,6 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
         "later": _later(sound, best) if best and theirs < SMALL else np.nan,
         "error": errors["eagle"], "their_error": errors[best] if best else np.nan,
         "wins": "eagle" if seconds["eagle"] <= theirs else best,
-        "accurate": errors["eagle"] <= max(task.level, WITHIN * honest),
     }  # fmt: skip
 
 
@@ -344,21 +341,6 @@ def matrices(report: Report, options: argparse.Namespace) -> None:
     sizes = [(4000, 4000, 5, "diagonal"), (40_000, 300, 3, "random"), (3000, 3000, 3, "low rank")]
     tasks = (sparse(*_shrunk(options, d, n), *more, options.seed) for d, n, *more in sizes)
     compare(report, "sparse", tasks)
-
-
-@suite.section
-def summary(report: Report, options: argparse.Namespace) -> None:
-    """Median and worst of the sections before."""
-    rows = [row for row in report.rows if "ratio" in row]
-    kinds = {row["kind"]: [r for r in rows if r["kind"] == row["kind"]] for row in rows}
-    report.section("ratio to the best rival", ("of",))
-    for kind, own in {**kinds, "all": rows}.items():
-        ratios = [row["ratio"] for row in own]
-        report.row(
-            of=kind, rows=len(own), median=float(np.median(ratios)), worst=max(ratios),
-            lost=sum(ratio > 1 for ratio in ratios), regretted=sum(map(regretted, own)),
-            inaccurate=sum(not row["accurate"] for row in own),
-        )  # fmt: skip
 
 
 def regretted(row: dict[str, Any]) -> bool:

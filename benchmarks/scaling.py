@@ -15,16 +15,13 @@ import numpy as np
 import scipy.linalg
 
 import eagle.distributed
-from benchmarks.common import Report, Spread, Suite, new_file
+from benchmarks.common import Report, Rows, Spread, Suite
 from benchmarks.looks import BLACK, BLUE, finish, panels
 from benchmarks.regret import PAUSE
-from eagle.gallery.plotting import save
 from eagle.problems import low_rank
 
 suite = Suite("scaling", __doc__)
-suite.add_argument("--picture", type=new_file, metavar="FILE", help="draw the walks into a PNG")
-Walk = tuple[Sequence[int], dict[str, list[float]]]
-walks: dict[str, Walk] = {}  # all so far, for the picture
+WALKS = ("sides", "rows", "rank", "right-hand sides", "machines")  # sections begin so
 main = suite.main
 
 
@@ -68,9 +65,8 @@ def machines(report: Report, options: argparse.Namespace) -> None:
             shards.A, shards.B, shards.C, method="krylov", rtol=1e-8, rng=options.seed
         )
         rounds.append(float(result.rounds))
-        report.row(machines=count, rounds=result.rounds, bytes=result.bytes_sent)
+        report.row(size=count, ours=result.rounds, bytes=result.bytes_sent)
     report.say(f"slope: {slope(sizes, rounds):.2f}")
-    _keep("machines: rounds", (sizes, {"ours": rounds}), options)
 
 
 def _fit(d: int, n: int, m: int, seed: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -100,14 +96,6 @@ def _walk(
             found[name].append(min(spread.values))
     slopes = (f"{name} {slope(sizes, values):.2f}" for name, values in found.items())
     report.say("slopes: " + ", ".join(slopes))
-    _keep(title, (sizes, found), options)
-
-
-def _keep(title: str, walk: Walk, options: argparse.Namespace) -> None:
-    """For the picture, which is drawn as far as it goes."""
-    walks[title] = walk
-    if options.picture:
-        save(_drawn(), options.picture)
 
 
 def _rested(calls: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, Spread]:
@@ -138,18 +126,27 @@ def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
     return float((y[1] - y[0]) / (x[1] - x[0]))
 
 
-def _drawn() -> Any:
+def draw(rows: Rows) -> Any:
+    """All walks on logarithmic scales, the slopes at their ends."""
     figure, all_axes = panels(3, 2, width=3.0, height=2.6)
-    for (title, (sizes, curves)), axes in zip(walks.items(), all_axes, strict=False):
-        for (name, values), colour in zip(curves.items(), (BLUE, BLACK), strict=False):
+    for (title, own), axes in zip(rows.by("section"), all_axes, strict=False):
+        curves = {name: own.having(name) for name in ("ours", "LU", "gelsy")}
+        ends = []
+        for (name, curve), colour in zip(curves.items(), (BLUE, BLACK, BLACK), strict=True):
+            if not curve:
+                continue
+            sizes, cells = curve.column("size"), curve.column(name)
+            counts = title.startswith("machines")
+            values = cells if counts else [min(cell.values) / 1e3 for cell in cells]
             label = "eagle" if name == "ours" else name
             axes.loglog(sizes, values, "o-" if name == "ours" else "s--", color=colour, label=label)
-            place = sizes[-1], values[-1]
             text = f"{slope(sizes, values):.1f}".replace("-0.0", "0.0")
             beside = {"xytext": (4, 4 if name == "ours" else -8), "textcoords": "offset points"}
-            axes.annotate(text, place, color=colour, fontsize=8, **beside)
-        axes.set(title=title, ylabel="rounds" if "rounds" in title else "seconds")
-        axes.set_ylim(min(map(min, curves.values())) / 2, max(map(max, curves.values())) * 2)
-    for axes in all_axes[len(walks) :]:
+            axes.annotate(text, (sizes[-1], values[-1]), color=colour, fontsize=8, **beside)
+            ends += [min(values), max(values)]
+        axes.set(title=title.partition(":")[0], ylabel="rounds" if counts else "seconds")
+        axes.set_ylim(min(ends) / 2, max(ends) * 2)
+    walks = len(list(rows.by("section")))
+    for axes in all_axes[walks:]:
         axes.remove()
-    return finish(figure, all_axes[: len(walks)])
+    return finish(figure, all_axes[:walks])

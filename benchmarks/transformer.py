@@ -1,7 +1,7 @@
-"""The trained transformers: errors, distances, structure, constants, speed.
+"""The trained transformers: errors, distances, structure, constants.
 
-``python -m benchmarks transformer``: everything but ``speed`` reads the checkpoints that come with
-the package, so that it takes seconds; `benchmarks.pretrain` makes them anew.
+``python -m benchmarks transformer`` reads the checkpoints that come with the package, so that it
+takes seconds; `benchmarks.pretrain` makes them anew.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Report, Suite, existing_folder, measure
+from benchmarks.common import Report, Suite, existing_folder
 from eagle.transformer import (
     Fidelity,
     ModelConfig,
@@ -22,20 +22,18 @@ from eagle.transformer import (
     Run,
     Skeleton,
     TaskConfig,
-    TrainConfig,
     distances,
     extract,
     fidelity,
     load_run,
     pretrained,
     pretrained_path,
-    sample_batch,
     skeleton,
 )
-from eagle.transformer.config import FAMILIES, REGIMES, SPECTRA
+from eagle.transformer.config import REGIMES, SPECTRA
 from eagle.transformer.pretrained import FOLDER
 from eagle.transformer.rule import largest_norm, reference
-from eagle.transformer.train import TEST_SEED, Trainer, typical
+from eagle.transformer.train import TEST_SEED, typical
 
 # Table 1 of the paper, times 1e-4; mean over 10 seeds.
 PAPER = {
@@ -314,40 +312,3 @@ def mean_square(rule: Rule, batches: Iterable[Any]) -> float:
     """Mean square per entry of D, median of batches."""
     with torch.no_grad():
         return float(typical([(rule.predict(b) - b.D).square().mean().item() for b in batches]))
-
-
-@suite.not_quick
-def speed(report: Report, options: argparse.Namespace) -> None:
-    n = 1500
-    X = torch.randn(n, n)
-    rate = 2 * n**3 / measure({"gemm": lambda: X @ X})["gemm"].median / 1e9
-    report.section("training step, batch 1024")
-    report.say(f"{torch.get_num_threads()} threads; float32 gemm {rate:.0f} GFLOP/s")
-    for regime in REGIMES:
-        config = TrainConfig.paper(regime)
-        trainer = Trainer(config, torch.device("cpu"))
-        for _ in range(5):
-            trainer.update()
-        took = measure({"step": trainer.update}, repeats=40)["step"]
-        gflop, seconds = config.batch * _flops(config) / 1e9, took.median
-        report.row(
-            regime=regime, milliseconds=took.scaled(1e3), minutes_for_20000=seconds * 20_000 / 60,
-            GFLOP=gflop, GFLOP_per_second=gflop / seconds, share_of_gemm=gflop / seconds / rate,
-        )  # fmt: skip
-    report.section("drawing 1024 prompts")
-    for family in FAMILIES:
-        generator = torch.Generator().manual_seed(0)
-        draw = functools.partial(sample_batch, TaskConfig(family), 1024, generator=generator)
-        report.row(family=family, milliseconds=measure({"draw": draw}, 10)["draw"].scaled(1e3))
-
-
-def _flops(config: TrainConfig) -> int:
-    """Of the products of one prompt, forward and backward; the backward pass has two for each."""
-    model = config.model
-    k, complete, incomplete = model.features, model.complete, model.incomplete
-    tokens = complete + incomplete
-    per_layer = complete * k * k + k**3  # K^T K, times W_VP
-    asking = 2 * k * k  # times W_QK, times the memory
-    inner = (model.layers - 1) * (per_layer + tokens * asking)
-    last = per_layer + incomplete * asking
-    return 3 * 2 * (inner + last)

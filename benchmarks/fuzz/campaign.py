@@ -303,7 +303,7 @@ def _against_exact_answers(parser: Parser, arguments: argparse.Namespace, proble
             print(json.dumps(promise.described(trial), indent=1, ensure_ascii=False))
         return int(any(trial.failed for trial in found))
     start = arguments.start or 0
-    report = Report("fuzz")
+    report = Report("fuzz", quick=arguments.quick)
     status = promise.campaign(
         module.trials,
         range(start, start + problems),
@@ -353,7 +353,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"--checkpoint: {error}")
         if arguments.start not in (None, tally.start):
             parser.error(f"--start: {arguments.checkpoint} starts at {tally.start}")
-    report = Report("fuzz")
+    report = Report("fuzz", quick=arguments.quick)
     begun = time.perf_counter()
     last = begun
     while tally.done < tally.start + problems:

@@ -1,16 +1,14 @@
 """What the paper left open: finite precision, data that are not low-rank, slow links.
 
-NAME is condition, asymmetric or communication; all three by default. Each prints a table and leaves
-NAME.png and NAME.csv in the folder of --output.
+NAME is condition, asymmetric or communication; all three by default. Each prints a table, of which
+`benchmarks.pages` draws a picture.
 """
 
 import importlib
 import warnings
-from pathlib import Path
 
 import eagle
-from benchmarks.common import Report, Rows, command_line, make_folder, refuse_unknown, write_csv
-from eagle.gallery.plotting import save
+from benchmarks.common import Report, Rows, command_line, refuse_unknown
 
 NAMES = ("condition", "asymmetric", "communication")
 
@@ -19,12 +17,10 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, draw."""
     parser = command_line("limits", __doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--output", type=Path, default=Path("limits"), metavar="DIR")
     options = parser.parse_args(argv)
     refuse_unknown(parser, "limit", options.names, NAMES)
-    make_folder(parser, options.output)
     warnings.simplefilter("ignore", eagle.ConvergenceWarning)
-    report = Report("limits")
+    report = Report("limits", quick=options.quick)
     for name in options.names or NAMES:
         study = importlib.import_module(f"benchmarks.limits.{name}")
         report.section(study.__doc__.partition("\n")[0].rstrip("."), study.BY)
@@ -34,8 +30,5 @@ def main(argv: list[str] | None = None) -> int:
             report.row(**row)
         for sentence in study.conclude(rows):
             report.say(sentence)
-        write_csv(options.output / f"{name}.csv", rows)
-        save(study.draw(rows), options.output / f"{name}.png")
-        report.say(f"picture: {options.output / name}.png")
     report.save(options.json)
     return 0

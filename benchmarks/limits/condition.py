@@ -53,17 +53,18 @@ def measure(seed: int, *, quick: bool) -> Iterator[dict[str, Any]]:
                 result = eagle.solve(A, B, C, method=method, rng=k)
                 error, estimate = relative_error(result.value, truth), result.error_estimate
                 lie = result.converged and error > HONEST * estimate
-                runs[name].append((error, estimate, result.iterations, lie))
+                runs[name].append((error, estimate, result.iterations, lie, result.converged))
             for name, rival in RIVALS.items():
-                runs[name].append((relative_error(rival(A, B, C), truth), np.nan, 1, False))
+                runs[name].append((relative_error(rival(A, B, C), truth), np.nan, 1, False, True))
         for name, found in runs.items():
-            errors, estimates, iterations, lies = zip(*found, strict=True)
+            errors, estimates, iterations, lies, ends = zip(*found, strict=True)
             yield {
                 "dtype": np.dtype(dtype).name, "data": data, "condition": 10.0**exponent,
                 "method": name, "iterations": int(np.median(iterations)),
                 "error": float(np.median(errors)), "worst": float(max(errors)),
                 "estimate": float(np.median(estimates)) if name in OURS else None,
-                "silent": sum(lies) if name in OURS else None, "runs": len(found),
+                "silent": sum(lies) if name in OURS else None, "converged": sum(ends),
+                "runs": len(found),
             }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The suite: what is measured and compared and how, the registry, what asv runs."""
+"""The suite: what is measured and compared and how, the registry."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 import benchmarks.__main__
-import eagle
-from benchmarks import compare, regret_table, tables, tables_table
+from benchmarks import compare
 from benchmarks.__main__ import main
 from benchmarks.common import Report, Rows, Spread, Suite, measure, write_csv
 from benchmarks.crossovers import crossover
@@ -22,9 +21,8 @@ from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
-NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
-NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "bounds", "discovery"}
-NOT_BENCHMARKS |= {"regret_table", "tables_table"}
+NOT_BENCHMARKS |= {"batches", "cells", "datasets", "looks", "paper"}
+NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "bounds", "discovery", "pages"}
 
 
 # -- spread ----------------------------------------------------------------------------------
@@ -312,8 +310,8 @@ def test_all_runs_every_benchmark_and_joins_their_rows(
     assert [row["method"] for row in rows] == names
     commands.clear()
     main(["all", "--data", str(tmp_path)])
-    (real_command,) = (command for command in commands if command[3] == "real")
-    assert real_command[-2:] == ["--data", str(tmp_path)]
+    given = [command[3] for command in commands if command[-2:] == ["--data", str(tmp_path)]]
+    assert given == ["central", "real"]
     assert len(commands) == len(BENCHMARKS)
 
 
@@ -338,7 +336,6 @@ BAD = {
     "no seconds": (["real", "--data", ".", "--limit", "0"], "--limit: must be finite and positive"),
     "a file less than empty": (["limited", "--gigabytes", "-1"], "--gigabytes: must be finite"),
     "no place for it": (["limited", "--folder", "gone"], "--folder: gone is not a folder"),
-    "a file for a folder": (["limits", "--output", "here"], "--output here: File exists"),
     "no time": (["fuzz", "--seconds", "nan"], "--seconds: must be finite and positive, got nan"),
     "a foreign checkpoint": (["fuzz", "--checkpoint", "here"], "here is no checkpoint of a"),
     "all, no data": (["all", "--data", "gone"], "--data: gone is not a folder"),
@@ -387,54 +384,3 @@ def test_a_crossover_is_interpolated_on_logarithms() -> None:
 def test_no_crossover_is_said() -> None:
     assert crossover([1, 2], [2.0, 3.0]) == "ours throughout"
     assert crossover([1, 2], [0.5, 0.9]) == "rival throughout"
-
-
-# -- asv -------------------------------------------------------------------------------------
-
-
-def test_what_asv_would_run_runs() -> None:
-    from benchmarks.asv import solve as suite
-
-    settings = json.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
-    assert (ROOT / settings["benchmark_dir"]).is_dir()
-    for kind in (suite.Central, suite.LowRank, suite.Distributed):
-        lists = kind.params if isinstance(kind.params[0], list) else [kind.params]
-        for last in lists[-1]:
-            parameters = (*(each[0] for each in lists[:-1]), last)
-            benchmark = kind()
-            benchmark.setup(*parameters)
-            for name in vars(kind):
-                if name.startswith(("time_", "track_")):
-                    value = getattr(benchmark, name)(*parameters)
-                    assert (value is None) == name.startswith("time_")
-    problem = eagle.problems.low_rank(20, 20, rng=0)
-    for method in ("gelsy", "cholesky", "auto"):
-        found = suite.solve(problem, method)
-        value = found if isinstance(found, np.ndarray) else found.value
-        assert problem.error(value) < 1e4 * np.finfo(float).eps
-
-
-def test_the_table_of_tables_shows_lost_rows_and_counts_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    facts = dict.fromkeys(("usable_cores", "processor", "load", *regret_table.FACTS), "1")
-    row: dict[str, Any] = {
-        "benchmark": "tables", "section": "rows", "key": "",
-        "data": "wine", "pattern": "block", "one_of_20": True, "over_best_rival": 1.0,
-        "error": Spread((0.5,)).as_json(), "expected_over_error": 1.0, "coverage": 0.9,
-        "width": 2.0, "bootstrap_width": 2.5, "ms": 1500.0, "times_faster_than_iterative": "nan",
-        **dict.fromkeys(tables.RIVALS, 0.6), "KNNImputer": "nan",
-    }  # fmt: skip
-    lost = row | {"pattern": "scattered", "over_best_rival": 2.0, "one_of_20": False}
-    lost["times_faster_than_iterative"] = 4.0
-    files = []
-    for i, one in enumerate((row, lost)):
-        files.append(tmp_path / f"{i}.json")
-        files[-1].write_text(json.dumps({"facts": facts, "rows": [one]}))
-    assert tables_table.main([str(file) for file in files]) == 0
-    _, _, won, other, *_ = text = capsys.readouterr().out.splitlines()
-    assert won == "| wine | block | 0.5 | 0.6 | - | 0.6 | 0.6 | 0.6 | 1 | 0.900 | 2 | 2.5 | 1.5 |"
-    assert other.startswith("| wine | scattered * | **0.5** |")
-    assert any("on 1 of 1 rows that count, and on 0 of the 1" in line for line in text)
-    slower = "takes 4 times as long in the median, - for blocks and 4 for scattered holes"
-    assert any(slower in line for line in text)

@@ -1,1 +1,0 @@
-"""Benchmarks that asv tracks over commits: ``asv run --python=same --quick``, see docs."""
