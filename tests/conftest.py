@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from tests.algebras import MANY, PLACES, Place
 
 settings.register_profile("eagle", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("eagle")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels that run as plain Python warn of an overflow, which compiled ones do not."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        config.addinivalue_line("filterwarnings", "ignore:.* encountered in scalar:RuntimeWarning")
 
 
 @pytest.fixture(params=PLACES)

@@ -124,7 +124,7 @@ def lanczos(algebra: Algebra, gram: Any, starts: Any, steps: int) -> tuple[Any, 
     v, previous, beta = starts / algebra.lengths(starts, -2), None, None
     alphas: list[Any] = []
     betas: list[Any] = []
-    for _ in range(min(steps, gram.shape[-1])):
+    for _ in range(min(steps, gram.shape[1])):
         w = algebra.hermitian_times(gram, v)
         overlap = xp.real(xp.conj(v) * w) if algebra.complex else v * w
         alpha = xp.sum(overlap, axis=-2, keepdims=True)

@@ -143,7 +143,7 @@ class Many:
     @staticmethod
     def reduce(function: np.ufunc, numbers: np.ndarray, initial: float) -> Any:
         """One number for each matrix from a row of them."""
-        return function.reduce(numbers, axis=-1, initial=initial)
+        return function.reduce(numbers, axis=1, initial=initial)
 
     @staticmethod
     def worst(numbers: Any) -> float:

@@ -116,7 +116,7 @@ class Stacked(Algebra):
     def polynomial(self, gram: Any, shift: Vector, factor: Vector, which: Vector) -> Any:
         """``factor (shift I - A^H A)`` for some of the matrices, I for the others."""
         on_diagonal, beside = np.where(which, factor * shift, 1.0), np.where(which, factor, 0.0)
-        return self.each(on_diagonal) * self.eye(gram.shape[-1]) - self.each(beside) * gram
+        return self.each(on_diagonal) * self.eye(gram.shape[1]) - self.each(beside) * gram
 
     def times(self, X: Any, Q: Any, out: Any = None) -> Any:
         """``X Q``, a new array."""
@@ -215,7 +215,7 @@ class HostStacked(Stacked):
     def survey(self, X: np.ndarray) -> tuple[Vector, Vector]:
         """The same; 1 in place of entries that are far from the ends of the range anyway."""
         sizes = frobenius(X)
-        low, high = safe_range(self.real, X.shape[-2] * X.shape[-1])
+        low, high = safe_range(self.real, X.shape[1] * X.shape[2])
         unsafe = ~((low < sizes) & (sizes < high))
         tops = np.ones(len(X))
         if unsafe.any():
