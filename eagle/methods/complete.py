@@ -53,6 +53,8 @@ from eagle.methods.pivoted import (
     spectral_norm,
 )
 
+TINY = float(np.finfo(np.float64).tiny)
+POWER = 1000  # of two, at most, by which a row or column is scaled
 SWEEPS = 12  # of equilibration at most, each of which halves exponents; they reach to 2^1074
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
 # In units of max(d, n) eps, what rounding leaves on the diagonal of a singular T: among 1,166
@@ -64,6 +66,7 @@ LIFTED, SUSPECT = 3.0, 10.0
 EXPONENT = np.int64(0x7FF << 52)  # the bits of that in a number in double precision
 USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
 POOR = 1e-8  # relative error beyond which another scaling is tried
+CORRECTIONS = 2  # of a refined answer
 RESIDUAL = 30.0  # in units of eps: what rounding leaves of a misfit
 
 
@@ -172,7 +175,8 @@ class Decomposition(Inverse):
             wide = A.astype(np.result_type(A, np.longdouble))
             if k < n:  # (A^+ A)^H X
                 X = np.asarray(wide.conj().T @ self._backward(X), A.dtype, order="F")
-            X += self._forward(np.asarray(C - wide @ X, A.dtype, order="F"))
+            for _ in range(CORRECTIONS):
+                X += self._forward(np.asarray(C - wide @ X, A.dtype, order="F"))
         D = X if B is None else product(B, X)
         outer = self.right.inverse() if B is None else self.right.times(B.conj().T)  # (B R^+)^H
         explicit = A.size < LARGE or self.left.T is not None
@@ -186,7 +190,7 @@ class Decomposition(Inverse):
         gap = 0.0
         if k < d or left:  # A X need not be C
             misfit = float(np.hypot(norm(_scaled(C - product(A, X), self.rows)), left))
-            if misfit > RESIDUAL * eps * np.hypot(norm(_scaled(C, self.rows)), left):
+            if self._is_misfit(misfit, C, eps):
                 inside = self.left.times(Y) if explicit else outer
                 total += misfit * norm(_scaled(self.right.adjoint_times(inside), self.columns))
         own = n**0.5 if B is None else float(np.hypot(norm(B), lost))
@@ -196,11 +200,9 @@ class Decomposition(Inverse):
             if isinstance(self.right, Orthogonal):
                 # For an identity, rows as long as its own and as what is left of them.
                 rest = self.right.lost() if B is None else rows - self.right.projected(rows)
-            misfit, whole = (
-                float(np.hypot(norm(_scaled(X, self.columns)), lost)) for X in (rest, rows)
-            )
+            misfit = float(np.hypot(norm(_scaled(rest, self.columns)), lost))
             gap = float(np.hypot(norm(rest), lost)) / own if own else 0.0
-            if misfit > RESIDUAL * eps * whole:
+            if self._is_misfit(misfit, rows, eps):
                 total += misfit * norm(_scaled(self._backward(X), self.rows))
         total *= self.size
         total += by_entries
@@ -212,9 +214,15 @@ class Decomposition(Inverse):
         natural = (1.0 if B is None else own) * norm(C) / whole if whole else 0.0
         return Answer(D, eps * total, eps * natural, gap)
 
+    def _is_misfit(self, misfit: float, whole: np.ndarray, eps: float) -> bool:
+        """Whether it is more than rounding; blocks of unlike sizes may hide more in that."""
+        scaled = self.rows is not None or self.columns is not None
+        return misfit > (0.0 if scaled else RESIDUAL * eps * norm(whole))
+
 
 def _scaled(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    return X if weights is None else weights * X
+    """What weights make of sizes of entries; those that were lost to underflow may be `TINY`."""
+    return X if weights is None else weights * np.maximum(np.abs(X), TINY)
 
 
 def solve(
@@ -239,13 +247,14 @@ def solve(
     found, answer = how(by_rows, None)
     size = norm(answer.value)
     if found.rows is not None and answer.error > POOR * size:
-        plain = how(False, found.rank)
-        if plain[1].error < answer.error:
+        plain = how(False, None)
+        if plain[0].rank == found.rank and plain[1].error < answer.error:
             found, answer = plain
     own = float(np.finfo(A.dtype).eps)
     if eps > own and answer.error > eps * size and A.size < LARGE:
-        better = found.solve(B, C, own, lost=lost, left=left, refined=True)
-        answer = replace(answer, value=better.value)
+        better = found.solve(B, C, own, lost=lost, left=left, refined=True).value
+        if norm(better - answer.value) <= 10 * answer.error:  # else A^H (A^{+H} X) has lost more
+            answer = replace(answer, value=better)
     if found.doubtful:
         _, other = how(found.rows is not None, found.rank + 1)
         error = max(answer.error, norm(other.value - answer.value))
@@ -343,26 +352,31 @@ def _scales(
     """Powers of two r, (d, 1), and c, (n, 1), by which largest entries become about 1."""
     if not graded(A, (0, 1) if by_columns else (1,)):
         return None, None
-    sizes = np.abs(A)
-    d, n = A.shape
-    r, c = np.ones((d, 1)), np.ones((n, 1))
+    (d, n), sizes = A.shape, np.abs(A)
+    left = np.log2(sizes, out=np.full((d, n), -np.inf), where=sizes > 0)  # numbers may not hold it
+    r, c = np.zeros((d, 1)), np.zeros((n, 1))
     if by_rows is None:
         by_rows = A.size < LARGE
     part = 0.5 if by_rows else 1.0
     for _ in range(SWEEPS if by_rows else 1):
-        done = True
+        before = r.copy(), c.copy()
         if by_columns:
-            top = sizes.max(axis=0, keepdims=True).T
-            step = _power(np.where(top > 0, top, 1.0) ** part)
-            c, sizes, done = c * step, sizes / step.T, (step == 1).all()
+            step = np.round(part * _finite(left.max(axis=0)))[:, None]
+            c, left = c + step, left - step.T
         if by_rows:
-            top = sizes.max(axis=1, keepdims=True)
-            step = _power(np.where(top > 0, top, 1.0) ** part)
-            r, sizes, done = r * step, sizes / step, done and (step == 1).all()
-        if done:
+            step = np.round(part * _finite(left.max(axis=1)))[:, None]
+            r, left = r + step, left - step
+        if (r == before[0]).all() and (c == before[1]).all():
             break
-    rows, columns = (w if _graded(w) else None for w in (r, c))
+    middle = np.round((c.max(initial=0.0) + c.min(initial=0.0)) / 2)
+    spread = (np.clip(w, -POWER, POWER) for w in (r + middle, c - middle))
+    rows, columns = (2.0**w if np.ptp(w) > np.log2(GRADED) else None for w in spread)
     return rows, columns
+
+
+def _finite(tops: np.ndarray) -> np.ndarray:
+    """Logarithms of largest entries; 0 of a row or column of zeros."""
+    return np.where(np.isfinite(tops), tops, 0.0)
 
 
 def graded(A: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> bool:

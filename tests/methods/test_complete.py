@@ -69,6 +69,21 @@ def test_value_rank_and_bound_are_those_of_rational_arithmetic(most, dtype, give
         assert np.median(ratios) < 30
 
 
+@pytest.mark.filterwarnings("ignore::eagle.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(60))
+def test_entries_of_all_sizes_have_an_answer_or_an_estimate_that_says_no(seed):
+    """Entries from 1e-270 to 1e+270 in one block: their squares and quotients are no numbers."""
+    rng = np.random.default_rng(seed)
+    d, n = rng.integers(1, 7, 2)
+    A = integers(rng, (d, n), float) * 2.0 ** rng.integers(-900, 901, (d, n))
+    B, C = integers(rng, (2, n), float), integers(rng, (d, 2), float)
+    result = eagle.solve(A, B, C, rng=0)
+    D = the_answer(A, B, C)
+    size = np.abs(D).max(initial=0.0)
+    error = np.linalg.norm((result.value - D) / size) if size else 0.0
+    assert error <= 10 * (result.error_estimate + EPS) or not np.isfinite(size)
+
+
 @REAL_AND_COMPLEX
 @pytest.mark.parametrize("rank", [3, 6])
 def test_reflectors_of_a_very_tall_matrix_multiply_as_what_they_stand_for(rank, dtype, monkeypatch):
