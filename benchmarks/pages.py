@@ -113,7 +113,7 @@ def made(items: dict[str, Item], rows: Rows, left: list[str]) -> Iterator[tuple[
             try:
                 parts = [part(own, start) for start in item.sections]
                 yield name, item.make(Rows(row for each in parts for row in each))
-            except Missing as missing:
+            except LookupError as missing:  # a row, or a cell of one
                 left.append(f"{name}: left as it is: {missing}")
 
 

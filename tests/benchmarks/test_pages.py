@@ -204,6 +204,11 @@ def test_regret_shows_what_is_lost() -> None:
     left: list[str] = []
     assert not list(pages.made(pages.TABLES, pages.revived(rows[:-1]), left))
     assert left[0] == "regret-classes: left as it is: no row with kind sparse"
+    del rows[0]["ms"]
+    assert [name for name, _ in pages.made(pages.TABLES, pages.revived(rows), left)] == [
+        "regret-classes"
+    ]
+    assert left[-1] == "regret-rows: left as it is: 'ms'"
 
 
 def test_the_table_of_holes_shows_lost_rows_and_counts_them() -> None:
