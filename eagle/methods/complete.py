@@ -63,6 +63,7 @@ NOISE, DOUBT = 3.0, 0.4
 # To what rounding of entries lifts a combination of columns that was zero, in units of what it
 # makes of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
 LIFTED, SUSPECT = 3.0, 10.0
+MEANT = 0.01  # relative change of an answer by such directions beyond which they were not meant
 EXPONENT = np.int64(0x7FF << 52)  # the bits of that in a number in double precision
 USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
 POOR = 1e-8  # relative error beyond which another scaling is tried
@@ -110,6 +111,8 @@ class Decomposition(Inverse):
         more than a third. Where A was scaled, with the Frobenius norm, at most ``k^(1/2)`` larger.
     doubtful : bool
         Whether what was dropped last may have been more than noise.
+    lifted : int
+        Directions that were dropped as rounding to single precision alone explains them.
     """
 
     A: np.ndarray
@@ -121,6 +124,7 @@ class Decomposition(Inverse):
     rank: int
     condition: float
     doubtful: bool
+    lifted: int = 0
     turned: bool = False  # it is that of the adjoint of who asks
     entrywise: bool = True  # entries are known to eps of their own size, not of their row's
 
@@ -239,7 +243,9 @@ def solve(
     """``B A^+ C`` by whatever scaling and rank answers with the least error; None: an identity.
 
     Rows are scaled too if they are graded, which may hurt where C does not fit: then again without.
-    Where the last direction that was dropped may have been one, the error is what it makes.
+    Where the last direction that was dropped may have been one, the error is what it makes. So it
+    is where rounding to single precision explains some, unless they make all the difference: then
+    they were not meant.
     Of blocks that others were reduced to, columns mean nothing: `by_columns` is False, and `lost`
     and `left` are what B and C have lost, see `Decomposition.solve`.
     """
@@ -255,10 +261,12 @@ def solve(
         better = found.solve(B, C, own, lost=lost, left=left, refined=True).value
         if norm(better - answer.value) <= 10 * answer.error:  # else A^H (A^{+H} X) has lost more
             answer = replace(answer, value=better)
-    if found.doubtful:
-        _, other = how(found.rows is not None, found.rank + 1)
-        error = max(answer.error, norm(other.value - answer.value))
-        answer = replace(answer, error=error)
+    dropped = int(found.doubtful) or found.lifted
+    if dropped:
+        _, other = how(found.rows is not None, found.rank + dropped)
+        moved = norm(other.value - answer.value)
+        if found.doubtful or moved <= MEANT * norm(answer.value):
+            answer = replace(answer, error=max(answer.error, moved))
     return found, answer
 
 
@@ -317,6 +325,7 @@ def decompose(
     k = int(np.count_nonzero(diagonal > NOISE * noise)) if rank is None else rank
     k = min(k, int(np.count_nonzero(diagonal)))
     doubtful = rank is None and bool(diagonal[k:].max(initial=0.0) > DOUBT * noise)
+    lifted = 0
     if rank is None and eps > own and k and diagonal[k - 1] < SUSPECT * eps * norm(S):
         lifted = _lifted(T[:k, :k], _roundings(A, eps, r, c)[pivots[:k]])
         k, doubtful = k - lifted, doubtful and not lifted
@@ -331,7 +340,9 @@ def decompose(
         R[pivots] = T[:k].conj().T
         R = R if c is None else c * R
         right = Orthogonal.plain(R) if k and (c is None or not _graded(c)) else Orthogonal.of(R)
-    found = Decomposition(A, left, right, r, c, size, k, 1.0, doubtful, entrywise=by_columns)
+    found = Decomposition(
+        A, left, right, r, c, size, k, 1.0, doubtful, lifted, entrywise=by_columns
+    )
     if k and right.T is not None and r is None and c is None:
         found.condition = max(1.0, size * norm_of_triangle_inverse(right.T))
     elif k:

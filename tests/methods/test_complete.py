@@ -417,6 +417,17 @@ def test_what_rounding_to_single_precision_has_lifted_is_relative_to_its_columns
     assert relative_error(result.value, wanted) <= tolerance(np.float32)
 
 
+@pytest.mark.parametrize("condition", [1e9, 1e11, 1e13])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_left_out_roundings_would_have_changed_is_in_the_estimate(condition, seed):
+    given = eagle.problems.low_rank(60, 60, condition=condition, dtype=np.float32, rng=seed)
+    result = eagle.solve(given.A, given.B, given.C, rng=0)
+    assert result.rank < 60
+    truth = the_answer(*(block.astype(float) for block in (given.A, given.B, given.C)))
+    assert relative_error(result.value, truth) <= 3 * result.error_estimate
+    assert result.error_estimate <= 1000 * SINGLE
+
+
 def test_a_direction_of_six_roundings_is_kept_however_many_columns_there_are():
     """Each direction is compared with the rounding of its own columns, not of all of them."""
     rng = np.random.default_rng(1)
