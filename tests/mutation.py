@@ -88,6 +88,27 @@ TESTS |= {
     ]
     for path in sorted((ROOT / "eagle" / "distributed" / "methods").glob("*.py"))
 }
+TESTS |= {
+    f"eagle/{name}.py": [f"tests/{test}.py"]
+    for name, test in {
+        "algebra/operand": "algebra/test_operand",
+        "algebra/homes": "algebra/test_homes",
+        "algebra/running": "test_streaming",
+        "problem/checks": "problem/test_checks",
+        "problem/fit": "problem/test_fit",
+        "problem/options": "problem/test_options",
+        "problem/result": "problem/test_result",
+        "problem/results": "problem/test_result",
+        "problem/weights": "problem/test_weights",
+        "run/flow": "run/test_flow",
+        "run/machine": "run/test_machine",
+        "run/plan": "run/test_plan",
+        "held": "test_solver",
+        "solver": "test_solver",
+        "streaming": "test_streaming",
+        "chunks": "distributed/test_chunks",
+    }.items()
+}
 
 # Path, code of the line with {} for the sign: why nothing can be seen.
 KEPT = "kept = min(int(np.count_nonzero(np.abs(np.diagonal(R)) > noise)), min(state.A.shape) {} k)"
