@@ -288,7 +288,8 @@ class Trials:
             items = self.chosen(session.items, mutant)
             killer = fork(lambda mutant=mutant, items=items: self.run(mutant, items))
             alive = "SURVIVED" if items else "SURVIVED, as no test runs it"
-            if not self.report(mutant, f"killed by {killer}" if killer else alive):
+            ends = {"": alive, "SIGALRM": "SURVIVED or waits for ever"}
+            if not self.report(mutant, ends.get(killer, f"killed by {killer}")):
                 break
         return True
 
