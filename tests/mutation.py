@@ -286,9 +286,14 @@ class Trials:
         """Try one mutant after the other."""
         for mutant in self.mutants:
             items = self.chosen(session.items, mutant)
-            killer = fork(lambda mutant=mutant, items=items: self.run(mutant, items))
-            alive = "SURVIVED" if items else "SURVIVED, as no test runs it"
-            ends = {"": alive, "SIGALRM": "SURVIVED or waits for ever"}
+            ends = {
+                "": "SURVIVED",
+                "SIGALRM": "SURVIVED, or waits",
+                None: "SURVIVED, as no test runs it",
+            }
+            killer = (
+                fork(lambda mutant=mutant, items=items: self.run(mutant, items)) if items else None
+            )
             if not self.report(mutant, ends.get(killer, f"killed by {killer}")):
                 break
         return True

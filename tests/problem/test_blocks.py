@@ -85,6 +85,32 @@ def test_scaling_by_powers_of_two_does_not_change_a_bit_of_the_scaled_blocks(a, 
         assert np.array_equal(np.ldexp(original, shift), block)
 
 
+@pytest.mark.parametrize("power", [-300, 300])
+@pytest.mark.parametrize("name", "ABC")
+def test_values_of_many_blocks_come_back_in_their_units(many, name, power):
+    """Powers of two change no digit."""
+    given = [system("tall", kind="both inconsistent", seed=seed) for seed in range(2)]
+    sized = [
+        dataclasses.replace(each, **{name: getattr(each, name) * 2.0**power}) for each in given
+    ]
+    problem = many.problem(*sized)
+    A, B, C = (many.fetch(block) for block in (problem.A, problem.B, problem.C))
+    found = many.fetch(problem.restore(many.send(B @ np.linalg.pinv(A) @ C)))
+    for value, each in zip(found, given, strict=True):
+        wanted = each.value * 2.0 ** (-power if name == "A" else power)
+        assert relative_error(value, wanted) <= tolerance(float, 10)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_ridge_leaves_room_for_probes_of_its_own(algebra, shape):
+    given = [system(shape, seed=seed) for seed in range(2 if algebra.together else 1)]
+    problem = algebra.problem(*given).ridged(0.1)
+    d, n = problem.A.shape[-2:]
+    assert (d, n) != SHAPES[shape]
+    assert tuple(problem.row_probes.shape[-2:]) == (0, n)
+    assert tuple(problem.column_probes.shape[-2:]) == (d, 0)
+
+
 def _shift(block: np.ndarray, original: np.ndarray) -> int:
     """Powers of two between a scaled block and the original one."""
     return int(np.frexp(block[0, 0] / original[0, 0])[1]) - 1
