@@ -128,6 +128,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "eagle/methods/sketched/orthogonal.py",
         KEPT,
     ): "a bound for what the noise level does not let through anyway",
+    (
+        "eagle/methods/eagle/rules.py",
+        "return (self.rho == 0) | self.num.isfinite(self.change {} self.left)",
+    ): "neither the sum nor the difference is finite where one of them is not",
     ("eagle/algebra/qr.py", "width = (n + wide + LANES {} 1) // LANES * LANES"): (
         "columns of zeros beyond the last one change no number"
     ),

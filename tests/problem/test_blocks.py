@@ -101,6 +101,25 @@ def test_values_of_many_blocks_come_back_in_their_units(many, name, power):
         assert relative_error(value, wanted) <= tolerance(float, 10)
 
 
+@pytest.mark.parametrize("names", ["ABC", "A"])
+def test_no_identity_needs_to_be_written_out(algebra, names, rng):
+    """Neither for the products with the rows and columns of a problem nor with its probes."""
+    given = [system("tall", seed=seed) for seed in range(2 if algebra.together else 1)]
+    problem = algebra.problem(*given, names=names)
+    leading, (d, n), k = problem.A.shape[:-2], problem.A.shape[-2:], 4
+    probes = [rng.standard_normal((*leading, *shape)) for shape in [(2, n), (d, 3)]]
+    rows, columns = (algebra.send(X) for X in probes)
+    problem = dataclasses.replace(problem, row_probes=rows, column_probes=columns)
+    X, W, Q = (rng.standard_normal((*leading, *shape)) for shape in [(n, k), (k, d), (d, k)])
+    B, C = (algebra.fetch(block) for block in (problem.rows(), problem.columns()))
+    for found, wanted in [
+        (problem.rows_times(algebra.send(X)), B @ X),
+        (problem.times_columns(algebra.send(W)), W @ C),
+        (problem.columns_in(algebra.send(Q)), Q.mT @ C),
+    ]:
+        assert relative_error(algebra.fetch(found), wanted) <= tolerance(float)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_ridge_leaves_room_for_probes_of_its_own(algebra, shape):
     given = [system(shape, seed=seed) for seed in range(2 if algebra.together else 1)]
