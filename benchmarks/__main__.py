@@ -68,8 +68,8 @@ def run_all(argv: list[str]) -> int:
                 failed.append(name)
             if path.exists():
                 rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
-    if options.json:
-        write_json(options.json, {"facts": facts, "rows": rows})
+            if options.json:  # so far: hours of work survive an interruption
+                write_json(options.json, {"facts": facts, "rows": rows})
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         page.write_text(updated(page.read_text(encoding="utf-8"), texts), encoding="utf-8")
     for name, figure in figures.items():
         save(figure, ROOT / "docs/_static" / f"{name}.png")
-    print(*left, sep="\n", file=sys.stderr)
+    print(*(f"{line}\n" for line in left), sep="", end="", file=sys.stderr)
     return int(bool(left))
 
 
@@ -113,7 +113,7 @@ def made(items: dict[str, Item], rows: Rows, left: list[str]) -> Iterator[tuple[
             try:
                 parts = [part(own, start) for start in item.sections]
                 yield name, item.make(Rows(row for each in parts for row in each))
-            except Missing as missing:
+            except LookupError as missing:  # a row, or a cell of one
                 left.append(f"{name}: left as it is: {missing}")
 
 
@@ -262,13 +262,14 @@ def regret_classes(rows: Rows) -> str:
         torch = [ratio for ratio in own.column("over_torch") if ratio == ratio]
         cells = {
             "class": kind, "problems": len(own), "middle": np.median(own.column("ratio")),
-            "lost": sum(map(regret.regretted, own)),
+            "lost": sum(map(regret.regretted, own)), "worse": own.column("accurate").count(False),
             "torch": np.median(torch) if torch else None,
         }  # fmt: skip
         lines.append(max(own, key=lambda row: row["ratio"]) | cells)
     return listed(lines, {
         "class": "{class}", "problems": "{problems}", "median": "{middle:2}", "worst": "{ratio:3}",
-        "where": PROBLEM, "lost": "{lost}", "to torch's gelsy, median": "{torch:2}",
+        "where": PROBLEM, "lost": "{lost}", "less accurate": "{worse}",
+        "to torch's gelsy, median": "{torch:2}",
     })  # fmt: skip
 
 
@@ -613,8 +614,7 @@ def real_matrices(rows: Rows) -> str:
 def claims(verdict: Verdict) -> Callable[[Rows], str]:
     """A table with a line for each claim of the paper that has this verdict."""
 
-    def safe(text: str) -> str:
-        """Nothing in it is a mark of Markdown or of a formula."""
+    def safe(text: str) -> str:  # nothing in it is a mark of Markdown or of a formula
         return re.sub(r"([\\*_|$<`])", r"\\\1", text)
 
     def line(row: Row) -> list[str]:

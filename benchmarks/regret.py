@@ -2,12 +2,12 @@
 
 One section for each class of problem. A row has the time of ours over that of the fastest rival
 whose error is within ten times ours, or below a floor or what rounding of the blocks makes of the
-answer (`Task.level`), both errors, and who is faster.
+answer (`Task.level`), both errors, and whether ours is within ten times the most accurate one.
 Times are least times of calls that take turns in one process, ours with its certificate, with a
 pause between, as idle threads of numpy's, scipy's and torch's libraries spin for a while. A rival
 that takes twice as long as the fastest is not asked again. `later`, for small problems: ratio of
-medians of calls without that pause, each just after products by all three.
-Run with nothing else on the machine.
+medians of calls without that pause, each just after products by all three. Run with nothing else on
+the machine.
 """
 
 import argparse
@@ -112,6 +112,7 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
     best = min(rivals, key=rivals.__getitem__) if rivals else None
     theirs = rivals[best] if best else np.inf
     torch = seconds.get("torch gelsy")
+    honest = min((e for n, e in errors.items() if n != "eagle"), default=np.inf)
     return {
         "kind": kind, "what": task.what, "dtype": task.dtype, "condition": task.condition,
         "ms": 1e3 * seconds["eagle"], "best": best or "nobody", "their_ms": 1e3 * theirs,
@@ -119,7 +120,7 @@ def _row(kind: str, task: Task) -> dict[str, Any]:
         "over_torch": seconds["eagle"] / torch if torch else np.nan,
         "later": _later(sound, best) if best and theirs < SMALL else np.nan,
         "error": errors["eagle"], "their_error": errors[best] if best else np.nan,
-        "wins": "eagle" if seconds["eagle"] <= theirs else best,
+        "accurate": errors["eagle"] <= max(task.level, WITHIN * honest),
     }  # fmt: skip
 
 

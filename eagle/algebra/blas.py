@@ -101,6 +101,16 @@ def energy(X: np.ndarray) -> float:
     return float(_blas(X.dtype.char)["dot"](flat, flat))
 
 
+def energies(X: np.ndarray) -> np.ndarray:
+    """Squared lengths of the rows."""
+    return np.einsum("ij,ij->i", X, X.conj()).real
+
+
+def lengths(X: np.ndarray) -> np.ndarray:
+    """Of the rows, as a column."""
+    return np.sqrt(energies(X))[:, None]
+
+
 def norm(X: Any) -> float:
     """Frobenius norm, safe against overflow; 0 for an empty array."""
     if not isinstance(X, np.ndarray):

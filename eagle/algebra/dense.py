@@ -104,7 +104,7 @@ class Dense(Algebra):
         """``||A^H A||^2`` and ``||A A^H A||^2``; `gram` and `spare` are overwritten."""
         spare = self.room(*A.shape) if spare is None else spare
         AG = blas.times_hermitian(A, blas.gram(A, out=gram), out=spare)
-        return [blas.trace(A, AG), blas.norm(AG) ** 2]
+        return [blas.trace(A, AG), blas.energy(AG)]
 
     def join(self, blocks: list[np.ndarray], axis: int) -> np.ndarray:
         """One beside (-1) or below (-2) the other, in Fortran order."""

@@ -53,6 +53,8 @@ from eagle.methods.pivoted import (
     spectral_norm,
 )
 
+TINY = float(np.finfo(np.float64).tiny)
+POWER = 1000  # of two, at most, by which a row or column is scaled
 SWEEPS = 12  # of equilibration at most, each of which halves exponents; they reach to 2^1074
 GRADED = 2.0**7  # largest entries of rows or columns farther apart than this are scaled
 # In units of max(d, n) eps, what rounding leaves on the diagonal of a singular T: among 1,166
@@ -61,9 +63,11 @@ NOISE, DOUBT = 3.0, 0.4
 # To what rounding of entries lifts a combination of columns that was zero, in units of what it
 # makes of it on average: .3 to 1.5 were seen. It is looked for up to so many eps |A|_F.
 LIFTED, SUSPECT = 3.0, 10.0
+MEANT = 0.01  # relative change of an answer by such directions beyond which they were not meant
 EXPONENT = np.int64(0x7FF << 52)  # the bits of that in a number in double precision
 USED = 0.375  # share of a column's entries that use their last two bits: 3/4 of rounded ones do
 POOR = 1e-8  # relative error beyond which another scaling is tried
+CORRECTIONS = 2  # of a refined answer
 RESIDUAL = 30.0  # in units of eps: what rounding leaves of a misfit
 
 
@@ -107,6 +111,8 @@ class Decomposition(Inverse):
         more than a third. Where A was scaled, with the Frobenius norm, at most ``k^(1/2)`` larger.
     doubtful : bool
         Whether what was dropped last may have been more than noise.
+    lifted : int
+        Directions that were dropped as rounding to single precision alone explains them.
     """
 
     A: np.ndarray
@@ -118,6 +124,7 @@ class Decomposition(Inverse):
     rank: int
     condition: float
     doubtful: bool
+    lifted: int = 0
     turned: bool = False  # it is that of the adjoint of who asks
     entrywise: bool = True  # entries are known to eps of their own size, not of their row's
 
@@ -172,7 +179,8 @@ class Decomposition(Inverse):
             wide = A.astype(np.result_type(A, np.longdouble))
             if k < n:  # (A^+ A)^H X
                 X = np.asarray(wide.conj().T @ self._backward(X), A.dtype, order="F")
-            X += self._forward(np.asarray(C - wide @ X, A.dtype, order="F"))
+            for _ in range(CORRECTIONS):
+                X += self._forward(np.asarray(C - wide @ X, A.dtype, order="F"))
         D = X if B is None else product(B, X)
         outer = self.right.inverse() if B is None else self.right.times(B.conj().T)  # (B R^+)^H
         explicit = A.size < LARGE or self.left.T is not None
@@ -186,7 +194,7 @@ class Decomposition(Inverse):
         gap = 0.0
         if k < d or left:  # A X need not be C
             misfit = float(np.hypot(norm(_scaled(C - product(A, X), self.rows)), left))
-            if misfit > RESIDUAL * eps * np.hypot(norm(_scaled(C, self.rows)), left):
+            if self._is_misfit(misfit, C, eps):
                 inside = self.left.times(Y) if explicit else outer
                 total += misfit * norm(_scaled(self.right.adjoint_times(inside), self.columns))
         own = n**0.5 if B is None else float(np.hypot(norm(B), lost))
@@ -196,11 +204,9 @@ class Decomposition(Inverse):
             if isinstance(self.right, Orthogonal):
                 # For an identity, rows as long as its own and as what is left of them.
                 rest = self.right.lost() if B is None else rows - self.right.projected(rows)
-            misfit, whole = (
-                float(np.hypot(norm(_scaled(X, self.columns)), lost)) for X in (rest, rows)
-            )
+            misfit = float(np.hypot(norm(_scaled(rest, self.columns)), lost))
             gap = float(np.hypot(norm(rest), lost)) / own if own else 0.0
-            if misfit > RESIDUAL * eps * whole:
+            if self._is_misfit(misfit, rows, eps):
                 total += misfit * norm(_scaled(self._backward(X), self.rows))
         total *= self.size
         total += by_entries
@@ -212,9 +218,15 @@ class Decomposition(Inverse):
         natural = (1.0 if B is None else own) * norm(C) / whole if whole else 0.0
         return Answer(D, eps * total, eps * natural, gap)
 
+    def _is_misfit(self, misfit: float, whole: np.ndarray, eps: float) -> bool:
+        """Whether it is more than rounding; blocks of unlike sizes may hide more in that."""
+        scaled = self.rows is not None or self.columns is not None
+        return misfit > (0.0 if scaled else RESIDUAL * eps * norm(whole))
+
 
 def _scaled(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    return X if weights is None else weights * X
+    """What weights make of sizes of entries; those that were lost to underflow may be `TINY`."""
+    return X if weights is None else weights * np.maximum(np.abs(X), TINY)
 
 
 def solve(
@@ -231,7 +243,9 @@ def solve(
     """``B A^+ C`` by whatever scaling and rank answers with the least error; None: an identity.
 
     Rows are scaled too if they are graded, which may hurt where C does not fit: then again without.
-    Where the last direction that was dropped may have been one, the error is what it makes.
+    Where the last direction that was dropped may have been one, the error is what it makes. So it
+    is where rounding to single precision explains some, unless they make all the difference: then
+    they were not meant.
     Of blocks that others were reduced to, columns mean nothing: `by_columns` is False, and `lost`
     and `left` are what B and C have lost, see `Decomposition.solve`.
     """
@@ -239,17 +253,20 @@ def solve(
     found, answer = how(by_rows, None)
     size = norm(answer.value)
     if found.rows is not None and answer.error > POOR * size:
-        plain = how(False, found.rank)
-        if plain[1].error < answer.error:
+        plain = how(False, None)
+        if plain[0].rank == found.rank and plain[1].error < answer.error:
             found, answer = plain
     own = float(np.finfo(A.dtype).eps)
     if eps > own and answer.error > eps * size and A.size < LARGE:
-        better = found.solve(B, C, own, lost=lost, left=left, refined=True)
-        answer = replace(answer, value=better.value)
-    if found.doubtful:
-        _, other = how(found.rows is not None, found.rank + 1)
-        error = max(answer.error, norm(other.value - answer.value))
-        answer = replace(answer, error=error)
+        better = found.solve(B, C, own, lost=lost, left=left, refined=True).value
+        if norm(better - answer.value) <= 10 * answer.error:  # else A^H (A^{+H} X) has lost more
+            answer = replace(answer, value=better)
+    dropped = int(found.doubtful) or found.lifted
+    if dropped:
+        _, other = how(found.rows is not None, found.rank + dropped)
+        moved = norm(other.value - answer.value)
+        if found.doubtful or moved <= MEANT * norm(answer.value):
+            answer = replace(answer, error=max(answer.error, moved))
     return found, answer
 
 
@@ -308,6 +325,7 @@ def decompose(
     k = int(np.count_nonzero(diagonal > NOISE * noise)) if rank is None else rank
     k = min(k, int(np.count_nonzero(diagonal)))
     doubtful = rank is None and bool(diagonal[k:].max(initial=0.0) > DOUBT * noise)
+    lifted = 0
     if rank is None and eps > own and k and diagonal[k - 1] < SUSPECT * eps * norm(S):
         lifted = _lifted(T[:k, :k], _roundings(A, eps, r, c)[pivots[:k]])
         k, doubtful = k - lifted, doubtful and not lifted
@@ -322,7 +340,9 @@ def decompose(
         R[pivots] = T[:k].conj().T
         R = R if c is None else c * R
         right = Orthogonal.plain(R) if k and (c is None or not _graded(c)) else Orthogonal.of(R)
-    found = Decomposition(A, left, right, r, c, size, k, 1.0, doubtful, entrywise=by_columns)
+    found = Decomposition(
+        A, left, right, r, c, size, k, 1.0, doubtful, lifted, entrywise=by_columns
+    )
     if k and right.T is not None and r is None and c is None:
         found.condition = max(1.0, size * norm_of_triangle_inverse(right.T))
     elif k:
@@ -343,26 +363,31 @@ def _scales(
     """Powers of two r, (d, 1), and c, (n, 1), by which largest entries become about 1."""
     if not graded(A, (0, 1) if by_columns else (1,)):
         return None, None
-    sizes = np.abs(A)
-    d, n = A.shape
-    r, c = np.ones((d, 1)), np.ones((n, 1))
+    (d, n), sizes = A.shape, np.abs(A)
+    left = np.log2(sizes, out=np.full((d, n), -np.inf), where=sizes > 0)  # numbers may not hold it
+    r, c = np.zeros((d, 1)), np.zeros((n, 1))
     if by_rows is None:
         by_rows = A.size < LARGE
     part = 0.5 if by_rows else 1.0
     for _ in range(SWEEPS if by_rows else 1):
-        done = True
+        before = r.copy(), c.copy()
         if by_columns:
-            top = sizes.max(axis=0, keepdims=True).T
-            step = _power(np.where(top > 0, top, 1.0) ** part)
-            c, sizes, done = c * step, sizes / step.T, (step == 1).all()
+            step = np.round(part * _finite(left.max(axis=0)))[:, None]
+            c, left = c + step, left - step.T
         if by_rows:
-            top = sizes.max(axis=1, keepdims=True)
-            step = _power(np.where(top > 0, top, 1.0) ** part)
-            r, sizes, done = r * step, sizes / step, done and (step == 1).all()
-        if done:
+            step = np.round(part * _finite(left.max(axis=1)))[:, None]
+            r, left = r + step, left - step
+        if (r == before[0]).all() and (c == before[1]).all():
             break
-    rows, columns = (w if _graded(w) else None for w in (r, c))
+    middle = np.round((c.max(initial=0.0) + c.min(initial=0.0)) / 2)
+    spread = (np.clip(w, -POWER, POWER) for w in (r + middle, c - middle))
+    rows, columns = (2.0**w if np.ptp(w) > np.log2(GRADED) else None for w in spread)
     return rows, columns
+
+
+def _finite(tops: np.ndarray) -> np.ndarray:
+    """Logarithms of largest entries; 0 of a row or column of zeros."""
+    return np.where(np.isfinite(tops), tops, 0.0)
 
 
 def graded(A: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> bool:

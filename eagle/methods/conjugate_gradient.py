@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eagle.algebra.blas import norm, product
+from eagle.algebra.blas import energies, norm, product
 from eagle.methods.base import Method
 from eagle.methods.gradient_descent import GradientState, setup, update_value
 from eagle.problem.blocks import Problem
@@ -75,7 +75,7 @@ class ConjugateGradient(Method):
         A, direction = state.work.A, state.direction
         d, n = A.shape
         image = product(direction, A)
-        alpha = _ratio(state.energy, _row_energy(image))
+        alpha = _ratio(state.energy, energies(image))
         move = alpha * direction
         state.W += move
         state.residual -= alpha * image
@@ -93,14 +93,10 @@ class ConjugateGradient(Method):
         return state.value.conj().T if state.flipped else state.value
 
 
-def _row_energy(rows: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", rows, rows.conj()).real
-
-
 def _signal(gradient: np.ndarray, residual: np.ndarray, noise: float) -> np.ndarray:
     """Energy of the gradient by row; 0 at rounding level, where a step would go anywhere."""
-    energy = _row_energy(gradient)
-    return np.where(energy > noise**2 * _row_energy(residual), energy, 0)
+    energy = energies(gradient)
+    return np.where(energy > noise**2 * energies(residual), energy, 0)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -231,8 +231,10 @@ class Direct(Method):
         state.rounding = answer.rounding
         state.certificate = Certificate(np.inf, np.nan, False)
         if np.isfinite(own):
-            size = max(own, answer.rounding)
-            error = max(answer.error, answer.rounding) / size if size else 0.0
+            # What is smaller than the smallest number has gone without a trace.
+            lost = float(np.finfo(value.dtype).tiny) if answer.rounding else 0.0
+            size = max(own, answer.rounding, lost)
+            error = max(answer.error, answer.rounding, lost) / size if size else 0.0
             if np.isnan(error):
                 error = np.inf
             negligible = answer.error <= 100 * answer.rounding < np.inf

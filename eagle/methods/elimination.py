@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from eagle.algebra.base import COUNT
-from eagle.algebra.blas import norm, product
+from eagle.algebra.blas import lengths, norm, product
 from eagle.algebra.dense import Dense
 from eagle.methods.base import Inverse
 from eagle.methods.complete import Answer, norm_of_inverse
@@ -120,9 +120,9 @@ def solve(
         S = gaussian(rng, X.shape[1], A.dtype)
         part, given = product(X, S), S if C is None else product(C, S)
     G, k = gaussian(rng, n, A.dtype), part.shape[1]
-    xG = _lengths(X) * G
+    xG = lengths(X) * G
     image = product(A, _beside(part, xG, G), adjoint=side)
-    w = np.hypot(_lengths(image[:, k : k + COUNT]), 1.0 if C is None else _lengths(C))
+    w = np.hypot(lengths(image[:, k : k + COUNT]), 1.0 if C is None else lengths(C))
     found = times(_beside(given - image[:, :k], w * G, G))
     size = norm(image[:, k + COUNT :])
     condition = size * norm(found[:, k + COUNT :])
@@ -143,11 +143,6 @@ def solve(
     D = X if B is None else product(B, X)
     known = LU(A, lu.factors, lu.pivots, lu.turned, max(1.0, condition))
     return known, Answer(D, math.hypot(computed, rounded), eps * natural, 0.0)
-
-
-def _lengths(X: np.ndarray) -> np.ndarray:
-    """Of the rows, as a column."""
-    return np.sqrt(np.einsum("ij,ij->i", X, X.conj()).real)[:, None]
 
 
 def _beside(*blocks: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eagle.algebra.blas import product
+from eagle.algebra.blas import lengths, product
 from eagle.methods.base import Method, State, change_of, solve_columns
 from eagle.methods.norms import squared_norm
 from eagle.problem.blocks import Problem
@@ -102,6 +102,6 @@ def update_value(state: GradientState, move: np.ndarray) -> None:
     rows, columns = state.work.shape
     state.change = change_of(difference[:rows, :columns], state.value[:rows, :columns])
     # A direction still to come moves W by its singular value, however little it moves the value.
-    sizes, moves = np.linalg.norm(state.W, axis=1), np.linalg.norm(move, axis=1)
+    sizes, moves = lengths(state.W), lengths(move)
     state.resolved = bool((moves <= REST * state.problem.eps * sizes).all())
     state.settled = state.resolved and change_of(difference, state.value) <= 0.5 * state.problem.eps

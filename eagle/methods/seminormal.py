@@ -30,7 +30,7 @@ import numpy as np
 
 from eagle.algebra import blas
 from eagle.algebra.base import COUNT
-from eagle.algebra.blas import norm, product
+from eagle.algebra.blas import lengths, norm, product
 from eagle.methods.base import Method, State, by_rows, change_of, relative
 from eagle.methods.complete import is_full
 from eagle.problem.blocks import Problem
@@ -136,20 +136,20 @@ class SemiNormal(Method):
         work, (d, n), columns = state.work, state.work.A.shape, state.work.shape[1]
         A, C, q, tall = work.A, work.C, state.C.shape[1], d >= n
         G, H = (_random(*each).astype(A.dtype, copy=False) for each in ((n, 0), (d, 1)))
-        xG = _lengths(state.X[:, :columns]) * G
+        xG = lengths(state.X[:, :columns]) * G
         image = product(A, _beside(state.X, xG))
         left = state.C - image[:, :q]
         state.left = norm(left)
-        w = np.hypot(_lengths(image[:, q:]), 1.0 if C is None else _lengths(C))
+        w = np.hypot(lengths(image[:, q:]), 1.0 if C is None else lengths(C))
         if tall:
-            pulled = _beside(left, w * H, _lengths(left[:, :columns]) * H)
+            pulled = _beside(left, w * H, lengths(left[:, :columns]) * H)
         else:
             pulled = self._squared(state, _beside(left, w * H, state.C[:, :columns]))
-            y = _lengths(pulled[:, q + COUNT :])
+            y = lengths(pulled[:, q + COUNT :])
             pulled = _beside(pulled[:, : q + COUNT], y * H)
         back = product(A, pulled, adjoint="X")
         state.count(n, d, image.shape[1])
-        vG = _lengths(back[:, q + COUNT :]) * G
+        vG = lengths(back[:, q + COUNT :]) * G
         back = _beside(back[:, : q + COUNT], vG)
         back = self._squared(state, back) if tall else back
         return back[:, :q], back[:, q:], xG
@@ -284,11 +284,6 @@ def _lapack(char: str) -> dict[str, Any]:
     routines = dict(zip(names, get_lapack_funcs(names, dtype=dtype), strict=True))
     names = ["trmm", "trmv", "trsv"]
     return routines | dict(zip(names, get_blas_funcs(names, dtype=dtype), strict=True))
-
-
-def _lengths(X: np.ndarray) -> np.ndarray:
-    """Of the rows, as a column."""
-    return np.sqrt(np.einsum("ij,ij->i", X, X.conj()).real)[:, None]
 
 
 def _beside(*blocks: np.ndarray) -> np.ndarray:

@@ -35,9 +35,17 @@ def _surveyed(algebra: Any, name: str, X: Any, shape: tuple[int, ...], maxexp: i
     return exponent_of(top, maxexp), zero
 
 
+def _centred(X: Any) -> tuple[np.ndarray, int]:
+    """``2**-p X`` and p, so that the largest and the smallest entry are as far from 1."""
+    parts = np.concatenate([X.real.ravel(), X.imag.ravel()])
+    sizes = np.frexp(parts[parts != 0])[1]
+    power = int(sizes.max() + sizes.min()) // 2
+    return shifted(X, -power), power
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Blocks before they were scaled, where that rounded them, with the exponents of the others."""
+    """Blocks that scaling to size 1 rounds, centred, and the others; with the exponents of all."""
 
     blocks: list[Any]
     exponents: list[int]
@@ -141,7 +149,7 @@ class Problem:
         given = None
         if not all(exact):  # the others stay in a safe range
             chosen = zip(exact, scaled, blocks, exponents, strict=True)
-            kept = [(small, power) if same else (block, 0) for same, small, block, power in chosen]
+            kept = [(small, p) if same else _centred(block) for same, small, block, p in chosen]
             given = Given(*map(list, zip(*kept, strict=True)))
         return cls._bare(
             algebra,

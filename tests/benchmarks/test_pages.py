@@ -175,7 +175,7 @@ def regrets(**changes: Any) -> list[dict[str, Any]]:
     cells = {
         "what": "10 x 10", "dtype": "float64", "condition": 1e3, "ms": 1.0, "best": "numpy LU",
         "their_ms": 2.0, "ratio": 0.5, "more_us": -1000.0, "over_torch": 0.4, "error": 1e-14,
-        "their_error": 2e-14,
+        "their_error": 2e-14, "accurate": True,
     }  # fmt: skip
     kinds = (*regret.GRIDS, "batches", "sparse")
     rows = [row("regret", kind, kind=kind, **cells) for kind in kinds]
@@ -183,7 +183,14 @@ def regrets(**changes: Any) -> list[dict[str, Any]]:
 
 
 def test_regret_shows_what_is_lost() -> None:
-    lost = {"ratio": 3.0, "ms": 6.0, "more_us": 4000.0, "over_torch": "nan", "their_error": "nan"}
+    lost = {
+        "ratio": 3.0,
+        "ms": 6.0,
+        "more_us": 4000.0,
+        "over_torch": "nan",
+        "their_error": "nan",
+        "accurate": False,
+    }
     rows = regrets(**lost)
     lines = made("regret-rows", rows)
     assert lines[2] == (
@@ -192,11 +199,16 @@ def test_regret_shows_what_is_lost() -> None:
     assert lines[3].startswith("|  | 1 |")  # the same once more
     assert lines[-1] == "|  | 6 | numpy LU | 2 | **3** | - | 1e-14, - |"
     *_, sparse, whole = made("regret-classes", rows)
-    assert sparse == "| sparse | 1 | 3 | 3 | 10 x 10, κ 1e+03, float64 | 1 | - |"
-    assert whole == f"| **all** | {len(rows)} | 0.5 | 3 | 10 x 10, κ 1e+03, float64 | 1 | 0.4 |"
+    assert sparse == "| sparse | 1 | 3 | 3 | 10 x 10, κ 1e+03, float64 | 1 | 1 | - |"
+    assert whole == f"| **all** | {len(rows)} | 0.5 | 3 | 10 x 10, κ 1e+03, float64 | 1 | 1 | 0.4 |"
     left: list[str] = []
     assert not list(pages.made(pages.TABLES, pages.revived(rows[:-1]), left))
     assert left[0] == "regret-classes: left as it is: no row with kind sparse"
+    del rows[0]["ms"]
+    assert [name for name, _ in pages.made(pages.TABLES, pages.revived(rows), left)] == [
+        "regret-classes"
+    ]
+    assert left[-1] == "regret-rows: left as it is: 'ms'"
 
 
 def test_the_table_of_holes_shows_lost_rows_and_counts_them() -> None:

@@ -69,6 +69,21 @@ def test_value_rank_and_bound_are_those_of_rational_arithmetic(most, dtype, give
         assert np.median(ratios) < 30
 
 
+@pytest.mark.filterwarnings("ignore::eagle.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(60))
+def test_entries_of_all_sizes_have_an_answer_or_an_estimate_that_says_no(seed):
+    """Entries from 1e-270 to 1e+270 in one block: their squares and quotients are no numbers."""
+    rng = np.random.default_rng(seed)
+    d, n = rng.integers(1, 7, 2)
+    A = integers(rng, (d, n), float) * 2.0 ** rng.integers(-900, 901, (d, n))
+    B, C = integers(rng, (2, n), float), integers(rng, (d, 2), float)
+    result = eagle.solve(A, B, C, rng=0)
+    D = the_answer(A, B, C)
+    size = np.abs(D).max(initial=0.0)
+    error = np.linalg.norm((result.value - D) / size) if size else 0.0
+    assert error <= 10 * (result.error_estimate + EPS) or not np.isfinite(size)
+
+
 @REAL_AND_COMPLEX
 @pytest.mark.parametrize("rank", [3, 6])
 def test_reflectors_of_a_very_tall_matrix_multiply_as_what_they_stand_for(rank, dtype, monkeypatch):
@@ -400,6 +415,17 @@ def test_what_rounding_to_single_precision_has_lifted_is_relative_to_its_columns
     assert result.rank == 4
     wanted = np.linalg.lstsq(A.astype(float), b.astype(float), rcond=None)[0]
     assert relative_error(result.value, wanted) <= tolerance(np.float32)
+
+
+@pytest.mark.parametrize("condition", [1e9, 1e11, 1e13])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_left_out_roundings_would_have_changed_is_in_the_estimate(condition, seed):
+    given = eagle.problems.low_rank(60, 60, condition=condition, dtype=np.float32, rng=seed)
+    result = eagle.solve(given.A, given.B, given.C, rng=0)
+    assert result.rank < 60
+    truth = the_answer(*(block.astype(float) for block in (given.A, given.B, given.C)))
+    assert relative_error(result.value, truth) <= 3 * result.error_estimate
+    assert result.error_estimate <= 1000 * SINGLE
 
 
 def test_a_direction_of_six_roundings_is_kept_however_many_columns_there_are():
