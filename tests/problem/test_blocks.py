@@ -85,6 +85,51 @@ def test_scaling_by_powers_of_two_does_not_change_a_bit_of_the_scaled_blocks(a, 
         assert np.array_equal(np.ldexp(original, shift), block)
 
 
+@pytest.mark.parametrize("power", [-300, 300])
+@pytest.mark.parametrize("name", "ABC")
+def test_values_of_many_blocks_come_back_in_their_units(many, name, power):
+    """Powers of two change no digit."""
+    given = [system("tall", kind="both inconsistent", seed=seed) for seed in range(2)]
+    sized = [
+        dataclasses.replace(each, **{name: getattr(each, name) * 2.0**power}) for each in given
+    ]
+    problem = many.problem(*sized)
+    A, B, C = (many.fetch(block) for block in (problem.A, problem.B, problem.C))
+    found = many.fetch(problem.restore(many.send(B @ np.linalg.pinv(A) @ C)))
+    for value, each in zip(found, given, strict=True):
+        wanted = each.value * 2.0 ** (-power if name == "A" else power)
+        assert relative_error(value, wanted) <= tolerance(float, 10)
+
+
+@pytest.mark.parametrize("names", ["ABC", "A"])
+def test_no_identity_needs_to_be_written_out(algebra, names, rng):
+    """Neither for the products with the rows and columns of a problem nor with its probes."""
+    given = [system("tall", seed=seed) for seed in range(2 if algebra.together else 1)]
+    problem = algebra.problem(*given, names=names)
+    leading, (d, n), k = problem.A.shape[:-2], problem.A.shape[-2:], 4
+    probes = [rng.standard_normal((*leading, *shape)) for shape in [(2, n), (d, 3)]]
+    rows, columns = (algebra.send(X) for X in probes)
+    problem = dataclasses.replace(problem, row_probes=rows, column_probes=columns)
+    X, W, Q = (rng.standard_normal((*leading, *shape)) for shape in [(n, k), (k, d), (d, k)])
+    B, C = (algebra.fetch(block) for block in (problem.rows(), problem.columns()))
+    for found, wanted in [
+        (problem.rows_times(algebra.send(X)), B @ X),
+        (problem.times_columns(algebra.send(W)), W @ C),
+        (problem.columns_in(algebra.send(Q)), Q.mT @ C),
+    ]:
+        assert relative_error(algebra.fetch(found), wanted) <= tolerance(float)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_ridge_leaves_room_for_probes_of_its_own(algebra, shape):
+    given = [system(shape, seed=seed) for seed in range(2 if algebra.together else 1)]
+    problem = algebra.problem(*given).ridged(0.1)
+    d, n = problem.A.shape[-2:]
+    assert (d, n) != SHAPES[shape]
+    assert tuple(problem.row_probes.shape[-2:]) == (0, n)
+    assert tuple(problem.column_probes.shape[-2:]) == (d, 0)
+
+
 def _shift(block: np.ndarray, original: np.ndarray) -> int:
     """Powers of two between a scaled block and the original one."""
     return int(np.frexp(block[0, 0] / original[0, 0])[1]) - 1

@@ -95,20 +95,20 @@ class Polynomial:
         row = rough.cast(algebra.over(row, algebra.lengths(row, -1)))
         Q, gram = rough.cast(rough.eye(n)), rough.zeros(n, n)
         lower, most = state.cautious, state.growth * SINGLE / (rough.eps * n**0.5)
-        going, steps = which, 0
+        going, first = which, True
         while num.some(going := going & (lower < self.done) & (state.growth < most)):
             gram = rough.gram(X, gram)
             run = lanczos(rough, gram, rough.adjoint(row), LANCZOS_STEPS)
             alphas, betas = rough.fetch(*run)
             # Rounding errors of a singular Gram matrix make its smallest Ritz value negative.
             ritz = np.nan_to_num(ritz_values(alphas, betas, rough.eps), nan=1.0).clip(0, 1)
-            if steps:
+            if not first:
                 lower = num.maximum(lower, num.sqrt(num.reduce(np.minimum, ritz, 1.0)))
             eta = self._eta(state, lower)
             step = rough.polynomial(gram, 1 / eta, eta / largest(eta), going)
             X, Q, row = (rough.times(block, step) for block in (X, Q, row))
             self._lift(state, going, eta)
-            lower, steps = num.where(going, lifted(lower, eta), lower), steps + 1
+            lower, first = num.where(going, lifted(lower, eta), lower), False
             state.count(n, d, n, half=rough.symmetric)
             state.count(d + n, n, n)
         Q = algebra.cast(Q)

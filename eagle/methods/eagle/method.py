@@ -242,8 +242,8 @@ def _pull(state: EagleState) -> tuple[Any, Any]:
     d, n = A.shape[-2:]
     if state.C is not None:
         pull = product(A, state.C, adjoint="X")
-        state.count(n, d, pull.shape[-1])
-        state.count(d, n, pull.shape[-1])
+        state.count(d, *pull.shape[-2:])
+        state.count(d, *pull.shape[-2:])
         return pull, product(A, pull)
     residual = state.B - product(state.D, A)
     state.count(residual.shape[-2], d, n)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import eagle
 from eagle.methods.eagle import rules
-from eagle.methods.eagle.method import _contract, _leaking, _measure, _rank
+from eagle.methods.eagle.method import _contract, _leaking, _measure, _pull, _rank
 from eagle.methods.eagle.rules import EagleState
 from eagle.methods.eagle.schedule import largest, lifted
 from eagle.problem.blocks import Problem
@@ -481,3 +481,23 @@ def test_the_rank_is_counted_exactly_where_singular_values_are_not_all_gathered(
         method = eagle.Eagle(precision=precision)
         result = eagle.solve(problem.A, problem.B, problem.C, method=method, rng=0)
         assert result.rank == size
+
+
+@pytest.mark.parametrize("C", [False, True])
+def test_white_probes_tell_what_is_left_and_how_a_stretches_it(C, monkeypatch):
+    """More rows and columns of the user's than probes change nothing about that."""
+    state = start(system(rows=2 * COUNT, columns=2 * COUNT), eagle.Eagle(), C=C)
+    (rows, columns), axis, seen = state.user, -2 if C else -1, []
+    read = rules.read_spectrum
+    monkeypatch.setattr(
+        rules, "read_spectrum", lambda *given: (seen.append(given[3]), read(*given))
+    )
+    pull, push = _pull(state)
+    _measure(state, True, (pull, push))
+    probes = (..., slice(columns, columns + COUNT)) if C else slice(rows, rows + COUNT)
+    lengths = [np.linalg.norm(block[probes], axis=axis) for block in (pull, push)]
+    assert seen[0] == pytest.approx(lengths[1] / lengths[0])
+    if not C:
+        _contract(state, pull, push)
+        whole = np.linalg.norm(state.B[probes], axis=axis)
+        assert state.left == pytest.approx(np.linalg.norm(lengths[0]) / np.linalg.norm(whole))
