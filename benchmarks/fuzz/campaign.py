@@ -99,6 +99,9 @@ def run(case: Case, answers: list[Answer] | None = None) -> Verdict:
     value, estimate, converged = said[-1].value, said[-1].estimate, said[-1].converged
     estimate = max(estimate, asked_for(case) / SLACK)
     error, excess, strict = judge(value, estimate, answers)
+    if excess > 1 and case.function == "pinv":  # where it is no more accurate, the estimate tells
+        estimate = max(estimate, case.estimate())
+        error, excess, strict = judge(value, estimate, answers)
     if excess <= 1:
         outcome = "flagged right" if not converged else "right" if strict <= 1 else "no digits"
         return Verdict(outcome, error, estimate, excess)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,14 @@ class Case:
         """The options that decide which problem is solved."""
         names = ("ridge", "rank", "cutoff")
         return {name: self.options[name] for name in names if name in self.options}
+
+    def estimate(self) -> float:
+        """Of the error of `pinv`, asked for as its docstring says."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            identity = np.eye(self.A.shape[1], dtype=self.A.dtype)
+            options = {"method": self.instance, "rng": self.seed, **self.options}
+            return float(eagle.estimate(self.given, identity, **options).error_estimate)
 
     def solve(self) -> Any:
         """What the library says: a Result, or an array from `pinv`."""

@@ -186,17 +186,17 @@ class Decomposition(Inverse):
         explicit = A.size < LARGE or self.left.T is not None
         if explicit:
             Y = self.left.adjoint_times(outer)  # (B A^+)^H, (d, d')
-            size_Y, by_entries = norm(_scaled(Y, self.rows)), norm(np.abs(Y.T) @ np.abs(C))
+            size_Y, by_entries = self._size(Y, self.rows), norm(np.abs(Y.T) @ np.abs(C))
         else:  # L is orthonormal and |Y| = |B R^+|
             size_Y = norm(outer)
             by_entries = size_Y * norm(C)
-        total = size_Y * norm(_scaled(X, self.columns))
+        total = size_Y * self._size(X, self.columns)
         gap = 0.0
         if k < d or left:  # A X need not be C
-            misfit = float(np.hypot(norm(_scaled(C - product(A, X), self.rows)), left))
+            misfit = float(np.hypot(self._size(C - product(A, X), self.rows), left))
             if self._is_misfit(misfit, C, eps):
                 inside = self.left.times(Y) if explicit else outer
-                total += misfit * norm(_scaled(self.right.adjoint_times(inside), self.columns))
+                total += misfit * self._size(self.right.adjoint_times(inside), self.columns)
         own = n**0.5 if B is None else float(np.hypot(norm(B), lost))
         if k < n or lost:
             rows = np.ones((n, 1)) if B is None else B.conj().T
@@ -204,10 +204,10 @@ class Decomposition(Inverse):
             if isinstance(self.right, Orthogonal):
                 # For an identity, rows as long as its own and as what is left of them.
                 rest = self.right.lost() if B is None else rows - self.right.projected(rows)
-            misfit = float(np.hypot(norm(_scaled(rest, self.columns)), lost))
+            misfit = float(np.hypot(self._size(rest, self.columns), lost))
             gap = float(np.hypot(norm(rest), lost)) / own if own else 0.0
             if self._is_misfit(misfit, rows, eps):
-                total += misfit * norm(_scaled(self._backward(X), self.rows))
+                total += misfit * self._size(self._backward(X), self.rows)
         total *= self.size
         total += by_entries
         if B is None:
@@ -218,15 +218,20 @@ class Decomposition(Inverse):
         natural = (1.0 if B is None else own) * norm(C) / whole if whole else 0.0
         return Answer(D, eps * total, eps * natural, gap)
 
+    @property
+    def _is_scaled(self) -> bool:
+        return self.rows is not None or self.columns is not None
+
+    def _size(self, X: np.ndarray, weights: np.ndarray | None) -> float:
+        """Norm of entries with weights; those that were lost to underflow may be `TINY`."""
+        if not self._is_scaled:
+            return norm(X)
+        sizes = np.maximum(np.abs(X), TINY)
+        return norm(sizes if weights is None else weights * sizes)
+
     def _is_misfit(self, misfit: float, whole: np.ndarray, eps: float) -> bool:
         """Whether it is more than rounding; blocks of unlike sizes may hide more in that."""
-        scaled = self.rows is not None or self.columns is not None
-        return misfit > (0.0 if scaled else RESIDUAL * eps * norm(whole))
-
-
-def _scaled(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """What weights make of sizes of entries; those that were lost to underflow may be `TINY`."""
-    return X if weights is None else weights * np.maximum(np.abs(X), TINY)
+        return misfit > (0.0 if self._is_scaled else RESIDUAL * eps * norm(whole))
 
 
 def solve(

@@ -160,11 +160,12 @@ class Results:
     def put(self, place: int, result: Result) -> None:
         """Take the result of one of many problems."""
         assert self.leading is not None
-        self.value[np.unravel_index(place, self.leading)] = result.value
         self.own[place] = result
-        for name in NUMBERS:
-            known = getattr(result, name)
-            getattr(self, name)[place] = np.nan if known is None else known
+        with np.errstate(over="ignore"):  # a number beyond the dtype of the batch is infinity
+            self.value[np.unravel_index(place, self.leading)] = result.value
+            for name in NUMBERS:
+                known = getattr(result, name)
+                getattr(self, name)[place] = np.nan if known is None else known
 
     def result(self, seconds: float) -> Result:
         """One result for all, with the numbers of the worst."""
