@@ -73,7 +73,7 @@ TESTS: dict[str, list[str]] = {
     "eagle/methods/gradient_descent.py": [BASELINES, CONFORMANCE],
     "eagle/methods/newton_schulz.py": [BASELINES, CONFORMANCE],
     "eagle/methods/stochastic.py": [BASELINES, CONFORMANCE],
-    "eagle/methods/direct.py": [BASELINES, FLOW, CONFORMANCE],
+    "eagle/methods/direct.py": [CERTIFICATE, BASELINES, FLOW, CONFORMANCE],
     "eagle/methods/factored.py": ["tests/test_api.py", BLOCKS, CONFORMANCE],
     "eagle/methods/lsmr.py": [BASELINES, CONFORMANCE],
     "eagle/methods/norms.py": [BASELINES, CONFORMANCE],
