@@ -1,12 +1,15 @@
 """Central EAGLE on one machine, against its baselines and LAPACK.
 
-Sections: ``floor`` (iterations to the accuracy floor), ``speed`` (n = 1000 and 2000 in units of one
-matrix product), ``memory``, ``real`` (SuiteSparse matrices, with ``--data``). Run with nothing else
-on the machine.
+Sections: ``floor`` (iterations to the accuracy floor), ``sweep`` (condition numbers 1e2 to
+1e12 against every rival), ``speed`` (n = 1000 and 2000 in units of one matrix product),
+``memory``, ``startup``, ``real`` (SuiteSparse matrices, with ``--data``). Run with nothing else on
+the machine.
 """
 
 import argparse
 import functools
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from itertools import product
@@ -59,6 +62,44 @@ def floor(report: Report, options: argparse.Namespace) -> None:
 
 
 @suite.section
+def sweep(report: Report, options: argparse.Namespace) -> None:
+    """Every method over the condition number, n = d = 240, two rows and columns."""
+    conditions = [1e2, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10, 1e12]
+    limit = 20.0
+    if options.quick:
+        conditions, limit = [1e2, 1e4], 2.0
+    title = f"sweep: n = d = 240, to the floor or 1e-8, {limit:g} s at most"
+    report.section(title, ("condition", "method"))
+    methods: dict[str, Any] = EAGLES | {name: name for name in ("cg", "gd", "newton-schulz")}
+    methods |= {driver: eagle.Direct(driver) for driver in ("gelsd", "gelsy", "qr")}
+    crossings: dict[str, float] = {}
+    for condition in conditions:
+        problem, seconds = low_rank(240, 240, condition=condition, rng=options.seed), {}
+        row = functools.partial(report.row, condition=condition)
+        for name, method in methods.items():
+            limits = {"maxiter": 20_000, "time_limit": limit} if name in ("cg", "gd") else {}
+            ours(problem, method, rng=0, maxiter=2)()
+            result = ours(problem, method, rng=options.seed, **limits)()
+            seconds[name] = result.seconds if result.converged else np.inf
+            row(
+                method=name, iterations=result.iterations, matmuls=result.history[-1].matmuls,
+                seconds=result.seconds, error=problem.error(result.value),
+                estimate=result.error_estimate, status=result.status.name,
+            )  # fmt: skip
+        for name in ("numpy lstsq", "numpy pinv"):
+            run = rival(problem, name)
+            took = measure({name: run}, repeats=1)[name].median  # as ours above
+            cells = {"seconds": took, "error": problem.error(run()), "estimate": float("nan")}
+            row(method=name, iterations=1, matmuls=0, **cells, status="no certificate")
+        for name in ("cg", "gd"):
+            if seconds[name] > seconds["minimax"]:
+                crossings.setdefault(name, condition)
+    for name, condition in crossings.items():
+        start = f"condition {condition:.0e} on (n = 240)"
+        report.say(f"minimax EAGLE is faster than {name} from {start}")
+
+
+@suite.section
 def speed(report: Report, options: argparse.Namespace) -> None:
     """Large problems in units of one product of the same size."""
     title = "speed: seconds in units of one n x n product (gemm); 2 rows, 100 columns"
@@ -106,6 +147,23 @@ def memory(report: Report, options: argparse.Namespace) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         report.row(method=name, arrays=peak / problem.A.nbytes)
+
+
+@suite.section
+def startup(report: Report, options: argparse.Namespace) -> None:
+    """Fresh processes: the import, and the import with a first solve."""
+    report.section("startup: seconds of a fresh process")
+    programs = {
+        "python": "pass",
+        "import numpy": "import numpy",
+        "import eagle": "import eagle",
+        "first solve of 240 x 240": "import eagle; p = eagle.problems.low_rank(240, 240, rng=0);"
+        "eagle.solve(p.A, p.B, p.C, method='eagle', rng=0)",
+    }
+    for name, program in programs.items():
+        start = functools.partial(subprocess.run, [sys.executable, "-c", program], check=True)
+        seconds = measure({name: start}, 3 if options.quick else 7)[name]
+        report.row(program=name, seconds=seconds)
 
 
 @suite.section

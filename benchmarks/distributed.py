@@ -1,11 +1,11 @@
-"""Distributed EAGLE: rounds against theory, real MPI, Dask, and what bounds 10,000 machines.
+"""Distributed EAGLE: rounds against theory, real MPI, slow links, and what bounds 10,000 machines.
 
 Sections: ``rounds`` (to 1e-8, over machines, condition and diversity, against theory and the
 paper's rule), ``machines`` (rounds at fixed diversity), ``noise`` (inconsistent data), ``mpi``
-(four ranks: equal values, and a round against the raw Allreduce), ``dask`` (chunks on two
-processes, beside what Dask has itself), ``scaling`` (the model to 10,000 machines). Rounds and
-bytes are exact. A round is one collective operation; setting up and verifying are included. Slow
-links are in `benchmarks.limits.communication`.
+(four ranks: equal values, and a round against the raw Allreduce), ``links`` (simulated 5 ms and
+50 ms), ``dask`` (chunks on two processes, beside what Dask has itself), ``scaling`` (the model to
+10,000 machines). Rounds and bytes are exact. A round is one collective operation; setting up and
+verifying are included.
 """
 
 import argparse
@@ -107,6 +107,19 @@ def noise(report: Report, options: argparse.Namespace) -> None:
                 estimate=result.error_estimate, inconsistency=result.inconsistency,
                 status=result.status.name, finished="finished" in result.plan,
             )  # fmt: skip
+    title = "noise: iterations of the pooled finish against CG on similar machines, 1e-8"
+    report.section(title, ("M", "columns"))
+    rng = np.random.default_rng(options.seed)
+    for count, columns in ((4, 300), (8, 300), (8, 40)):
+        mix = np.linalg.qr(rng.standard_normal((100, 100)))[0] * np.geomspace(1, 1e-2, 100)
+        A = [mix @ rng.standard_normal((100, columns)) for _ in range(count)]
+        B = [rng.standard_normal((2, columns)) for _ in range(count)]
+        C = np.hstack(A) @ rng.standard_normal((count * columns, 2))
+        steps = {
+            name: many.simulate(A, B, C, method=name, rng=options.seed, rtol=RTOL).iterations
+            for name in ("cg", "pooled")
+        }
+        report.row(M=count, columns=columns, **steps)
 
 
 @suite.section
@@ -140,6 +153,28 @@ def mpi(report: Report, options: argparse.Namespace) -> None:
                     a_round=seconds / rounds, over_allreduce=seconds / rounds / raw,
                     waiting=waiting / seconds, equal_on_ranks=equal, from_serial=float(gap),
                 )  # fmt: skip
+
+
+@suite.section
+def links(report: Report, options: argparse.Namespace) -> None:
+    """Total time on slow links, computation included."""
+    title = "links: simulated seconds, d = 200, 4 machines, kappa 1e3, 100 MB/s, 1e-8"
+    report.section(title, ("alpha", "method"))
+    names = ("auto", "tsqr", "gram", "compressed", "krylov", "apc", "eagle-frozen", "cg")
+    for alpha in (0.1,) if options.quick else (1.0, 0.1, 0.01):
+        shards = shards_with_diversity(alpha, 4, d=200, condition=1e3, rng=options.seed)
+        for name in names:
+            settings = {"bandwidth": 1e8, "maxiter": 3000}
+            near, far = (
+                solved(shards, name, options.seed, latency=latency, **settings)
+                for latency in (0.005, 0.05)
+            )
+            chosen = ", ".join(dict.fromkeys((near.method, far.method)))
+            report.row(
+                alpha=alpha, method=name if name != "auto" else f"auto: {chosen}",
+                rounds=near.rounds, bytes=near.bytes_sent, at_5ms=near.simulated,
+                at_50ms=far.simulated, error=shards.error(near.value), status=near.status.name,
+            )  # fmt: skip
 
 
 @suite.section

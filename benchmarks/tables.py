@@ -3,7 +3,8 @@
 Sections: ``rows`` (data set by pattern of holes: the error of the filled entries in standard
 deviations of their columns, beside RidgeCV, scikit-learn's imputers, SoftImpute and an iterated
 SVD; what was expected of them, coverage and width of 90 % intervals, beside a bootstrap's),
-``scattered`` (low rank with and without noise beside the oracle rank; 10,000 x 500).
+``scattered`` (low rank with and without noise beside the oracle rank; 10,000 x 500), ``panels``
+(states and countries that nothing was done to, filled beside two packages of synthetic controls).
 Patterns: ``block`` half of the rows by half of the columns at random, ``late`` the same with the
 later half of whatever has an order, ``scattered`` a fifth of all entries. Rivals are run as they
 come, IterativeImputer not on tables where it would take hours. Twenty rows count: ten data sets
@@ -266,3 +267,92 @@ def _iterated_svd(holed: np.ndarray, rank: int, rounds: int = 100) -> np.ndarray
             return np.full_like(holed, np.inf)
         filled[missing] = ((U[:, :rank] * s[:rank]) @ Vh[:rank])[missing]
     return filled
+
+
+@suite.section
+def panels(report: Report, options: argparse.Namespace) -> None:
+    """Units that nothing was done to, each filled from the others after a date."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    report.section("placebos: error of what is filled in, and intervals", ("panel", "who"))
+    spec = importlib.util.find_spec("causalpy")
+    if spec is None or not spec.submodule_search_locations:
+        report.say("not run, as causalpy is not installed")
+        return
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    states = pd.read_csv(folder / "california_prop99.csv").set_index("Year").T
+    countries = pd.read_csv(folder / "GDP_in_dollars_billions.csv").set_index("Time").T
+    for name, panel, treated, start in (
+        ("Prop 99", states, "California", 1989),
+        ("GDP", countries, "UK", countries.columns[36]),
+    ):
+        after = np.array([column >= start for column in panel.columns])
+        Y = panel.drop(index=treated).to_numpy(float)
+        Y = Y[:6] if options.quick else Y
+        fillers: dict[str, Callable[[int], np.ndarray]] = {"pysyncon": _pysyncon(Y, after)}
+        if importlib.util.find_spec("okunfa"):
+            fillers["okunfa"] = _okunfa(Y, after)
+        for who in ("eagle", *fillers):
+            errors, covered, start_time = [], [], time.perf_counter()
+            for i in range(len(Y)):
+                if who == "eagle":
+                    done = eagle.complete(Y, treated={i: int(np.argmax(after))}, rng=options.seed)
+                    filled = done.X[i, after]
+                    inside = (done.lower <= Y) & (done.upper >= Y)
+                    covered.append(float(inside[i, after].mean()))
+                else:
+                    filled = fillers[who](i)[after]
+                errors.append(float(np.sqrt(((filled - Y[i, after]) ** 2).mean())))
+            report.row(
+                panel=name,
+                who=who,
+                median_error=float(np.median(errors)),
+                rms_error=float(np.sqrt(np.mean(np.square(errors)))),
+                coverage=float(np.mean(covered)) if covered else np.nan,
+                seconds_each=(time.perf_counter() - start_time) / len(Y),
+            )
+        effects = eagle.complete(panel, treated={treated: start}, rng=options.seed).effects
+        assert effects is not None
+        report.say(f"{treated}: mean effect {effects.mean[0]:.3g}, p = {effects.p_values[0]:.2g}")
+
+
+def _pysyncon(Y: np.ndarray, after: np.ndarray) -> Callable[[int], np.ndarray]:
+    import pandas as pd
+    from pysyncon import Synth
+
+    def fill(i: int) -> np.ndarray:
+        others = np.delete(np.arange(len(Y)), i)
+        before = pd.DataFrame(Y[others][:, ~after].T, columns=others)
+        own = pd.Series(Y[i, ~after], name=i)
+        model = Synth()
+        model.fit(X0=before, X1=own, Z0=before, Z1=own, custom_V=np.ones(len(before)))
+        return model.W @ Y[others]
+
+    return fill
+
+
+def _okunfa(Y: np.ndarray, after: np.ndarray) -> Callable[[int], np.ndarray]:
+    from okunfa.core import SyntheticControl
+
+    periods = np.arange(Y.shape[1])
+    thirds = np.array_split(periods[~after], 3)
+
+    def fill(i: int) -> np.ndarray:
+        units = {str(k): Y[k] for k in range(len(Y))}
+        predictors = {
+            f"part {part}": {name: float(path[third].mean()) for name, path in units.items()}
+            for part, third in enumerate(thirds)
+        }
+        fit = SyntheticControl(outer_restarts=1).fit(
+            outcome=units,
+            periods=periods,
+            treated=str(i),
+            donors=[name for name in units if name != str(i)],
+            pre_mask=~after,
+            predictors=predictors,
+        )
+        return fit.synthetic
+
+    return fill

@@ -1,4 +1,4 @@
-"""The suite: what is measured and compared and how, the registry."""
+"""The suite: what is measured and compared and how, the registry, what asv runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import benchmarks.__main__
+import eagle
 from benchmarks import compare
 from benchmarks.__main__ import main
 from benchmarks.common import Report, Rows, Spread, Suite, measure, write_csv
@@ -21,7 +22,7 @@ from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
 NOT_BENCHMARKS = {"__init__", "__main__", "common", "compare", "pretrain", "registry", "studies"}
-NOT_BENCHMARKS |= {"batches", "cells", "datasets", "looks", "paper"}
+NOT_BENCHMARKS |= {"asv", "batches", "cells", "datasets", "looks", "paper"}
 NOT_BENCHMARKS |= {"suitesparse", "children", "rivals", "bounds", "discovery", "pages"}
 
 
@@ -384,3 +385,28 @@ def test_a_crossover_is_interpolated_on_logarithms() -> None:
 def test_no_crossover_is_said() -> None:
     assert crossover([1, 2], [2.0, 3.0]) == "ours throughout"
     assert crossover([1, 2], [0.5, 0.9]) == "rival throughout"
+
+
+# -- asv -------------------------------------------------------------------------------------
+
+
+def test_what_asv_would_run_runs() -> None:
+    from benchmarks.asv import solve as suite
+
+    settings = json.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
+    assert (ROOT / settings["benchmark_dir"]).is_dir()
+    for kind in (suite.Central, suite.LowRank, suite.Distributed):
+        lists = kind.params if isinstance(kind.params[0], list) else [kind.params]
+        for last in lists[-1]:
+            parameters = (*(each[0] for each in lists[:-1]), last)
+            benchmark = kind()
+            benchmark.setup(*parameters)
+            for name in vars(kind):
+                if name.startswith(("time_", "track_")):
+                    value = getattr(benchmark, name)(*parameters)
+                    assert (value is None) == name.startswith("time_")
+    problem = eagle.problems.low_rank(20, 20, rng=0)
+    for method in ("gelsy", "cholesky", "auto"):
+        found = suite.solve(problem, method)
+        value = found if isinstance(found, np.ndarray) else found.value
+        assert problem.error(value) < 1e4 * np.finfo(float).eps
