@@ -53,7 +53,7 @@ TESTS: dict[str, list[str]] = {
     "eagle/algebra/lu.py": ["tests/algebra/test_lu.py", "tests/run/test_batch.py"],
     "eagle/algebra/threads.py": [BLAS],
     "eagle/problem/certificate.py": [CERTIFICATE, "tests/algebra/test_qr.py", CONFORMANCE],
-    "eagle/problem/blocks.py": [BLOCKS, FLOW, CONFORMANCE],
+    "eagle/problem/blocks.py": [BLOCKS, FLOW, "tests/run/test_opinions.py", CONFORMANCE],
     "eagle/methods/eagle/schedule.py": ["tests/methods/eagle/test_schedule.py", EAGLE],
     "eagle/methods/eagle/conditioning.py": [CONDITIONING, EAGLE, CONFORMANCE],
     "eagle/methods/eagle/rules.py": [CONDITIONING, EAGLE, FLOW, CONFORMANCE],
