@@ -167,7 +167,8 @@ answers()
 print("\\n".join(written))
 """
     )
-    done = run(code, folder=tmp_path, NUMBA_CACHE_DIR=str(cache))
+    compiled = {"NUMBA_CACHE_DIR": str(cache), "NUMBA_DISABLE_JIT": "0"}
+    done = run(code, folder=tmp_path, **compiled)
     assert done.returncode == 0, done.stderr
     written = [Path(line) for line in done.stdout.splitlines()]
     assert written, "the hook saw nothing, not even numba"

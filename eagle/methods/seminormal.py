@@ -138,19 +138,18 @@ class SemiNormal(Method):
         G, H = (_random(*each).astype(A.dtype, copy=False) for each in ((n, 0), (d, 1)))
         xG = lengths(state.X[:, :columns]) * G
         image = product(A, _beside(state.X, xG))
-        left = state.C - image[:, :q]
+        left, both = state.C - image[:, :q], q + COUNT
         state.left = norm(left)
         w = np.hypot(lengths(image[:, q:]), 1.0 if C is None else lengths(C))
         if tall:
             pulled = _beside(left, w * H, lengths(left[:, :columns]) * H)
         else:
             pulled = self._squared(state, _beside(left, w * H, state.C[:, :columns]))
-            y = lengths(pulled[:, q + COUNT :])
-            pulled = _beside(pulled[:, : q + COUNT], y * H)
+            pulled = _beside(pulled[:, :both], lengths(pulled[:, both:]) * H)
         back = product(A, pulled, adjoint="X")
         state.count(n, d, image.shape[1])
-        vG = lengths(back[:, q + COUNT :]) * G
-        back = _beside(back[:, : q + COUNT], vG)
+        vG = lengths(back[:, both:]) * G
+        back = _beside(back[:, :both], vG)
         back = self._squared(state, back) if tall else back
         return back[:, :q], back[:, q:], xG
 

@@ -10,7 +10,7 @@ import scipy.sparse
 
 import eagle
 from eagle.algebra.operand import PIECE
-from eagle.methods.seminormal import SemiNormal
+from eagle.methods.seminormal import SPREAD, SemiNormal
 from eagle.problem.blocks import Problem
 from eagle.problem.options import Options
 from eagle.run import flow
@@ -107,6 +107,49 @@ def test_units_of_measurement_change_nothing(wide, unit):
     np.testing.assert_allclose(again, value, rtol=1e-7)
     assert state.condition == pytest.approx(plain.condition, rel=0.5)
     assert state.floor == pytest.approx(plain.floor, rel=0.5)
+
+
+@pytest.mark.parametrize("rows", [None, 2, 6])
+def test_inconsistency_is_what_a_wide_matrix_does_not_explain_of_b(rows):
+    seen, true = [], []
+    for seed in range(20):
+        A, _, C = thin(seed, condition=10, n=40, wide=True)
+        B = (
+            None
+            if rows is None
+            else np.random.default_rng(seed).standard_normal((rows, A.shape[1]))
+        )
+        state, _ = settled(A, B, C)
+        whole = np.eye(A.shape[1]) if B is None else B
+        true.append(np.linalg.norm(whole - whole @ np.linalg.pinv(A) @ A) / np.linalg.norm(whole))
+        seen.append(state.certificate.inconsistency)
+    assert np.mean(seen) == pytest.approx(np.mean(true), rel=0.1)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("wide", [False, True])
+def test_rounding_of_the_blocks_is_what_first_order_theory_says(wide, fits):
+    """Its mean square, from a few columns of random numbers, within what those scatter."""
+    ratios = []
+    for seed in range(20):
+        A, _, _ = thin(seed, condition=10, n=40, wide=wide)
+        rng = np.random.default_rng(seed)
+        B, C = rng.standard_normal((3, A.shape[1])), rng.standard_normal((len(A), 5))
+        if fits:
+            B, C = (B @ A.T) @ A, A @ (A.T @ C)
+        state, _ = settled(A, B, C)
+        work, P = state.work, np.linalg.pinv(state.work.A)
+        A, B, C, long = work.A, work.B, work.C, work.A.shape[1] > work.A.shape[0]
+        X = P @ C
+        x, c = np.linalg.norm(X, axis=1), np.linalg.norm(C, axis=1)
+        y = np.linalg.norm(P.T @ X if long else C - A @ X, axis=1)
+        M = np.eye(len(P)) - P @ A if long else P @ P.T
+        w, v = np.sqrt(A**2 @ x**2 + c**2), np.sqrt(y**2 @ A**2)
+        parts = np.linalg.norm(B @ P * w), np.linalg.norm(B @ M * v), np.linalg.norm(B * x)
+        expected = SPREAD * work.algebra.eps * np.linalg.norm(parts) / np.linalg.norm(B @ X)
+        ratios.append(state.floor / expected)
+    assert np.exp(np.mean(np.log(ratios))) == pytest.approx(1, rel=0.15)
+    assert 1 / 3 < min(ratios) <= max(ratios) < 3
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+import eagle
 from eagle import Status
 from eagle.algebra.numbers import Many, One
 from eagle.methods.base import Method, State
@@ -132,3 +134,11 @@ def test_each_leaves_when_it_is_accurate_and_comes_back_to_its_place(many):
     values = many.fetch(results.value)
     for place in (1, 2):
         assert relative_error(values[place], systems[place].value) <= tolerance(float, 3)
+
+
+@pytest.mark.parametrize("method", [eagle.Eagle(), eagle.Direct("cod")], ids=["eagle", "cod"])
+def test_the_seconds_of_a_result_lie_within_those_of_the_call(method):
+    blocks, begun = system(), time.perf_counter()
+    result = eagle.solve(blocks.A, blocks.B, blocks.C, method=method)
+    whole = time.perf_counter() - begun
+    assert 0 < result.history[-1].seconds <= result.seconds <= whole
