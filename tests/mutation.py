@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
 
-import coverage
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -236,6 +235,8 @@ class Recorder:
 
     def __init__(self, record: Path) -> None:
         self.record, self.seconds = record, dict[str, float]()
+        import coverage
+
         self.coverage = coverage.Coverage(str(record), source=["eagle"], config_file=False)
         self.coverage.set_option("run:relative_files", True)
         self.coverage.start()
@@ -279,7 +280,9 @@ class Trials:
         known = set() if mutant.imported else set(self.seconds)
         known |= {test for test, seconds in self.seconds.items() if seconds == float("inf")}
         for record in self.records:
-            data = coverage.CoverageData(str(record))
+            from coverage import CoverageData
+
+            data = CoverageData(str(record))
             data.read()
             contexts = data.contexts_by_lineno(mutant.path)
             known -= {test for line in mutant.lines for test in contexts.get(line, [])}

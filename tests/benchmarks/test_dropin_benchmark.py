@@ -108,15 +108,3 @@ def test_tables_are_complete_and_have_the_shapes_they_are_known_for(
     X = TABLES[name].load()
     assert X.shape == shape
     assert np.isfinite(X).all()
-
-
-@pytest.mark.parametrize("package", ["pysyncon", "okunfa"])
-def test_rivals_of_panels_find_a_mixture_of_units_whatever_a_treatment_did(package: str) -> None:
-    pytest.importorskip(package)
-    Y = 50 + np.random.default_rng(0).standard_normal((5, 20)).cumsum(axis=1)
-    after = np.arange(20) >= 14
-    truth = 0.3 * Y[1] + 0.7 * Y[3]
-    Y[0] = np.where(after, truth + 100, truth)
-    filled = getattr(tables, f"_{package}")(Y, after)(0)
-    found, mean = (abs(path - truth)[after].max() for path in (filled, Y[1:].mean(axis=0)))
-    assert found < 1e-3 * mean  # what the packages' optimizers leave: 2e-5
