@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from benchmarks import tables
 from benchmarks.batches import flops, numpy_solvers, qr_flops, random_batch
 from benchmarks.datasets import TABLES
 from tests.tolerances import relative_error, tolerance
