@@ -303,7 +303,12 @@ class _Loop:
         del numbers["resolved"]
         wanted = None if self.rtol is None else LUCK * self.rtol
         # What was seen of the error on the way is right within an order of magnitude.
-        vague = num.invert(certificate.enough(num, eps, wanted))
+        enough = certificate.enough(num, eps, wanted)
+        if (
+            self.options.rtol is None
+        ):  # nobody asked for more than rounding of the blocks lets through
+            enough = enough | certificate.negligible
+        vague = num.invert(enough)
         vague = vague & num.same(status, Status.CONVERGED)
         status = num.where(vague, num.full(self._given_up(state), vague), status)
         value = problem.restore(extended)

@@ -333,3 +333,10 @@ def test_qr_refuses_what_the_diagonal_of_r_does_not_show():
     A = np.eye(60) - np.triu(np.ones((60, 60)), 1)
     with pytest.raises(np.linalg.LinAlgError, match="rank-deficient"):
         eagle.solve(A, A, A, method=eagle.Direct("qr"), rng=0)
+
+
+@pytest.mark.parametrize("method", ["cg", "lsmr", "gd", "sgd"])
+def test_a_right_hand_side_outside_of_the_range_has_the_solution_zero(method):
+    result = eagle.lstsq([[1.0, 0], [0, 1], [0, 0]], [0.0, 0, 1], method=method, rng=0)
+    assert result.converged
+    assert not result.x.any()
