@@ -383,6 +383,9 @@ def main() -> int:
         help="file to go on from; survivors are tried again",
     )
     arguments = parser.parse_args()
+    for path in arguments.modules:
+        if path not in TESTS:
+            parser.error(f"{path} is not among the modules that have tests listed here")
     os.environ.update(NUMBA_DISABLE_JIT="1", PYTHONDONTWRITEBYTECODE="1")
     sys.dont_write_bytecode = True
     begun = time.perf_counter()
